@@ -1,0 +1,199 @@
+//! The entry points, one line each into the parts.
+
+use crate::matrix::{DeviceId, Event, OwnedDeviceId, OwnedUserId, RoomId, UserId};
+
+use super::{
+    error::{EncryptError, MachineError, ShareError},
+    request::{OutgoingRequest, RequestFailure, RequestId},
+    step::Step,
+    types::{CryptoSync, Decryption, KeyStatus, MegolmCiphertext, Plaintext, Recipients},
+};
+
+/// The session layer of one device.
+///
+/// What it caches was committed or is part of the step at hand: a machine whose step could not be
+/// committed must be dropped and opened again.
+#[derive(Debug)]
+pub struct Machine {
+    user: OwnedUserId,
+    device: OwnedDeviceId,
+}
+
+/// Whether a room can encrypt now.
+#[derive(Debug)]
+pub enum Readiness<'m> {
+    /// Every recipient device was offered the session.
+    Ready(ReadyRoom<'m>),
+    /// Requests are under way; try again on [`super::Notice::RoomMayBeReady`] or by the deadline.
+    Waiting,
+}
+
+/// Proof that a room's session was offered to every recipient; the only way to encrypt.
+#[derive(Debug)]
+pub struct ReadyRoom<'m> {
+    machine: &'m mut Machine,
+}
+
+impl Machine {
+    /// Opens the session layer; the first time, makes the account and its upload request.
+    ///
+    /// # Errors
+    /// When the store fails or belongs to somebody else.
+    pub fn open(
+        user: &UserId,
+        device: &DeviceId,
+        step: &mut Step<'_>,
+    ) -> Result<Self, MachineError> {
+        let _ = step;
+        Ok(Self { user: user.to_owned(), device: device.to_owned() })
+    }
+
+    /// Our user.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Our device.
+    pub fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    /// Requests prepared in earlier steps and not answered yet, oldest first; to be sent again
+    /// after a start or a reconnect, byte for byte.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn unanswered(&self, step: &Step<'_>) -> Result<Vec<OutgoingRequest>, MachineError> {
+        todo!("e2ee {step:?}")
+    }
+
+    /// Takes the crypto part of a sync answer: key counts, device lists, to-device events in order.
+    ///
+    /// # Errors
+    /// When the store fails. Whatever the network sent is never an error.
+    pub fn receive_sync(
+        &mut self,
+        sync: CryptoSync<'_>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        todo!("e2ee {sync:?} {step:?}")
+    }
+
+    /// Takes a state event of a room: encryption (latched), membership, history visibility.
+    /// Members of encrypted rooms become tracked, departures end the outbound session.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn receive_state(
+        &mut self,
+        room: &RoomId,
+        event: &Event,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        todo!("e2ee {room} {event:?} {step:?}")
+    }
+
+    /// The timeline of `room` has a gap: someone may have left unseen.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn receive_gap(&mut self, room: &RoomId, step: &mut Step<'_>) -> Result<(), MachineError> {
+        todo!("e2ee {room} {step:?}")
+    }
+
+    /// Whether `room` was ever seen encrypted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_encrypted(&self, room: &RoomId, step: &Step<'_>) -> Result<bool, MachineError> {
+        todo!("e2ee {room} {step:?}")
+    }
+
+    /// Takes the answer to one of our requests.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn receive_response(
+        &mut self,
+        id: &RequestId,
+        answer: Result<&str, RequestFailure>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        todo!("e2ee {id:?} {answer:?} {step:?}")
+    }
+
+    /// Time passed: retries, key rotation, forgetting of old fallback keys.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn tick(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        todo!("e2ee {step:?}")
+    }
+
+    /// When [`Machine::tick`] wants to be called.
+    pub fn deadline(&self) -> Option<crate::time::Timestamp> {
+        todo!("e2ee")
+    }
+
+    /// Makes sure every recipient device was offered the room's current session (rotating it first
+    /// when it must be), asking the server for devices and keys where they are missing.
+    ///
+    /// # Errors
+    /// When the room may not be encrypted for, see [`ShareError`].
+    pub fn prepare_room(
+        &mut self,
+        room: &RoomId,
+        to: &Recipients,
+        step: &mut Step<'_>,
+    ) -> Result<Readiness<'_>, ShareError> {
+        todo!("e2ee {room} {to:?} {step:?}")
+    }
+
+    /// Drops the room's outbound session, so that the next message starts another.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn discard_session(
+        &mut self,
+        room: &RoomId,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        todo!("e2ee {room} {step:?}")
+    }
+
+    /// Decrypts one `m.room.encrypted` event of `room`. Repeating it for the same event is fine.
+    ///
+    /// # Errors
+    /// When the store fails; that an event cannot be decrypted is a value.
+    pub fn decrypt_event(
+        &mut self,
+        room: &RoomId,
+        event: &Event,
+        step: &mut Step<'_>,
+    ) -> Result<Decryption, MachineError> {
+        todo!("e2ee {room} {event:?} {step:?}")
+    }
+
+    /// Counts for `keys status`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn status(&self, step: &Step<'_>) -> Result<KeyStatus, MachineError> {
+        todo!("e2ee {step:?}")
+    }
+}
+
+impl ReadyRoom<'_> {
+    /// Encrypts; the ratchet's advance is part of the step, so the ciphertext may leave only after
+    /// its commit.
+    ///
+    /// # Errors
+    /// When the plaintext is too large or the store fails.
+    pub fn encrypt(
+        self,
+        plaintext: &Plaintext,
+        step: &mut Step<'_>,
+    ) -> Result<MegolmCiphertext, EncryptError> {
+        todo!("e2ee {:?} {plaintext:?} {step:?}", self.machine)
+    }
+}

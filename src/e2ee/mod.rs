@@ -1,0 +1,32 @@
+//! The session layer: Olm and Megolm sessions, the keys behind them, and who may have them.
+//!
+//! Sans-IO. [`Machine`] is told what arrived and answers with what is to be written and sent, all
+//! of it gathered in one [`Step`]. The caller commits the step's [`Changes`] first and releases its
+//! requests only then; a step whose commit failed is dropped together with the machine.
+//!
+//! ```text
+//!  sync answer ─▶ receive_sync ─▶ device tracking ─▶ keys/query ──┐
+//!                     │                                           ▼
+//!                     └▶ to-device ─▶ Olm ─▶ m.room_key     receive_response
+//!                                              │                  │
+//!  room event ─▶ decrypt_event ◀── inbound ◀───┘        claims, shares, uploads
+//!                                                                 │
+//!  text ─▶ prepare_room ─▶ Waiting … Ready(ReadyRoom) ─▶ encrypt ─▶ ciphertext
+//! ```
+
+mod error;
+mod lookup;
+mod machine;
+mod request;
+mod step;
+mod types;
+
+pub use error::{EncryptError, MachineError, ShareError};
+pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
+pub use machine::{Machine, Readiness, ReadyRoom};
+pub use request::{OutgoingRequest, RequestFailure, RequestId, RequestKind};
+pub use step::Step;
+pub use types::{
+    Alarm, CryptoSync, Decrypted, Decryption, HistoryVisibility, KeyStatus, MegolmCiphertext,
+    Notice, Plaintext, Recipients, Shield, ShieldReason, Undecryptable, UndecryptableReason,
+};

@@ -1,0 +1,132 @@
+//! One step of the session layer: reads that see the step's own writes, writes, requests, notices.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::{
+    error::MachineError,
+    lookup::{Changes, Lookup, RecordKey, Table, Write},
+    request::OutgoingRequest,
+    types::Notice,
+};
+use crate::time::Timestamp;
+
+type Overlay = BTreeMap<(Table, RecordKey), Option<Zeroizing<Vec<u8>>>>;
+
+/// The work of one input: made by the caller, passed through every [`super::Machine`] call that
+/// the input causes, taken apart once at the end.
+pub struct Step<'a> {
+    now: Timestamp,
+    lookup: &'a dyn Lookup,
+    overlay: Overlay,
+    requests: Vec<OutgoingRequest>,
+    notices: Vec<Notice>,
+}
+
+impl std::fmt::Debug for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step")
+            .field("now", &self.now)
+            .field("writes", &self.overlay.len())
+            .field("requests", &self.requests.len())
+            .field("notices", &self.notices)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Step<'a> {
+    /// Begins a step at `now` over the committed records of `lookup`.
+    pub fn new(lookup: &'a dyn Lookup, now: Timestamp) -> Self {
+        Self { now, lookup, overlay: Overlay::new(), requests: Vec::new(), notices: Vec::new() }
+    }
+
+    /// The time of this step.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Ends the step: what to write, what to send after the write, what to tell.
+    pub fn finish(self) -> (Changes, Vec<OutgoingRequest>, Vec<Notice>) {
+        let writes = self
+            .overlay
+            .into_iter()
+            .map(|((table, key), value)| Write { table, key, value })
+            .collect();
+        (Changes { writes }, self.requests, self.notices)
+    }
+
+    /// Reads a record as this step left it.
+    pub(super) fn get<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        first: &str,
+        second: &str,
+    ) -> Result<Option<T>, MachineError> {
+        let key = RecordKey(first.to_owned(), second.to_owned());
+        let bytes = match self.overlay.get(&(table, key.clone())) {
+            Some(value) => value.clone(),
+            None => self.lookup.get(table, &key)?,
+        };
+        bytes.map(|bytes| decode(table, &bytes)).transpose()
+    }
+
+    /// Reads all records under `first` (the whole table for `None`) as this step left them; the
+    /// keys come in order.
+    pub(super) fn scan<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        first: Option<&str>,
+    ) -> Result<Vec<(RecordKey, T)>, MachineError> {
+        let mut found: BTreeMap<RecordKey, Zeroizing<Vec<u8>>> =
+            self.lookup.scan(table, first)?.into_iter().collect();
+        for ((other, key), value) in &self.overlay {
+            if *other != table || first.is_some_and(|first| first != key.0) {
+                continue;
+            }
+            match value {
+                Some(value) => drop(found.insert(key.clone(), value.clone())),
+                None => drop(found.remove(key)),
+            }
+        }
+        found.into_iter().map(|(key, bytes)| Ok((key, decode(table, &bytes)?))).collect()
+    }
+
+    /// Writes a record.
+    pub(super) fn put<T: Serialize>(
+        &mut self,
+        table: Table,
+        first: &str,
+        second: &str,
+        value: &T,
+    ) -> Result<(), MachineError> {
+        let bytes = serde_json::to_vec(value)
+            .map_err(|source| MachineError::Record { table: table.name(), source })?;
+        self.overlay.insert(
+            (table, RecordKey(first.to_owned(), second.to_owned())),
+            Some(Zeroizing::new(bytes)),
+        );
+        Ok(())
+    }
+
+    /// Deletes a record.
+    pub(super) fn delete(&mut self, table: Table, first: &str, second: &str) {
+        self.overlay.insert((table, RecordKey(first.to_owned(), second.to_owned())), None);
+    }
+
+    /// Queues a request, to be sent after the commit.
+    pub(super) fn send(&mut self, request: OutgoingRequest) {
+        self.requests.push(request);
+    }
+
+    /// Tells the caller something.
+    pub(super) fn tell(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+}
+
+fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, MachineError> {
+    serde_json::from_slice(bytes)
+        .map_err(|source| MachineError::Record { table: table.name(), source })
+}

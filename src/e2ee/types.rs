@@ -1,0 +1,265 @@
+//! Values that cross the border of the session layer.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::matrix::{
+    DeviceLists, KeyCounts, OwnedDeviceId, OwnedRoomId, OwnedUserId, SyncDelta, ToDeviceEvent,
+};
+
+/// The part of a sync answer that concerns the session layer.
+#[derive(Clone, Copy, Debug)]
+pub struct CryptoSync<'a> {
+    /// To-device events in the server's order.
+    pub to_device: &'a [ToDeviceEvent],
+    /// Whose devices changed.
+    pub device_lists: &'a DeviceLists,
+    /// One-time keys left on the server.
+    pub key_counts: KeyCounts,
+    /// Unused fallback keys, if the server says.
+    pub unused_fallback_keys: Option<&'a [String]>,
+    /// Whether the answer continues no earlier one (no `since`).
+    pub is_initial: bool,
+}
+
+impl<'a> CryptoSync<'a> {
+    /// Takes the crypto part of `delta`.
+    pub fn of(delta: &'a SyncDelta, is_initial: bool) -> Self {
+        Self {
+            to_device: &delta.to_device,
+            device_lists: &delta.device_lists,
+            key_counts: delta.key_counts,
+            unused_fallback_keys: delta.unused_fallback_keys.as_deref(),
+            is_initial,
+        }
+    }
+}
+
+/// `m.room.history_visibility`.
+///
+/// # Spec
+/// Client-Server API, "Room history visibility".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryVisibility {
+    /// Only while joined.
+    Joined,
+    /// From the invite on.
+    Invited,
+    /// All history for members; the default of the spec.
+    #[default]
+    Shared,
+    /// All history for everybody.
+    WorldReadable,
+}
+
+/// To whom a room's messages go. The member list must be complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// Joined members, ourselves included.
+    pub joined: Vec<OwnedUserId>,
+    /// Invited members.
+    pub invited: Vec<OwnedUserId>,
+    /// Decides whether the invited get keys.
+    pub history_visibility: HistoryVisibility,
+}
+
+/// The clear content of an event that is to be encrypted. Cannot be serialized or printed.
+#[derive(Clone)]
+pub struct Plaintext {
+    pub(super) kind: String,
+    pub(super) content: Map<String, Value>,
+}
+
+impl Plaintext {
+    /// Takes an event type and its content.
+    pub fn new(kind: impl Into<String>, content: Map<String, Value>) -> Self {
+        Self { kind: kind.into(), content }
+    }
+}
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plaintext(..)")
+    }
+}
+
+/// The content of an `m.room.encrypted` event, as JSON text; only [`super::ReadyRoom::encrypt`]
+/// makes one, and it may be stored and sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MegolmCiphertext {
+    pub(super) json: String,
+}
+
+impl MegolmCiphertext {
+    /// The JSON object to send as content.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// Takes back what [`MegolmCiphertext::json`] gave, from the outbox.
+    pub fn from_stored(json: String) -> Self {
+        Self { json }
+    }
+}
+
+/// What came of an attempt to decrypt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decryption {
+    /// The inner event.
+    Decrypted(Decrypted),
+    /// Why not; shown, and tried again when a key comes.
+    Undecryptable(Undecryptable),
+}
+
+/// A decrypted event.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decrypted {
+    /// Inner type.
+    pub kind: String,
+    /// Inner content, with the clear `m.relates_to` put in.
+    pub content: Map<String, Value>,
+    /// Session it was encrypted with.
+    pub session_id: String,
+    /// Index in the session.
+    pub message_index: u32,
+    /// How far the sender is proved.
+    pub shield: Shield,
+}
+
+impl fmt::Debug for Decrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decrypted")
+            .field("session_id", &self.session_id)
+            .field("message_index", &self.message_index)
+            .field("shield", &self.shield)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The mark beside a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "color", content = "reason", rename_all = "snake_case")]
+pub enum Shield {
+    /// Nothing to say.
+    None,
+    /// Worth a look.
+    Grey(ShieldReason),
+    /// A warning.
+    Red(ShieldReason),
+}
+
+/// Why a shield is not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShieldReason {
+    /// The key came from a backup, an import or a forward: who made it is not proved.
+    AuthenticityNotGuaranteed,
+    /// No device with these keys is known.
+    UnknownDevice,
+    /// The sending device is not signed by its owner.
+    UnsignedDevice,
+    /// The sender's identity changed after it was verified.
+    VerificationViolation,
+    /// The event's sender is not who made the session.
+    MismatchedSender,
+    /// The event was not encrypted although the room is.
+    SentInClear,
+}
+
+/// An event that could not be decrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undecryptable {
+    /// The session it names, if it names one.
+    pub session_id: Option<String>,
+    /// Why.
+    pub reason: UndecryptableReason,
+}
+
+/// Why an event cannot be decrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndecryptableReason {
+    /// The key has not arrived.
+    NoRoomKey,
+    /// The sender's device says it keeps the key back; the code, for instance `m.unverified`.
+    Withheld(String),
+    /// The key we have starts after this message.
+    IndexTooLow,
+    /// Sent while we were not in the room.
+    BeforeJoin,
+    /// The same ciphertext position was seen in another event: a replay.
+    DuplicateIndex,
+    /// The session was made by somebody else than the event's sender.
+    MismatchedSender,
+    /// Encrypted with an algorithm we do not speak; its name.
+    UnsupportedAlgorithm(String),
+    /// The content, the ciphertext or what is inside it is not well formed.
+    Malformed,
+}
+
+/// Something the caller should know after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A session came or got better: events waiting for it can be tried again.
+    RoomKey {
+        /// The room.
+        room: OwnedRoomId,
+        /// The session.
+        session_id: String,
+    },
+    /// A sender says it keeps a key back: undecryptable events of it get a better reason.
+    Withheld {
+        /// The room.
+        room: OwnedRoomId,
+        /// The session.
+        session_id: String,
+    },
+    /// A room that waited for keys may be tried again (`prepare_room`).
+    RoomMayBeReady(OwnedRoomId),
+    /// Devices of these users changed: shields of their messages may differ.
+    DevicesChanged(Vec<OwnedUserId>),
+    /// Something the user must see until it is settled.
+    Alarm(Alarm),
+}
+
+/// A condition that the user must see.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alarm {
+    /// The server publishes other keys for this very device.
+    OwnKeysReplaced,
+    /// The server says a one-time key exists that we never uploaded: this store went back in time,
+    /// or two programs use it.
+    StoreRegressed,
+    /// A device came back under its name with other keys.
+    DeviceKeysChanged {
+        /// Its owner.
+        user: OwnedUserId,
+        /// Its name.
+        device: OwnedDeviceId,
+    },
+    /// A new device appeared in our own account.
+    NewOwnDevice(OwnedDeviceId),
+}
+
+/// Counts for `keys status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// Fingerprint of this device: its ed25519 key, unpadded base64.
+    pub ed25519: String,
+    /// Its curve25519 key.
+    pub curve25519: String,
+    /// Whether the device keys are on the server.
+    pub uploaded: bool,
+    /// One-time keys on the server, last it said.
+    pub one_time_keys: u64,
+    /// Inbound group sessions held.
+    pub room_keys: u64,
+    /// Users whose devices are tracked.
+    pub tracked_users: u64,
+    /// Known devices of others.
+    pub devices: u64,
+}

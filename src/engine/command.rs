@@ -1,0 +1,145 @@
+//! What a face (screen, command line) asks of the engine. Closed, plain data, serializable: the
+//! control socket carries the same values.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId};
+
+/// Pairs a [`Request`] with its outcome; chosen by the face.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommandId(pub u64);
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Send a message. Durable: once the engine has taken it, it is on disk. The echo and its
+    /// states come as [`crate::rooms::TimelineDelta::Echo`].
+    Send(Draft),
+    /// Send a redaction; durable as a message is.
+    Redact {
+        /// The room.
+        room: OwnedRoomId,
+        /// Transaction id, chosen by the face.
+        txn: OwnedTransactionId,
+        /// What is redacted.
+        event: OwnedEventId,
+        /// Why, if one says.
+        reason: Option<String>,
+    },
+    /// Try a failed message again.
+    Retry(OwnedTransactionId),
+    /// Take a message back that was not sent yet.
+    Discard(OwnedTransactionId),
+    /// Follow a room: its newest page comes as updates, then every change. (All rooms' summaries
+    /// always come.)
+    Open(OwnedRoomId),
+    /// Stop following a room.
+    Close(OwnedRoomId),
+    /// Load what is before `before` (a position): from the store, then from the server.
+    LoadOlder {
+        /// The room.
+        room: OwnedRoomId,
+        /// Position of the oldest event the face has.
+        before: i64,
+        /// How many events.
+        limit: u32,
+    },
+    /// Everything up to this event was on screen.
+    MarkRead {
+        /// The room.
+        room: OwnedRoomId,
+        /// The newest event seen.
+        event: OwnedEventId,
+    },
+    /// The user types, or stopped.
+    Typing {
+        /// The room.
+        room: OwnedRoomId,
+        /// Whether typing.
+        typing: bool,
+    },
+    /// Something with an outcome; answered once by [`super::Update::Outcome`].
+    Request {
+        /// Names the answer.
+        id: CommandId,
+        /// What.
+        request: Request,
+    },
+    /// End: flush and stop.
+    Shutdown,
+}
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The room.
+    pub room: OwnedRoomId,
+    /// Transaction id, chosen by the face.
+    pub txn: OwnedTransactionId,
+    /// Event type.
+    pub kind: String,
+    /// Content, with `m.relates_to` where it is a reply, an edit or a reaction.
+    pub content: Map<String, Value>,
+}
+
+/// Something with one outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Make a room; encrypted unless told otherwise.
+    CreateRoom {
+        /// Its name.
+        name: Option<String>,
+        /// Whom to invite.
+        invite: Vec<OwnedUserId>,
+        /// Whether it is a direct chat.
+        dm: bool,
+        /// Whether it is encrypted.
+        encrypted: bool,
+    },
+    /// Join by id or alias.
+    Join {
+        /// Room id or alias.
+        room: String,
+    },
+    /// Leave, or refuse an invite.
+    Leave {
+        /// The room.
+        room: OwnedRoomId,
+    },
+    /// Invite somebody.
+    Invite {
+        /// The room.
+        room: OwnedRoomId,
+        /// Whom.
+        user: OwnedUserId,
+    },
+    /// All rooms.
+    Rooms,
+    /// A page of old messages, loaded from the server where the store has none.
+    History {
+        /// The room.
+        room: OwnedRoomId,
+        /// At most how many.
+        limit: u32,
+        /// Only older than this event.
+        before: Option<OwnedEventId>,
+    },
+    /// Counts of the session layer.
+    KeyStatus,
+    /// Wait until this message is sent or failed.
+    AwaitSent {
+        /// Its transaction id.
+        txn: OwnedTransactionId,
+    },
+    /// Drop the outbound session of a room: the next message starts a new one.
+    DiscardSession {
+        /// The room.
+        room: OwnedRoomId,
+    },
+    /// End this device on the server; the store is destroyed by the caller afterwards.
+    Logout,
+}

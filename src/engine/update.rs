@@ -1,0 +1,127 @@
+//! What the engine tells a face.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::CommandId;
+use crate::{
+    e2ee::{Alarm, KeyStatus},
+    link::LinkState,
+    matrix::{OwnedEventId, OwnedRoomId, OwnedUserId},
+    rooms::{RoomSummary, StoredEvent, TimelineDelta},
+};
+
+/// Something changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// The connection's state changed.
+    Link(LinkState),
+    /// The first sync is done: what is shown is what the server knows.
+    Synced,
+    /// These rooms are new or changed.
+    Rooms(Vec<RoomSummary>),
+    /// These rooms are gone (left and forgotten).
+    RoomsGone(Vec<OwnedRoomId>),
+    /// An open room's timeline changed. For faces that follow everything (`tail`), also of rooms
+    /// that are not open: `live` then says that the events came just now, not from history.
+    Timeline {
+        /// The room.
+        room: OwnedRoomId,
+        /// What changed.
+        delta: TimelineDelta,
+        /// Whether these are new events rather than history.
+        live: bool,
+    },
+    /// Display names of members, by user id, for an open room; complete as far as known.
+    Members {
+        /// The room.
+        room: OwnedRoomId,
+        /// User and display name (already made unique where two share one).
+        names: Vec<(OwnedUserId, String)>,
+    },
+    /// Who types in an open room, ourselves left out.
+    Typing {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who.
+        users: Vec<OwnedUserId>,
+    },
+    /// Somebody read up to an event, in an open room.
+    Receipts {
+        /// The room.
+        room: OwnedRoomId,
+        /// User and event.
+        read: Vec<(OwnedUserId, OwnedEventId)>,
+    },
+    /// How many messages of ours are not sent yet, in all rooms.
+    Outbox {
+        /// Waiting.
+        waiting: usize,
+        /// Failed.
+        failed: usize,
+    },
+    /// Something the user must see until it is settled.
+    Alarm(Alarm),
+    /// The answer to a request.
+    Outcome {
+        /// Of which.
+        id: CommandId,
+        /// What came of it.
+        result: Result<Outcome, CommandError>,
+    },
+    /// The engine ended; nothing follows.
+    Ended {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done, nothing to tell.
+    Done,
+    /// A room was made or joined.
+    Room {
+        /// Which.
+        room_id: OwnedRoomId,
+    },
+    /// All rooms.
+    Rooms {
+        /// Them.
+        rooms: Vec<RoomSummary>,
+    },
+    /// A page of history, oldest first.
+    History(Page),
+    /// Counts of the session layer, and of undecryptable events by reason.
+    KeyStatus {
+        /// The session layer's.
+        keys: KeyStatus,
+        /// Reason and count.
+        undecryptable: Vec<(String, u64)>,
+    },
+    /// The server has the message.
+    Sent {
+        /// Its event.
+        event_id: OwnedEventId,
+    },
+}
+
+/// A page of history.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// Oldest first.
+    pub events: Vec<StoredEvent>,
+    /// Whether nothing is before it.
+    pub reached_start: bool,
+}
+
+/// Why a request failed; words for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// Matrix error code or a name of ours (`timeout`, `policy`, `unknown_room`, …).
+    pub code: String,
+    /// For people: what failed, and what to do.
+    pub message: String,
+}

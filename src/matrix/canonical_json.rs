@@ -1,0 +1,1 @@
+//! Canonical JSON over raw text, strict about what it reads.

@@ -1,0 +1,78 @@
+//! The error body of the client-server API.
+//!
+//! # Spec
+//! Client-Server API, "Standard error response".
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a homeserver answered instead of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{errcode}: {error} (HTTP {status})")]
+pub struct MatrixError {
+    /// HTTP status.
+    #[serde(default)]
+    pub status: u16,
+    /// The Matrix error code, for instance `M_FORBIDDEN`; `M_UNKNOWN` when the body had none.
+    #[serde(default = "unknown")]
+    pub errcode: String,
+    /// The server's own words; untrusted text.
+    #[serde(default)]
+    pub error: String,
+    /// How long the server asks to wait before another try.
+    #[serde(default)]
+    pub retry_after_ms: Option<u64>,
+}
+
+fn unknown() -> String {
+    "M_UNKNOWN".to_owned()
+}
+
+impl MatrixError {
+    /// Reads an error body; a body that is not one still gives an error with the status.
+    pub fn parse(status: u16, body: &[u8]) -> Self {
+        let mut error = serde_json::from_slice::<Self>(body).unwrap_or(Self {
+            status,
+            errcode: unknown(),
+            error: String::new(),
+            retry_after_ms: None,
+        });
+        error.status = status;
+        error
+    }
+
+    /// Whether the same request may succeed later without a change: rate limits, server faults.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.status, 408 | 429 | 500..=599)
+    }
+
+    /// The pause that the server asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_ms.map(Duration::from_millis)
+    }
+
+    /// Whether the access token is no longer valid.
+    pub fn is_unknown_token(&self) -> bool {
+        self.status == 401 && self.errcode == "M_UNKNOWN_TOKEN"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_no_error_keeps_its_status() {
+        let error = MatrixError::parse(502, b"<html>bad gateway</html>");
+        assert_eq!((error.status, error.errcode.as_str()), (502, "M_UNKNOWN"));
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn rate_limits_name_their_pause() {
+        let error =
+            MatrixError::parse(429, br#"{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}"#);
+        assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
+    }
+}

@@ -1,0 +1,24 @@
+//! The words of the protocol: identifiers, events, sync answers, canonical JSON, signatures.
+//!
+//! Identifiers are ruma's, re-exported here so that the rest of the house names ours and ruma's
+//! changes stay in this room. Whatever the network sent is parsed leniently, event by event: one
+//! malformed event loses only itself.
+
+mod canonical_json;
+mod error;
+mod event;
+mod id;
+mod safe_text;
+mod signature;
+mod sync;
+
+pub use error::MatrixError;
+pub use event::{Event, EventError, Unsigned};
+pub use id::{
+    DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
+    RoomId, TransactionId, UserId,
+};
+pub use sync::{
+    DeviceLists, KeyCounts, Membership, Position, RoomDelta, RoomHeroes, SyncDelta, SyncError,
+    ToDeviceEvent,
+};

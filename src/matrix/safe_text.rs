@@ -1,0 +1,1 @@
+//! Text from others, made safe for a terminal.

@@ -1,0 +1,1 @@
+//! One encrypted file per account: the only durable state.

@@ -1,0 +1,146 @@
+//! Rules of the house that neither rustc nor clippy checks.
+
+use std::{fs, path::Path};
+
+/// Which top-level module may name which. A module without a row may name none of ours.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("matrix", &["time"]),
+    ("wire", &["matrix"]),
+    ("e2ee", &["matrix", "secret", "time"]),
+    ("rooms", &["e2ee", "matrix", "time"]),
+    ("link", &["wire", "matrix", "secret", "time"]),
+    ("store", &["e2ee", "rooms", "matrix", "secret", "time"]),
+    ("gateway", &["wire", "matrix", "secret", "time"]),
+    ("engine", &["link", "wire", "e2ee", "rooms", "store", "matrix", "secret", "time"]),
+    ("tui", &["engine", "rooms", "matrix", "config", "time"]),
+    ("headless", &["engine", "rooms", "matrix", "config", "time"]),
+    ("run", EVERYTHING),
+    ("cli", EVERYTHING),
+    ("logging", &["secret"]),
+];
+const EVERYTHING: &[&str] = &[
+    "cli", "config", "e2ee", "engine", "gateway", "headless", "link", "logging", "matrix", "rooms",
+    "run", "secret", "store", "time", "tui", "wire",
+];
+/// Knows every module, because it wires them together.
+const COMPOSITION: &[&str] = &["lib.rs", "main.rs"];
+/// Files and folders that do no I/O, and the files in them that may.
+const PURE: &[&str] = &[
+    "matrix/",
+    "wire/",
+    "e2ee/",
+    "rooms/",
+    "link/state",
+    "engine/",
+    "gateway/peer",
+    "tui/state",
+    "tui/update",
+    "tui/view",
+    "secret.rs",
+    "time.rs",
+];
+const DRIVERS: &[&str] = &["engine/driver.rs"];
+const IO_WORDS: &[&str] = &["tokio", "rusqlite", "std::fs", "std::net", "SystemTime", "async fn"];
+const MAX_LINES: usize = 600;
+
+#[test]
+fn the_house_is_tidy() {
+    let mut wrong = Vec::new();
+    visit(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), "", &mut wrong);
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// Checks every source file below `dir`; `at` is the path from `src/`.
+fn visit(dir: &Path, at: &str, wrong: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let (path, entry) = {
+            let e = entry.unwrap();
+            (e.path(), e.file_name())
+        };
+        let name = format!("{at}{}", entry.to_str().unwrap());
+        if path.is_dir() {
+            visit(&path, &format!("{name}/"), wrong);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            wrong.extend(problems(&name, &text).into_iter().map(|what| format!("{name}: {what}")));
+        }
+    }
+}
+
+fn problems(name: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if !text.starts_with("//!") {
+        found.push("has no module docs".to_owned());
+    }
+    if MAX_LINES < text.split("#[cfg(test)]").next().unwrap_or_default().lines().count() {
+        found.push(format!("is longer than {MAX_LINES} lines"));
+    }
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    if PURE.iter().any(|pure| name.starts_with(pure)) && !DRIVERS.contains(&name) {
+        found.extend(
+            IO_WORDS
+                .iter()
+                .filter(|word| code.contains(**word))
+                .map(|word| format!("is pure, must not say {word}")),
+        );
+    }
+    let module = name.split(['/', '.']).next().unwrap_or_default();
+    let allowed = MAY_IMPORT.iter().find(|row| row.0 == module).map_or(&[][..], |row| row.1);
+    if !COMPOSITION.contains(&name) {
+        found.extend(
+            crate_paths(&code)
+                .iter()
+                .filter(|target| target.as_str() != module && !allowed.contains(&target.as_str()))
+                .map(|target| format!("must not import {target}")),
+        );
+    }
+    found
+}
+
+/// The first segment after each `crate::`, also inside `crate::{a::{b}, c}`.
+fn crate_paths(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(list) = rest.strip_prefix('{') else {
+            found.push(ident(rest));
+            continue;
+        };
+        let mut depth = 0_u32;
+        let mut item = String::new();
+        for c in list.chars() {
+            match c {
+                '}' if depth == 0 => break,
+                ',' if depth == 0 => found.push(ident(&std::mem::take(&mut item))),
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                c if depth == 0 => item.push(c),
+                _ => {}
+            }
+        }
+        found.push(ident(&item));
+    }
+    found.retain(|word| !word.is_empty());
+    found
+}
+
+fn ident(text: &str) -> String {
+    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn use_lists_are_understood() {
+    assert_eq!(crate_paths("use crate::{a::{b, c}, d,\n e};\ncrate::f::g()"), ["a", "d", "e", "f"]);
+}
+
+#[test]
+fn breaches_are_found() {
+    let text = "//! Frames.\nuse crate::{matrix::Id, store};\nasync fn f() {}\n";
+    assert_eq!(
+        problems("wire/frame.rs", text),
+        ["is pure, must not say async fn", "must not import store"]
+    );
+}
