@@ -39,7 +39,7 @@ const PURE: &[&str] = &[
     "secret.rs",
     "time.rs",
 ];
-const DRIVERS: &[&str] = &["engine/driver.rs"];
+const DRIVERS: &[&str] = &["engine/driver.rs", "engine/clock.rs"];
 const IO_WORDS: &[&str] = &["tokio", "rusqlite", "std::fs", "std::net", "SystemTime", "async fn"];
 const MAX_LINES: usize = 600;
 
