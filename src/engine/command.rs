@@ -13,7 +13,7 @@ pub struct CommandId(pub u64);
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
+#[serde(tag = "command", content = "of", rename_all = "snake_case")]
 pub enum Command {
     /// Send a message. Durable: once the engine has taken it, it is on disk. The echo and its
     /// states come as [`crate::rooms::TimelineDelta::Echo`].

@@ -10,8 +10,9 @@ use crate::{
     rooms::{RoomSummary, StoredEvent, TimelineDelta},
 };
 
-/// Something changed.
-#[derive(Clone, Debug, PartialEq)]
+/// Something changed. Serializable: the control socket carries the same values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "update", content = "of", rename_all = "snake_case")]
 pub enum Update {
     /// The connection's state changed.
     Link(LinkState),
@@ -124,4 +125,35 @@ pub struct CommandError {
     pub code: String,
     /// For people: what failed, and what to do.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::Command, rooms::TimelineDelta, time::Timestamp};
+
+    #[test]
+    fn updates_and_commands_survive_the_control_socket() {
+        let room = OwnedRoomId::try_from("!room:example.org").unwrap();
+        let updates = [
+            Update::Link(LinkState::Offline { retry_at: Timestamp(1), reason: "gone".into() }),
+            Update::Synced,
+            Update::RoomsGone(vec![room.clone()]),
+            Update::Timeline { room: room.clone(), delta: TimelineDelta::ReachedStart, live: true },
+            Update::Timeline {
+                room: room.clone(),
+                delta: TimelineDelta::EchoDiscarded("txn".into()),
+                live: true,
+            },
+            Update::Outcome { id: CommandId(7), result: Ok(Outcome::History(Page::default())) },
+        ];
+        for update in updates {
+            let line = serde_json::to_string(&update).unwrap();
+            assert_eq!(serde_json::from_str::<Update>(&line).unwrap(), update, "{line}");
+        }
+        for command in [Command::Open(room), Command::Retry("txn".into()), Command::Shutdown] {
+            let line = serde_json::to_string(&command).unwrap();
+            assert_eq!(serde_json::from_str::<Command>(&line).unwrap(), command, "{line}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The pure half: dial, resume, acknowledge, back off. Liveness by WebSocket pings is the
 //! transport's; it reports a dead peer as lost.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     matrix::Position,
     time::Timestamp,
@@ -8,7 +10,8 @@ use crate::{
 };
 
 /// Where the connection stands, for the status line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LinkState {
     /// A dial is under way.
     Connecting,

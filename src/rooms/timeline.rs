@@ -95,7 +95,8 @@ pub struct Echo {
 }
 
 /// A change to a room's timeline. Applying one twice is the same as once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "delta", content = "of", rename_all = "snake_case")]
 pub enum TimelineDelta {
     /// These events exist, with these places and bodies; known ones are replaced.
     Events(Vec<StoredEvent>),
