@@ -1,4 +1,8 @@
 //! The one integration-test binary.
 
 #[cfg(test)]
+mod real_parts;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
 mod tidy;

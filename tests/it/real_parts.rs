@@ -1,0 +1,40 @@
+//! The rig itself: what the other tests stand on must work without grotto.
+
+use serde_json::json;
+
+use crate::rig::{Peer, RateLimits, Synapse, Terminal};
+
+#[test]
+fn two_peers_talk_through_the_shared_homeserver() {
+    let base = Synapse::shared();
+    let mut bob = Peer::start_echo(base, "bob");
+    let mut carol = Peer::start(base, "carol");
+    let room = carol.create("rig", &[&bob.user]);
+    bob.find("bob's join", |line| line["k"] == "joined" && line["room"] == room.as_str());
+    carol.find("the join at carol", |line| {
+        line["type"] == "m.room.member"
+            && line["content"]["membership"] == "join"
+            && line["sender"] == bob.user.as_str()
+    });
+    carol.say(&room, "hello");
+    bob.hears("hello");
+    carol.hears("echo: hello");
+}
+
+#[test]
+fn a_homeserver_can_be_killed_and_started_again() {
+    let mut synapse = Synapse::start(RateLimits::AsShipped);
+    let base = synapse.base.clone();
+    synapse.kill();
+    synapse.start_again();
+    let answer = crate::rig::http(&base, "GET", "/_matrix/client/versions", None, &json!(null));
+    assert!(answer["versions"].is_array(), "{answer}");
+}
+
+#[test]
+fn a_terminal_shows_what_a_program_prints() {
+    let mut terminal = Terminal::start((40, 5), &["sh", "-c", "read line; echo \"[$line]\""], &[]);
+    terminal.type_keys("typed\r");
+    terminal.shows("[typed]");
+    assert_eq!(terminal.exit_status(), 0);
+}

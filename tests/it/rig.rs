@@ -1,0 +1,381 @@
+//! Real parts for tests: a Synapse, matrix-nio peers, a terminal. Each is a program of `tests/rig/`
+//! that speaks JSON lines and ends when this process does.
+//!
+//! `tests/run` makes the Python environment; without it every test that needs one fails and says so.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+/// How long anything real may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The grotto program under test.
+pub(crate) const GROTTO: &str = env!("CARGO_BIN_EXE_grotto");
+
+fn python() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/py/bin/python");
+    assert!(path.exists(), "no Python environment: run tests/run once, it makes target/py");
+    path
+}
+
+/// A fresh folder below `target/`, removed first if an earlier run left it.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{}-{name}-{number}", std::process::id()));
+    drop(std::fs::remove_dir_all(&path));
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// A port of 127.0.0.1 that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A program that speaks JSON lines; killed when dropped.
+pub(crate) struct Lines {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<Value>,
+    /// Every line so far that nobody asked for yet, oldest first.
+    unread: Vec<Value>,
+}
+
+impl Lines {
+    /// Starts `command` with piped input and output.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if sender.send(value).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, stdin, lines, unread: Vec::new() }
+    }
+
+    /// Writes one JSON line.
+    pub(crate) fn tell(&mut self, value: &Value) {
+        writeln!(self.stdin, "{value}").unwrap();
+    }
+
+    /// Takes the first line, seen or still to come, that `wanted` accepts; the others stay.
+    ///
+    /// # Panics
+    /// When none came in [`PATIENCE`], or the program ended.
+    pub(crate) fn find(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let give_up = Instant::now() + PATIENCE;
+        if let Some(at) = self.unread.iter().position(&wanted) {
+            return self.unread.remove(at);
+        }
+        loop {
+            match self.lines.recv_timeout(give_up.saturating_duration_since(Instant::now())) {
+                Ok(line) if wanted(&line) => return line,
+                Ok(line) => self.unread.push(line),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no {what} within {PATIENCE:?}; unread: {:#?}", self.unread)
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the program ended before {what}; unread: {:#?}", self.unread)
+                }
+            }
+        }
+    }
+
+    /// Everything printed so far that was not taken, without waiting.
+    pub(crate) fn unread(&mut self) -> &mut Vec<Value> {
+        self.unread.extend(self.lines.try_iter());
+        &mut self.unread
+    }
+
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A Synapse.
+pub(crate) struct Synapse {
+    lines: Lines,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) base: String,
+}
+
+/// Which rate limits a Synapse has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RateLimits {
+    Raised,
+    AsShipped,
+}
+
+impl Synapse {
+    /// Starts one of its own, for tests that stop or burden it.
+    pub(crate) fn start(limits: RateLimits) -> Self {
+        let port = free_port();
+        let mut command = Command::new(python());
+        command.arg(script("synapse.py")).arg(folder("synapse")).arg(port.to_string());
+        if limits == RateLimits::AsShipped {
+            command.arg("--shipped-limits");
+        }
+        let mut lines = Lines::start(command);
+        lines.find("Synapse's start", |line| line["ready"] == true);
+        Self { lines, base: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Address of the one that most tests share.
+    pub(crate) fn shared() -> &'static str {
+        // Its supervisor ends it when this process, and so its standard input, ends.
+        static SHARED: OnceLock<(String, SharedLines)> = OnceLock::new();
+        &SHARED
+            .get_or_init(|| {
+                let synapse = Self::start(RateLimits::Raised);
+                (synapse.base.clone(), SharedLines::new(synapse))
+            })
+            .0
+    }
+
+    fn ask(&mut self, command: &Value) -> Value {
+        self.lines.tell(command);
+        self.lines.find("Synapse's answer", |_| true)
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        self.ask(&json!({"do": "kill"}));
+    }
+
+    /// Starts it again, on the same port with the same data.
+    pub(crate) fn start_again(&mut self) {
+        self.ask(&json!({"do": "start"}));
+    }
+}
+
+/// Keeps the shared Synapse's standard input open for the life of the process.
+struct SharedLines {
+    _pid: u32,
+}
+
+impl SharedLines {
+    fn new(synapse: Synapse) -> Self {
+        let pid = synapse.lines.pid();
+        std::thread::Builder::new()
+            .name("shared-synapse".to_owned())
+            .spawn(move || {
+                // Ends with the process; the program's end closes its own output first.
+                while synapse.lines.lines.recv().is_ok() {}
+            })
+            .unwrap();
+        Self { _pid: pid }
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig").join(name)
+}
+
+/// Password of every test account.
+pub(crate) const PASSWORD: &str = "correct-horse-7Qz";
+
+/// Makes an account with [`PASSWORD`]; gives its user id.
+pub(crate) fn register(base: &str, name: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let user = format!("{name}{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let body = json!({
+        "username": user, "password": PASSWORD, "inhibit_login": true,
+        "auth": {"type": "m.login.dummy"},
+    });
+    let answer = http(base, "POST", "/_matrix/client/v3/register", None, &body);
+    answer["user_id"].as_str().unwrap_or_else(|| panic!("not registered: {answer}")).to_owned()
+}
+
+/// A plain HTTP call of the homeserver, for what a test arranges or checks behind grotto's back.
+pub(crate) fn http(
+    base: &str,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &Value,
+) -> Value {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    drop(tokio_rustls::rustls::crypto::ring::default_provider().install_default());
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = client.request(method, format!("{base}{path}")).timeout(PATIENCE);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if !body.is_null() {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let text = request.send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    })
+}
+
+/// A matrix-nio client.
+pub(crate) struct Peer {
+    lines: Lines,
+    /// Its user id.
+    pub(crate) user: String,
+    /// Its device id.
+    pub(crate) device: String,
+    next: u64,
+}
+
+impl Peer {
+    /// Registers an account and starts a client on it.
+    pub(crate) fn start(base: &str, name: &str) -> Self {
+        Self::with(base, name, &[])
+    }
+
+    /// The same, answering every text with a notice.
+    pub(crate) fn start_echo(base: &str, name: &str) -> Self {
+        Self::with(base, name, &["--echo"])
+    }
+
+    fn with(base: &str, name: &str, options: &[&str]) -> Self {
+        let user = register(base, name);
+        let mut command = Command::new(python());
+        command.arg(script("peer.py")).args([base, &user, PASSWORD]);
+        command.arg(folder("peer")).args(options);
+        let mut lines = Lines::start(command);
+        let ready = lines.find("the peer's start", |line| line["k"] == "ready");
+        let device = ready["device"].as_str().unwrap().to_owned();
+        Self { lines, user, device, next: 0 }
+    }
+
+    /// Gives a command (see `peer.py`) and waits for its answer.
+    pub(crate) fn ask(&mut self, mut command: Value) -> Value {
+        self.next += 1;
+        let id = self.next;
+        command["id"] = id.into();
+        self.lines.tell(&command);
+        self.lines.find("the peer's answer", |line| line["k"] == "answer" && line["id"] == id)
+    }
+
+    /// Makes an encrypted room with these invited; gives its id.
+    pub(crate) fn create(&mut self, name: &str, invite: &[&str]) -> String {
+        let answer = self.ask(json!({"do": "create", "name": name, "invite": invite}));
+        answer["room"].as_str().unwrap_or_else(|| panic!("no room: {answer}")).to_owned()
+    }
+
+    /// Sends a text; gives its event id.
+    pub(crate) fn say(&mut self, room: &str, body: &str) -> String {
+        let content = json!({"msgtype": "m.text", "body": body});
+        let answer = self.ask(json!({"do": "send", "room": room, "content": content}));
+        answer["event"].as_str().unwrap_or_else(|| panic!("not sent: {answer}")).to_owned()
+    }
+
+    /// Waits until it has decrypted a message with this body.
+    pub(crate) fn hears(&mut self, body: &str) -> Value {
+        self.lines.find(&format!("message {body:?} at the peer"), |line| {
+            (line["k"] == "decrypted" || line["k"] == "late") && line["content"]["body"] == body
+        })
+    }
+
+    /// Waits for a line that `wanted` accepts.
+    pub(crate) fn find(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.lines.find(what, wanted)
+    }
+
+    /// Everything it told that no test took yet.
+    pub(crate) fn unread(&mut self) -> &mut Vec<Value> {
+        self.lines.unread()
+    }
+}
+
+/// A program in a pseudo-terminal.
+pub(crate) struct Terminal {
+    lines: Lines,
+    /// Every byte the program wrote.
+    pub(crate) recording: PathBuf,
+}
+
+impl Terminal {
+    /// Starts `program` in a terminal of this size.
+    pub(crate) fn start(size: (u16, u16), program: &[&str], environment: &[(&str, &str)]) -> Self {
+        let recording = folder("terminal").join("recording");
+        let mut command = Command::new(python());
+        command.arg(script("terminal.py")).arg(&recording);
+        command.args([size.0.to_string(), size.1.to_string()]).arg("--").args(program);
+        command.envs(environment.iter().copied());
+        Self { lines: Lines::start(command), recording }
+    }
+
+    fn ask(&mut self, command: &Value) -> Value {
+        self.lines.tell(command);
+        self.lines.find("the terminal's answer", |_| true)
+    }
+
+    /// Types, as a keyboard sends it.
+    pub(crate) fn type_keys(&mut self, text: &str) {
+        self.ask(&json!({"do": "type", "text": text}));
+    }
+
+    /// Waits until `text` is on the screen, and gives the screen.
+    pub(crate) fn shows(&mut self, text: &str) -> Vec<String> {
+        let ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+        let answer = self.ask(&json!({"do": "wait", "text": text, "ms": ms}));
+        let lines = lines_of(&answer);
+        assert_eq!(answer["found"], true, "{text:?} is not on the screen:\n{}", lines.join("\n"));
+        lines
+    }
+
+    /// The screen as it is.
+    pub(crate) fn screen(&mut self) -> Vec<String> {
+        lines_of(&self.ask(&json!({"do": "screen"})))
+    }
+
+    /// Changes the window's size.
+    pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
+        self.ask(&json!({"do": "resize", "columns": columns, "rows": rows}));
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&mut self, name: &str) {
+        self.ask(&json!({"do": "signal", "name": name}));
+    }
+
+    /// Waits for the program's end; its exit status.
+    pub(crate) fn exit_status(&mut self) -> i64 {
+        let ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+        let answer = self.ask(&json!({"do": "exit", "ms": ms}));
+        answer["status"].as_i64().expect("the program did not end")
+    }
+}
+
+fn lines_of(answer: &Value) -> Vec<String> {
+    answer["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap().to_owned())
+        .collect()
+}

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""An end-to-end encrypted peer on matrix-nio: a client that nobody of grotto wrote.
+
+  peer.py BASE USER PASSWORD DIR [--echo]
+
+Joins whatever it is invited to and trusts every device it sees (matrix-nio sends to trusted devices only). With --echo it
+answers each text with the notice "echo: …". Lives as long as its standard input is open. Prints JSON lines:
+  {"k": "ready", "user", "device"} once it has synced · {"k": "joined", "room"}
+  {"k": "decrypted" | "plain", "room", "event", "sender", "type", "content"} for every room event of others and its own
+  {"k": "undecryptable", "room", "event", "sender", "session"} · {"k": "late", …as decrypted} when its key came afterwards
+and one {"k": "answer", "id", …} for each command on standard input, in order:
+  {"id", "do": "send", "room", "type"?, "content"} -> {"event"}     {"do": "create", "name"?, "invite", "encrypted"?} -> {"room"}
+  {"do": "invite" | "kick", "room", "user"} · {"do": "join" | "leave" | "rotate", "room"} · {"do": "redact", "room", "event"}
+  {"do": "name", "name"} (display name) · {"do": "burst", "room", "contents": […]} -> {"events": […]} (one after another)
+"""
+import asyncio
+import json
+import os
+import sys
+
+import nio
+
+
+def say(**values):
+    print(json.dumps(values), flush=True)
+
+
+class Peer:
+    def __init__(self, base, user, password, folder, echo):
+        os.makedirs(folder, exist_ok=True)
+        settings = nio.AsyncClientConfig(store_sync_tokens=True, encryption_enabled=True, max_limit_exceeded=0,
+                                         max_timeouts=0)
+        self.client = nio.AsyncClient(base, user, store_path=folder, config=settings)
+        self.password, self.echo, self.waiting = password, echo, []
+
+    async def start(self):
+        answer = await self.client.login(self.password, device_name="peer")
+        if not isinstance(answer, nio.LoginResponse):
+            sys.exit(f"peer: login failed: {answer}")
+        self.client.add_event_callback(self.on_event, nio.Event)
+        self.client.add_event_callback(self.on_invite, nio.InviteMemberEvent)
+        self.client.add_to_device_callback(self.on_room_key, nio.RoomKeyEvent)
+        self.client.add_response_callback(self.on_sync, nio.SyncResponse)
+
+    def trust(self):
+        for device in self.client.device_store:
+            own = device.user_id == self.client.user_id and device.device_id == self.client.device_id
+            if not own and not self.client.olm.is_device_verified(device):
+                self.client.verify_device(device)
+
+    async def on_sync(self, _):
+        self.trust()
+
+    async def on_invite(self, room, event):
+        if event.state_key == self.client.user_id and event.membership == "invite":
+            answer = await self.client.join(room.room_id)
+            if isinstance(answer, nio.JoinResponse):
+                say(k="joined", room=room.room_id)
+
+    async def on_event(self, room, event):
+        if isinstance(event, nio.MegolmEvent):
+            say(k="undecryptable", room=room.room_id, event=event.event_id, sender=event.sender, session=event.session_id)
+            self.waiting.append((room, event))
+            return
+        await self.tell("decrypted" if event.decrypted else "plain", room, event)
+
+    async def tell(self, kind, room, event):
+        source = event.source
+        content = source.get("content", {})
+        say(k=kind, room=room.room_id, event=event.event_id, sender=event.sender, type=source.get("type"), content=content)
+        if self.echo and event.sender != self.client.user_id and content.get("msgtype") == "m.text":
+            if "m.new_content" in content:
+                return
+            await self.send(room.room_id, "m.room.message", {"msgtype": "m.notice", "body": "echo: " + content["body"]})
+
+    async def on_room_key(self, _):
+        for room, event in list(self.waiting):
+            try:
+                decrypted = self.client.decrypt_event(event)
+            except nio.exceptions.EncryptionError:
+                continue
+            self.waiting.remove((room, event))
+            await self.tell("late", room, decrypted)
+
+    async def send(self, room, kind, content):
+        self.trust()
+        answer = await self.client.room_send(room, kind, content, ignore_unverified_devices=True)
+        return getattr(answer, "event_id", None) or {"error": str(answer)}
+
+    async def obey(self, command):
+        what, room = command["do"], command.get("room")
+        if what == "send":
+            return {"event": await self.send(room, command.get("type", "m.room.message"), command["content"])}
+        if what == "burst":
+            return {"events": [await self.send(room, "m.room.message", content) for content in command["contents"]]}
+        if what == "create":
+            encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
+            answer = await self.client.room_create(name=command.get("name"), invite=command.get("invite", []),
+                                                   initial_state=[encryption] if command.get("encrypted", True) else [])
+            return {"room": getattr(answer, "room_id", None), "text": str(answer)}
+        if what == "rotate":
+            self.client.invalidate_outbound_session(room)
+            return {}
+        calls = {"invite": lambda: self.client.room_invite(room, command["user"]),
+                 "kick": lambda: self.client.room_kick(room, command["user"]),
+                 "join": lambda: self.client.join(room),
+                 "leave": lambda: self.client.room_leave(room),
+                 "redact": lambda: self.client.room_redact(room, command["event"]),
+                 "name": lambda: self.client.set_displayname(command["name"])}
+        return {"text": str(await calls[what]())}
+
+
+async def main():
+    base, user, password, folder = sys.argv[1:5]
+    peer = Peer(base, user, password, folder, "--echo" in sys.argv)
+    await peer.start()
+    sync = asyncio.create_task(peer.client.sync_forever(timeout=30000, full_state=True))
+    await peer.client.synced.wait()
+    say(k="ready", user=peer.client.user_id, device=peer.client.device_id)
+    lines = asyncio.StreamReader(limit=1 << 24)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await lines.readline():
+        command = json.loads(line)
+        try:
+            answer = await peer.obey(command)
+        except Exception as error:  # whatever nio raises belongs to the test that asked
+            answer = {"error": repr(error)}
+        say(k="answer", id=command.get("id"), **answer)
+    sync.cancel()
+    await peer.client.close()
+
+
+asyncio.run(main())

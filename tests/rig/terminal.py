@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""A terminal: runs a program in a pseudo-terminal, records every byte it writes, and shows the screen as text.
+
+  terminal.py RECORDING COLUMNS ROWS -- PROGRAM [ARG…]
+
+Commands are JSON lines on standard input, each answered by one JSON line:
+  {"do": "type", "text": "…"} (bytes as a keyboard sends them) -> {}
+  {"do": "screen"} -> {"lines": […], "cursor": [column, row]} · {"do": "resize", "columns": C, "rows": R} -> {}
+  {"do": "wait", "text": "…", "ms": N} -> {"found": bool, "lines": […]} (until the text is on the screen)
+  {"do": "signal", "name": "SIGKILL"} -> {} · {"do": "pid"} -> {"pid": N} · {"do": "exit", "ms": N} -> {"status": N or null}
+The program is killed when standard input closes.
+"""
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+
+import pyte
+
+
+class Terminal:
+    def __init__(self, recording, columns, rows, program):
+        self.recording = open(recording, "ab", buffering=0)
+        self.screen = pyte.Screen(columns, rows)
+        self.stream = pyte.ByteStream(self.screen)
+        self.status = None
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.environ["TERM"] = "xterm-256color"
+            os.execvp(program[0], program)
+        self.resize(columns, rows)
+
+    def resize(self, columns, rows):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.screen.resize(rows, columns)
+
+    def read(self, seconds):
+        """Takes what the program writes for at most so long; answers whether anything came."""
+        ready, _, _ = select.select([self.master], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:
+            data = b""
+        if not data:
+            self.reap(0)
+            return False
+        self.recording.write(data)
+        self.stream.feed(data)
+        return True
+
+    def reap(self, flags):
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, flags)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def lines(self):
+        return [line.rstrip() for line in self.screen.display]
+
+    def wait(self, text, seconds):
+        deadline = time.monotonic() + seconds
+        while True:
+            if any(text in line for line in self.lines()):
+                return True
+            if self.reap(os.WNOHANG) is not None or time.monotonic() > deadline:
+                return False
+            self.read(0.05)
+
+    def obey(self, command):
+        what = command["do"]
+        if what == "type":
+            os.write(self.master, command["text"].encode())
+        elif what == "resize":
+            self.resize(command["columns"], command["rows"])
+        elif what == "screen":
+            while self.read(0.1):
+                pass
+            return {"lines": self.lines(), "cursor": [self.screen.cursor.x, self.screen.cursor.y]}
+        elif what == "wait":
+            return {"found": self.wait(command["text"], command["ms"] / 1000), "lines": self.lines()}
+        elif what == "signal":
+            os.kill(self.pid, getattr(signal, command["name"]))
+        elif what == "pid":
+            return {"pid": self.pid}
+        elif what == "exit":
+            deadline = time.monotonic() + command["ms"] / 1000
+            while self.reap(os.WNOHANG) is None and time.monotonic() < deadline:
+                self.read(0.05)
+            return {"status": self.status}
+        return {}
+
+
+def main():
+    split = sys.argv.index("--")
+    recording, columns, rows = sys.argv[1:split]
+    terminal = Terminal(recording, int(columns), int(rows), sys.argv[split + 1:])
+    pending = b""
+    try:
+        while True:
+            watched = [sys.stdin.fileno()] + ([terminal.master] if terminal.status is None else [])
+            ready, _, _ = select.select(watched, [], [])
+            if terminal.master in ready and not terminal.read(0) and terminal.status is not None:
+                continue
+            if sys.stdin.fileno() not in ready:
+                continue
+            data = os.read(sys.stdin.fileno(), 65536)
+            if not data:
+                return
+            pending += data
+            while b"\n" in pending:
+                line, pending = pending.split(b"\n", 1)
+                print(json.dumps(terminal.obey(json.loads(line))), flush=True)
+    finally:
+        if terminal.status is None:
+            os.kill(terminal.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
