@@ -13,7 +13,7 @@ mod signature;
 mod sync;
 
 pub use error::MatrixError;
-pub use event::{Event, EventError, Unsigned};
+pub use event::{BadField, Event, EventError, Unsigned};
 pub use id::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
     RoomId, TransactionId, UserId,
