@@ -46,10 +46,10 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A program that speaks JSON lines; killed when dropped.
+/// A program that speaks JSON lines and ends when its input does.
 pub(crate) struct Lines {
     child: Child,
-    stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
     lines: Receiver<Value>,
     /// Every line so far that nobody asked for yet, oldest first.
     unread: Vec<Value>,
@@ -59,7 +59,7 @@ impl Lines {
     /// Starts `command` with piped input and output.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdin = child.stdin.take().unwrap();
+        let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -75,7 +75,7 @@ impl Lines {
 
     /// Writes one JSON line.
     pub(crate) fn tell(&mut self, value: &Value) {
-        writeln!(self.stdin, "{value}").unwrap();
+        writeln!(self.stdin.as_mut().unwrap(), "{value}").unwrap();
     }
 
     /// Takes the first line, seen or still to come, that `wanted` accepts; the others stay.
@@ -114,7 +114,11 @@ impl Lines {
 }
 
 impl Drop for Lines {
+    /// Closes its input, which it takes as the order to end what it started and then itself.
     fn drop(&mut self) {
+        drop(self.stdin.take());
+        let give_up = Instant::now() + PATIENCE;
+        while self.lines.recv_timeout(give_up.saturating_duration_since(Instant::now())).is_ok() {}
         drop(self.child.kill());
         drop(self.child.wait());
     }
