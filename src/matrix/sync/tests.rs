@@ -1,3 +1,5 @@
+//! Sync answers as servers and attackers write them.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
