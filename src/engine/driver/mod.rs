@@ -1,0 +1,10 @@
+//! The engine's thread: the only part of the engine that waits, reads a clock or touches a socket.
+//!
+//! One loop takes what the link, the faces and the clock bring, hands it to the pure
+//! [`super::Engine`], commits what comes back and only then releases it.
+
+mod clock;
+mod face;
+
+pub use clock::Clock;
+pub use face::{Face, FaceKind, Handle, face};
