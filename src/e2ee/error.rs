@@ -18,6 +18,9 @@ pub enum MachineError {
         /// What serde said; holds no content.
         source: serde_json::Error,
     },
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    NoRandomness(getrandom::Error),
     /// The store belongs to another user or device than the login.
     #[error("the store belongs to {found}, not to {expected}")]
     OtherAccount {

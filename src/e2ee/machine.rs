@@ -1,8 +1,9 @@
 //! The entry points, one line each into the parts.
 
-use crate::matrix::{DeviceId, Event, OwnedDeviceId, OwnedUserId, RoomId, UserId};
+use crate::matrix::{DeviceId, Event, RoomId, UserId};
 
 use super::{
+    core::Core,
     error::{EncryptError, MachineError, ShareError},
     request::{OutgoingRequest, RequestFailure, RequestId},
     step::Step,
@@ -15,8 +16,8 @@ use super::{
 /// committed must be dropped and opened again.
 #[derive(Debug)]
 pub struct Machine {
-    user: OwnedUserId,
-    device: OwnedDeviceId,
+    /// Account, devices, Olm sessions, requests.
+    pub(super) core: Core,
 }
 
 /// Whether a room can encrypt now.
@@ -44,18 +45,17 @@ impl Machine {
         device: &DeviceId,
         step: &mut Step<'_>,
     ) -> Result<Self, MachineError> {
-        let _ = step;
-        Ok(Self { user: user.to_owned(), device: device.to_owned() })
+        todo!("e2ee {user} {device} {step:?}")
     }
 
     /// Our user.
     pub fn user(&self) -> &UserId {
-        &self.user
+        &self.core.user
     }
 
     /// Our device.
     pub fn device(&self) -> &DeviceId {
-        &self.device
+        &self.core.device
     }
 
     /// Requests prepared in earlier steps and not answered yet, oldest first; to be sent again

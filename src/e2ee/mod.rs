@@ -14,11 +14,17 @@
 //!  text ─▶ prepare_room ─▶ Waiting … Ready(ReadyRoom) ─▶ encrypt ─▶ ciphertext
 //! ```
 
+mod account;
+mod claim;
+mod core;
+mod device;
 mod error;
 mod lookup;
 mod machine;
+mod olm;
 mod request;
 mod step;
+mod tracking;
 mod types;
 
 pub use error::{EncryptError, MachineError, ShareError};

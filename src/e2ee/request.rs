@@ -1,14 +1,44 @@
 //! Requests the machine wants sent, and their answers.
 //!
 //! A request is stored before it is sent and repeated byte for byte until it is answered; the
-//! answer comes back by its id.
+//! answer comes back by its id. Beside each request stands its [`Purpose`]: what an answer means,
+//! so that nothing about it has to be remembered across a restart.
 
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    matrix::{MatrixError, OwnedDeviceId, OwnedUserId},
+    time::Timestamp,
+};
+
+use super::{
+    account::UploadPurpose, claim::ClaimPurpose, error::MachineError, lookup::Table, step::Step,
+    tracking::QueryPurpose,
+};
+
+/// Most devices that one to-device request is sent to.
+pub(super) const DEVICES_PER_REQUEST: usize = 250;
+
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_secs(5 * 60);
 
 /// Names one request across restarts; doubles as the transaction id of to-device requests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(pub String);
+
+impl RequestId {
+    /// Draws an id that no other request has: 128 random bits.
+    fn random() -> Result<Self, MachineError> {
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes).map_err(MachineError::NoRandomness)?;
+        Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))
+    }
+}
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,7 +74,179 @@ pub struct OutgoingRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestFailure {
     /// The server refused it for good: a status below 500 other than 408 and 429.
-    Refused(crate::matrix::MatrixError),
+    Refused(MatrixError),
     /// Not now: rate limit, server fault. (A lost link is no answer: the request just stays.)
-    Later(crate::matrix::MatrixError),
+    Later(MatrixError),
+}
+
+/// What an answer to a request means; stored beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Purpose {
+    /// Our keys were published.
+    KeysUpload(UploadPurpose),
+    /// Device lists of these users.
+    KeysQuery(QueryPurpose),
+    /// One-time keys of these devices.
+    KeysClaim(ClaimPurpose),
+    /// A to-device message whose delivery changes nothing here: `m.dummy`, `m.no_olm`.
+    Notice,
+}
+
+/// A request and what its answer means.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RequestRecord {
+    pub(super) request: OutgoingRequest,
+    pub(super) purpose: Purpose,
+    /// Place in the order of requests.
+    order: u64,
+    /// How often the server said "later".
+    postponed: u32,
+}
+
+/// One content for one device.
+#[derive(Clone, Debug)]
+pub(super) struct ToDeviceMessage {
+    pub(super) user: OwnedUserId,
+    pub(super) device_id: OwnedDeviceId,
+    pub(super) content: Box<RawValue>,
+}
+
+/// The requests that were not answered yet.
+#[derive(Debug)]
+pub(super) struct Requests {
+    next_order: u64,
+    /// When to repeat those that the server put off.
+    retries: BTreeMap<RequestId, Timestamp>,
+}
+
+impl Requests {
+    /// Counts what an earlier run left behind.
+    pub(super) fn open(step: &Step<'_>) -> Result<Self, MachineError> {
+        let last = records(step)?.last().map(|record| record.order);
+        Ok(Self { next_order: last.map_or(0, |order| order + 1), retries: BTreeMap::new() })
+    }
+
+    /// Stores a `POST` below `/_matrix/client/v3` and queues it for sending.
+    pub(super) fn post(
+        &mut self,
+        kind: RequestKind,
+        body: String,
+        purpose: Purpose,
+        step: &mut Step<'_>,
+    ) -> Result<RequestId, MachineError> {
+        let path = match kind {
+            RequestKind::KeysUpload => "/_matrix/client/v3/keys/upload",
+            RequestKind::KeysQuery => "/_matrix/client/v3/keys/query",
+            RequestKind::KeysClaim => "/_matrix/client/v3/keys/claim",
+            RequestKind::ToDevice => "/_matrix/client/v3/sendToDevice",
+        };
+        let request = OutgoingRequest {
+            id: RequestId::random()?,
+            kind,
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            body,
+        };
+        self.queue(request, purpose, step)
+    }
+
+    /// Stores and queues one to-device request for at most [`DEVICES_PER_REQUEST`] devices; its
+    /// id is the transaction id. `kind` is an event type of ours, free of reserved characters.
+    pub(super) fn to_device(
+        &mut self,
+        kind: &str,
+        messages: &[ToDeviceMessage],
+        purpose: Purpose,
+        step: &mut Step<'_>,
+    ) -> Result<RequestId, MachineError> {
+        let mut by_user = BTreeMap::<_, BTreeMap<_, _>>::new();
+        for message in messages {
+            by_user.entry(&message.user).or_default().insert(&message.device_id, &message.content);
+        }
+        let body = super::step::encode(Table::Request, &BTreeMap::from([("messages", by_user)]))?;
+        let id = RequestId::random()?;
+        let path = format!("/_matrix/client/v3/sendToDevice/{kind}/{}", id.0);
+        let method = "PUT".to_owned();
+        let request = OutgoingRequest { id, kind: RequestKind::ToDevice, method, path, body };
+        self.queue(request, purpose, step)
+    }
+
+    fn queue(
+        &mut self,
+        request: OutgoingRequest,
+        purpose: Purpose,
+        step: &mut Step<'_>,
+    ) -> Result<RequestId, MachineError> {
+        let id = request.id.clone();
+        let record = RequestRecord {
+            request: request.clone(),
+            purpose,
+            order: self.next_order,
+            postponed: 0,
+        };
+        self.next_order += 1;
+        step.put(Table::Request, &id.0, "", &record)?;
+        step.send(request);
+        Ok(id)
+    }
+
+    /// Looks up an unanswered request.
+    pub(super) fn find(
+        id: &RequestId,
+        step: &Step<'_>,
+    ) -> Result<Option<RequestRecord>, MachineError> {
+        step.get(Table::Request, &id.0, "")
+    }
+
+    /// The request was answered for good.
+    pub(super) fn settle(&mut self, id: &RequestId, step: &mut Step<'_>) {
+        self.retries.remove(id);
+        step.delete(Table::Request, &id.0, "");
+    }
+
+    /// The server said "later": repeats the request after its pause, or after ours, which doubles.
+    pub(super) fn postpone(
+        &mut self,
+        mut record: RequestRecord,
+        error: &MatrixError,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let factor = 2_u32.saturating_pow(record.postponed.min(16));
+        let pause = FIRST_RETRY.saturating_mul(factor).min(LAST_RETRY);
+        let pause =
+            error.retry_after().map_or(pause, |asked| asked.max(Duration::from_millis(100)));
+        record.postponed = record.postponed.saturating_add(1);
+        let id = record.request.id.clone();
+        step.put(Table::Request, &id.0, "", &record)?;
+        self.retries.insert(id, step.now().plus(pause));
+        Ok(())
+    }
+
+    /// Repeats the requests whose pause is over.
+    pub(super) fn tick(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        let now = step.now();
+        let due: Vec<RequestId> =
+            self.retries.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.retries.remove(&id);
+            if let Some(record) = Self::find(&id, step)? {
+                step.send(record.request);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next request is to be repeated.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.retries.values().min().copied()
+    }
+}
+
+/// All unanswered requests, oldest first.
+pub(super) fn records(step: &Step<'_>) -> Result<Vec<RequestRecord>, MachineError> {
+    let mut records: Vec<RequestRecord> =
+        step.scan(Table::Request, None)?.into_iter().map(|(_, record)| record).collect();
+    records.sort_by_key(|record| record.order);
+    Ok(records)
 }

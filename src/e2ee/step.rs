@@ -101,8 +101,7 @@ impl<'a> Step<'a> {
         second: &str,
         value: &T,
     ) -> Result<(), MachineError> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|source| MachineError::Record { table: table.name(), source })?;
+        let bytes = encode(table, value)?.into_bytes();
         self.overlay.insert(
             (table, RecordKey(first.to_owned(), second.to_owned())),
             Some(Zeroizing::new(bytes)),
@@ -124,6 +123,12 @@ impl<'a> Step<'a> {
     pub(super) fn tell(&mut self, notice: Notice) {
         self.notices.push(notice);
     }
+}
+
+/// Writes a value as JSON text; `table` names it in the error.
+pub(super) fn encode<T: Serialize>(table: Table, value: &T) -> Result<String, MachineError> {
+    serde_json::to_string(value)
+        .map_err(|source| MachineError::Record { table: table.name(), source })
 }
 
 fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, MachineError> {

@@ -18,6 +18,7 @@ pub use id::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
     RoomId, TransactionId, UserId,
 };
+pub use signature::ed25519_from_base64;
 pub use sync::{
     DeviceLists, KeyCounts, Membership, Position, RoomDelta, RoomHeroes, SyncDelta, SyncError,
     ToDeviceEvent,
