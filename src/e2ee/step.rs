@@ -47,6 +47,17 @@ impl<'a> Step<'a> {
         self.now
     }
 
+    /// Takes what was told so far, so that the caller can act on it within the same step: events
+    /// that waited for a key are decrypted in the commit that keeps the key.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Takes the requests queued so far; they may leave only after the step's commit.
+    pub fn take_requests(&mut self) -> Vec<OutgoingRequest> {
+        std::mem::take(&mut self.requests)
+    }
+
     /// Ends the step: what to write, what to send after the write, what to tell.
     pub fn finish(self) -> (Changes, Vec<OutgoingRequest>, Vec<Notice>) {
         let writes = self
