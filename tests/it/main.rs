@@ -1,6 +1,8 @@
 //! The one integration-test binary.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod real_parts;
 #[cfg(test)]
 mod rig;

@@ -1,0 +1,349 @@
+//! The commands and their arguments.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{ArgGroup, Args, Subcommand};
+use clap_complete::Shell;
+
+use super::values::{self, FileOrStdin, LoginTarget};
+use crate::matrix::{OwnedEventId, OwnedUserId};
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Log in and make this account's encrypted store
+    Login(LoginArgs),
+    /// Log this device out and destroy its local keys
+    Logout(LogoutArgs),
+    /// Protect the store with a passphrase, change it, or take it away
+    #[command(subcommand)]
+    Passphrase(PassphraseCommand),
+    /// List joined rooms and invites
+    #[command(long_about = ROOMS)]
+    Rooms,
+    /// Make a room, encrypted unless told otherwise
+    Create(CreateArgs),
+    /// Join a room, or accept an invite
+    #[command(after_long_help = "Examples:\n  grotto join '#garden:example.org'")]
+    Join(RoomArgs),
+    /// Leave a room, or refuse an invite
+    #[command(after_long_help = "Examples:\n  grotto leave 'Old garden'")]
+    Leave(RoomArgs),
+    /// Invite somebody to a room
+    Invite(InviteArgs),
+    /// Send a message and wait until the server has it
+    Send(SendArgs),
+    /// Follow rooms until interrupted
+    Tail(TailArgs),
+    /// Print old messages, newest last
+    History(HistoryArgs),
+    /// Look after encryption keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Serve the stream in front of a homeserver
+    Gateway(GatewayArgs),
+    /// Print a completion script for a shell
+    #[command(after_long_help = "Examples:\n  \
+        grotto completions bash > ~/.local/share/bash-completion/completions/grotto\n  \
+        grotto completions fish > ~/.config/fish/completions/grotto.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_long_help = "Examples:\n  grotto man | man -l -")]
+    Man,
+}
+
+const ROOMS: &str = "List joined rooms and invites.\n\nWith --json one object a room: room_id, \
+                     name, kind (dm, group or space), membership, encrypted, unread, highlights, \
+                     members, topic.";
+
+/// Arguments of `login`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+The password is asked for without echo when standard input is a terminal; otherwise give \
+--password-file. The store gets the passphrase of --passphrase-file, or one that is asked for; \
+without one its key lies in a file beside it, readable by you alone.
+
+With --json: {user_id, device_id, stream}.
+
+Examples:
+  grotto login @alice:example.org
+  pass show matrix | grotto login @alice:example.org --password-file -
+  grotto login @alice:localhost --homeserver http://127.0.0.1:8008")]
+pub struct LoginArgs {
+    /// User id (@alice:example.org), or a server to log in to
+    #[arg(value_name = "USER_ID_OR_SERVER", value_parser = values::login_target)]
+    pub target: LoginTarget,
+    /// File whose first line is the password; - for standard input
+    #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin)]
+    pub password_file: Option<FileOrStdin>,
+    /// What others see as this device's name
+    #[arg(long, value_name = "NAME", default_value = "grotto")]
+    pub device_name: String,
+    /// Stream to connect to, instead of what the server offers (ws:// or wss://)
+    #[arg(long, value_name = "URL")]
+    pub stream_url: Option<String>,
+    /// Homeserver's address, instead of what the server's name says
+    #[arg(long, value_name = "URL")]
+    pub homeserver: Option<String>,
+}
+
+/// Arguments of `logout`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Messages that only this device could read cannot be read afterwards, here or elsewhere, unless \
+their keys exist on another device. Asks before it acts when standard input is a terminal.")]
+pub struct LogoutArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What to do with the store's passphrase.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PassphraseCommand {
+    /// Change the passphrase
+    Change(NewPassphraseArgs),
+    /// Set one on a store that has none
+    Set(NewPassphraseArgs),
+    /// Take it away: the key then lies in a file beside the store
+    Remove,
+}
+
+/// A new passphrase.
+#[derive(Clone, Debug, Args)]
+pub struct NewPassphraseArgs {
+    /// File whose first line is the new passphrase; - for standard input
+    ///
+    /// Without it the new passphrase is asked for, twice.
+    #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin)]
+    pub new_passphrase_file: Option<FileOrStdin>,
+}
+
+/// Arguments of `create`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+With --json: {room_id}.
+
+Examples:
+  grotto create --name 'Garden' --invite @bob:example.org --invite @eve:example.org
+  grotto create --dm --invite @bob:example.org")]
+pub struct CreateArgs {
+    /// Its name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Whom to invite; may be repeated
+    #[arg(long, value_name = "USER", num_args = 1.., value_parser = values::user_id)]
+    pub invite: Vec<OwnedUserId>,
+    /// A direct chat with those invited
+    #[arg(long, requires = "invite")]
+    pub dm: bool,
+    /// Do not encrypt it: the servers will read everything
+    #[arg(long)]
+    pub unencrypted: bool,
+}
+
+/// One room.
+#[derive(Clone, Debug, Args)]
+pub struct RoomArgs {
+    /// Room id, alias, or name
+    #[arg(value_name = "ROOM")]
+    pub room: String,
+}
+
+/// Arguments of `invite`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "Examples:\n  grotto invite '#garden:example.org' @bob:example.org")]
+pub struct InviteArgs {
+    /// Room id, alias, name, or @user:server for a direct chat
+    #[arg(value_name = "ROOM")]
+    pub room: String,
+    /// Whom
+    #[arg(value_name = "USER", value_parser = values::user_id)]
+    pub user: OwnedUserId,
+}
+
+/// Arguments of `send`.
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags as typed; the groups keep them apart")]
+#[command(
+    group(ArgGroup::new("what").required(true).args(["text", "react"])),
+    group(ArgGroup::new("form").args(["notice", "emote", "react"])),
+    group(ArgGroup::new("markup").args(["markdown", "plain", "react"])),
+    after_long_help = "\
+The message is on disk before it is sent; should the wait end early (exit code 4), it is still \
+sent by the next grotto that runs, once.
+
+With --json: {event_id, txn, room_id}.
+
+Examples:
+  grotto send '#garden:example.org' 'the **gate** is open'
+  make 2>&1 | tail -20 | grotto send @bob:example.org - --plain
+  grotto send Garden 'so it is' --reply '$event'
+  grotto send Garden --react 👍 '$event'"
+)]
+pub struct SendArgs {
+    /// Room id, alias, name, or @user:server for a direct chat
+    #[arg(value_name = "ROOM")]
+    pub room: String,
+    /// The message; - reads it from standard input
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    pub text: Option<String>,
+    /// Reply to a message
+    #[arg(long, value_name = "EVENT", value_parser = values::event_id)]
+    pub reply: Option<OwnedEventId>,
+    /// Send into the thread that starts with this message
+    #[arg(long, value_name = "EVENT", value_parser = values::event_id)]
+    pub thread: Option<OwnedEventId>,
+    /// Replace the text of a message of yours
+    #[arg(
+        long,
+        value_name = "EVENT",
+        value_parser = values::event_id,
+        conflicts_with_all = ["reply", "thread"]
+    )]
+    pub edit: Option<OwnedEventId>,
+    /// React to a message with a key, usually an emoji
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["KEY", "EVENT"],
+        conflicts_with_all = ["reply", "thread", "edit"]
+    )]
+    pub react: Option<Vec<String>>,
+    /// Send as a notice, as bots do
+    #[arg(long)]
+    pub notice: bool,
+    /// Send as an emote (/me)
+    #[arg(long)]
+    pub emote: bool,
+    /// Read the text as Markdown [default]
+    #[arg(long)]
+    pub markdown: bool,
+    /// Send the text as it is
+    #[arg(long)]
+    pub plain: bool,
+}
+
+/// A reaction as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reaction {
+    /// The key, usually an emoji.
+    pub key: String,
+    /// To which event.
+    pub event: OwnedEventId,
+}
+
+impl SendArgs {
+    /// The reaction to send, if it is one.
+    ///
+    /// # Errors
+    /// In words, when the event is not an event id.
+    pub fn reaction(&self) -> Result<Option<Reaction>, String> {
+        match self.react.as_deref() {
+            Some([key, event]) => values::event_id(event)
+                .map(|event| Some(Reaction { key: key.clone(), event }))
+                .map_err(|error| format!("invalid value {event:?} for --react: {error}")),
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+/// Arguments of `tail`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Prints what arrives, beginning with what came while no grotto was running. With --json every line \
+has type, room_id and ts (milliseconds since the epoch); types: message, undecryptable, \
+decrypted_late, edit, reaction, redaction, invite, membership, typing, receipt, link, alarm. Ends \
+with exit code 0 on an interrupt, or when nobody reads its output any more.
+
+Examples:
+  grotto tail
+  grotto tail Garden --backlog 20
+  grotto tail --since-start --json | while read -r line; do …; done")]
+pub struct TailArgs {
+    /// Only these rooms [default: all]
+    #[arg(value_name = "ROOM")]
+    pub rooms: Vec<String>,
+    /// Only what arrives from now on, not what was missed
+    #[arg(long, conflicts_with = "backlog")]
+    pub since_start: bool,
+    /// First print the newest N events of each room
+    #[arg(long, value_name = "N")]
+    pub backlog: Option<u32>,
+}
+
+/// Arguments of `history`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+With --json lines as tail prints them.
+
+Examples:
+  grotto history Garden --limit 200
+  grotto history Garden --before '$event'")]
+pub struct HistoryArgs {
+    /// Room id, alias, name, or @user:server for a direct chat
+    #[arg(value_name = "ROOM")]
+    pub room: String,
+    /// At most how many events
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub limit: u32,
+    /// Only what is older than this event
+    #[arg(long, value_name = "EVENT", value_parser = values::event_id)]
+    pub before: Option<OwnedEventId>,
+}
+
+/// What to do with keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Show this device's fingerprint and what could not be decrypted, by reason
+    Status,
+}
+
+/// Arguments of `gateway`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Turns the stream (one WebSocket a client) into the ordinary HTTP API of one fixed homeserver. It \
+keeps no state, so any number of gateways can stand side by side. Answers /healthz. On SIGTERM it \
+stops accepting, and closes its connections spread over some seconds.
+
+Examples:
+  grotto gateway --homeserver http://127.0.0.1:8008 --listen 127.0.0.1:8448
+  grotto gateway --homeserver https://matrix.example.org --listen 0.0.0.0:443 \\
+      --tls-cert fullchain.pem --tls-key privkey.pem")]
+pub struct GatewayArgs {
+    /// The homeserver it stands for
+    #[arg(long, value_name = "URL")]
+    pub homeserver: String,
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8479")]
+    pub listen: SocketAddr,
+    /// Certificate chain (PEM); without one, plain connections behind a reverse proxy
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Web page origin that may connect; may be repeated [default: none]
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Vec<String>,
+    /// Extra certificate authority to trust for the homeserver (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Proxy to reach the homeserver by (socks5h:// or http://)
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// Connections at once, in all
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub max_connections: usize,
+    /// Connections at once from one address
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub max_connections_per_address: usize,
+}

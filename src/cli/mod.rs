@@ -1,0 +1,18 @@
+//! The command line as types: what may be typed, its help, and the exit codes scripts rely on.
+//!
+//! Nothing here acts; `run` does. Names and exit codes are a promise: they are only added to.
+
+mod args;
+mod command;
+mod exit;
+mod generate;
+mod values;
+
+pub use args::{Cli, Global};
+pub use command::{
+    Command, CreateArgs, GatewayArgs, HistoryArgs, InviteArgs, KeysCommand, LoginArgs, LogoutArgs,
+    NewPassphraseArgs, PassphraseCommand, Reaction, RoomArgs, SendArgs, TailArgs,
+};
+pub use exit::Exit;
+pub use generate::{completions, manual};
+pub use values::{FileOrStdin, LoginTarget};
