@@ -12,13 +12,17 @@ mod safe_text;
 mod signature;
 mod sync;
 
+pub use canonical_json::{
+    CanonicalJsonError, CanonicalObject, CanonicalText, CanonicalValue, MAX_CANONICAL_BYTES,
+    MAX_CANONICAL_DEPTH,
+};
 pub use error::MatrixError;
 pub use event::{BadField, Event, EventError, Unsigned};
 pub use id::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
     RoomId, TransactionId, UserId,
 };
-pub use signature::ed25519_from_base64;
+pub use signature::{BadSignature, SignedJson, ed25519_from_base64, sign, signed_text};
 pub use sync::{
     DeviceLists, KeyCounts, Membership, Position, RoomDelta, RoomHeroes, SyncDelta, SyncError,
     ToDeviceEvent,
