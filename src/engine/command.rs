@@ -121,6 +121,14 @@ pub enum Request {
     },
     /// All rooms.
     Rooms,
+    /// Which room is meant: an alias (`#…`, asked of the server), or the joined direct chat with a
+    /// user (`@…`, by `m.direct`; the one with the latest activity where there are several).
+    /// Answered by [`super::Outcome::Room`], or by a [`super::CommandError`] with the code
+    /// `unknown_room`.
+    Find {
+        /// Alias or user id.
+        name: String,
+    },
     /// A page of old messages, loaded from the server where the store has none.
     History {
         /// The room.
