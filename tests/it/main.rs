@@ -7,4 +7,6 @@ mod real_parts;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod supply;
+#[cfg(test)]
 mod tidy;

@@ -1,0 +1,1 @@
+//! Interoperation tests of grotto's session layer with matrix-sdk-crypto.
