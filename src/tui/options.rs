@@ -1,0 +1,105 @@
+//! What the screen is given when it starts, and how it can end.
+
+use std::io;
+
+use tokio::sync::mpsc;
+
+use super::{Keymap, Theme};
+use crate::{
+    engine::{Command, Update},
+    matrix::OwnedUserId,
+};
+
+/// The two ends of the engine's channels that the screen holds. Both are bounded: the screen only
+/// ever tries to send, and a full queue is said in the status line.
+#[derive(Debug)]
+pub struct Handle {
+    /// What the screen asks.
+    pub commands: mpsc::Sender<Command>,
+    /// What the engine tells.
+    pub updates: mpsc::Receiver<Update>,
+}
+
+/// How the screen looks and whom it is for.
+#[derive(Debug)]
+pub struct TuiOptions {
+    /// Our own user id.
+    pub user_id: OwnedUserId,
+    /// Colors by name.
+    pub theme: Theme,
+    /// Keys and what they do.
+    pub keymap: Keymap,
+    /// What people see beside and between messages.
+    pub timeline: TimelineOptions,
+}
+
+impl TuiOptions {
+    /// The defaults, for this user.
+    pub fn new(user_id: OwnedUserId) -> Self {
+        Self {
+            user_id,
+            theme: Theme::default(),
+            keymap: Keymap::default(),
+            timeline: TimelineOptions::default(),
+        }
+    }
+}
+
+/// What people see beside and between messages, and what others learn of them.
+#[derive(Clone, Debug)]
+pub struct TimelineOptions {
+    /// The zone in which times and days are shown.
+    pub time_zone: jiff::tz::TimeZone,
+    /// Whether joins, leaves and other changes of state are shown (folded) or left out.
+    pub state_lines: StateLines,
+    /// Whether others learn what was on our screen.
+    pub read_receipts: Disclosure,
+    /// Whether others learn that we type.
+    pub typing_notices: Disclosure,
+}
+
+impl Default for TimelineOptions {
+    fn default() -> Self {
+        Self {
+            time_zone: jiff::tz::TimeZone::system(),
+            state_lines: StateLines::Folded,
+            read_receipts: Disclosure::Sent,
+            typing_notices: Disclosure::Sent,
+        }
+    }
+}
+
+/// What becomes of joins, leaves and other changes of state in the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateLines {
+    /// Neighbors are folded into one line.
+    Folded,
+    /// They are not shown.
+    Hidden,
+}
+
+/// Whether something about us is told to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disclosure {
+    /// It is sent.
+    Sent,
+    /// It is kept back.
+    KeptBack,
+}
+
+/// Why the screen ended, or could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum TuiError {
+    /// Standard input or output is not a terminal.
+    #[error("the interface needs a terminal; in scripts use `grotto send`, `tail` or `history`")]
+    NotATerminal,
+    /// The terminal refused something.
+    #[error("the terminal cannot be used")]
+    Terminal(#[from] io::Error),
+    /// The engine ended without being asked to.
+    #[error("{reason}")]
+    EngineEnded {
+        /// In words for people.
+        reason: String,
+    },
+}

@@ -1,0 +1,245 @@
+//! The loop: waits in one place for keys, updates, signals and time, takes in all that is ready,
+//! and draws at most once per 16 ms, only when something changed.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crossterm::event::EventStream;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
+
+use super::{
+    input::Input,
+    options::{Handle, TuiError, TuiOptions},
+    state::State,
+    terminal::Screen,
+    theme::Theme,
+    update::{Effects, TerminalEffect, update},
+    view,
+};
+use crate::{
+    engine::{Command, Update},
+    time::Timestamp,
+};
+
+/// The shortest time between two frames.
+const FRAME: Duration = Duration::from_millis(16);
+/// How many updates are taken in before a frame is drawn all the same.
+const BURST: usize = 1024;
+
+/// Shows the screen until the user quits, a signal asks to end, or the engine ends. Sends
+/// [`Command::Shutdown`] when it ends by the user's wish.
+///
+/// Needs a tokio runtime with time and I/O, and must be called on the thread that owns the
+/// terminal.
+///
+/// # Errors
+/// When there is no terminal, it is lost, or the engine ended by itself.
+pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError> {
+    let mut signals = Signals::install()?;
+    let mut screen = Screen::take()?;
+    let theme = options.theme.clone();
+    let mut state =
+        State::new(options, Screen::size()?, RandomState::new().build_hasher().finish());
+    let mut keys = EventStream::new();
+    let mut pace = Pace { drawn: None, is_due: true };
+    loop {
+        let deadline = wake(&state, &pace);
+        let first = tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                Signal::End => Some(Input::EndRequested),
+                Signal::Suspend => { suspend(&mut screen)?; pace.is_due = true; None }
+                Signal::Continued => { screen.retake()?; pace.is_due = true; None }
+            },
+            // Both streams are cancel-safe: an event not taken stays in them.
+            event = keys.next() => match event {
+                Some(event) => Input::from_terminal(event?),
+                None => Some(Input::EndRequested),
+            },
+            told = handle.updates.recv() => Some(Input::Update(told.unwrap_or_else(gone))),
+            () = tokio::time::sleep_until(deadline) => Some(Input::Tick),
+        };
+        let mut next = first;
+        for _ in 0..BURST {
+            let Some(input) = next else { break };
+            pace.is_due |= !matches!(input, Input::Tick) || state.is_due(now());
+            let effects = update(&mut state, input, now());
+            if let Ended::Yes = carry_out(effects, &mut state, &handle, &mut screen)? {
+                return end(&state, &handle).await;
+            }
+            next = ready(&mut keys, &mut handle)?;
+        }
+        if pace.may_draw() {
+            draw(&mut screen, &state, &theme)?;
+            let effects = update(&mut state, Input::Drawn, now());
+            carry_out(effects, &mut state, &handle, &mut screen)?;
+            pace = Pace { drawn: Some(Instant::now()), is_due: false };
+        }
+    }
+}
+
+/// Whether the loop is over.
+enum Ended {
+    No,
+    Yes,
+}
+
+/// When a frame was drawn last and whether another is wanted.
+struct Pace {
+    drawn: Option<Instant>,
+    is_due: bool,
+}
+
+impl Pace {
+    fn next_slot(&self) -> Option<Instant> {
+        self.drawn.map(|drawn| drawn + FRAME)
+    }
+
+    fn may_draw(&self) -> bool {
+        self.is_due && self.next_slot().is_none_or(|slot| slot <= Instant::now())
+    }
+}
+
+/// When the loop must go on by itself.
+fn wake(state: &State, pace: &Pace) -> Instant {
+    let asked = state.deadline().map(|at| Instant::now() + at.since(now()));
+    let slot = if pace.is_due { Some(pace.next_slot().unwrap_or_else(Instant::now)) } else { None };
+    let far = Instant::now() + Duration::from_secs(3600);
+    asked.into_iter().chain(slot).fold(far, Instant::min)
+}
+
+/// What is there without waiting: keys first.
+fn ready(keys: &mut EventStream, handle: &mut Handle) -> Result<Option<Input>, TuiError> {
+    while let Some(Some(event)) = keys.next().now_or_never() {
+        if let Some(input) = Input::from_terminal(event?) {
+            return Ok(Some(input));
+        }
+    }
+    Ok(handle.updates.try_recv().ok().map(Input::Update))
+}
+
+fn gone() -> Update {
+    Update::Ended { reason: "the engine stopped; the log says where".to_owned() }
+}
+
+fn carry_out(
+    effects: Effects,
+    state: &mut State,
+    handle: &Handle,
+    screen: &mut Screen,
+) -> Result<Ended, TuiError> {
+    let mut refused = Vec::new();
+    for command in effects.commands {
+        if let Err(error) = handle.commands.try_send(command) {
+            refused.push(Input::Refused(error.into_inner()));
+        }
+    }
+    for input in refused {
+        // What follows from a refusal is words on the screen, no commands.
+        drop(update(state, input, now()));
+    }
+    for effect in effects.terminal {
+        match effect {
+            TerminalEffect::Quit => return Ok(Ended::Yes),
+            TerminalEffect::Suspend => suspend(screen)?,
+            TerminalEffect::Redraw => screen.forget(),
+            TerminalEffect::Copy(text) => Screen::copy(&text)?,
+        }
+    }
+    Ok(Ended::No)
+}
+
+async fn end(state: &State, handle: &Handle) -> Result<(), TuiError> {
+    if let Some(reason) = state.ended() {
+        return Err(TuiError::EngineEnded { reason: reason.to_owned() });
+    }
+    // A closed channel means that the engine is ending already.
+    drop(handle.commands.send(Command::Shutdown).await);
+    Ok(())
+}
+
+fn draw(screen: &mut Screen, state: &State, theme: &Theme) -> Result<(), TuiError> {
+    screen.draw(state.size(), |cells| view::draw(state, theme, cells))?;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the loop is the screen's only reader of the clock")]
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default().plus(since)
+}
+
+/// What the system wants of us.
+enum Signal {
+    End,
+    Suspend,
+    Continued,
+}
+
+/// Gives the terminal to the shell and stops until it calls us back.
+fn suspend(screen: &mut Screen) -> Result<(), TuiError> {
+    screen.release();
+    stop_here();
+    screen.retake()?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn stop_here() {
+    // The whole group, so that a script that started us stops with us. STOP, because TSTP is ours.
+    drop(rustix::process::kill_current_process_group(rustix::process::Signal::STOP));
+}
+
+#[cfg(not(unix))]
+fn stop_here() {}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    stop: tokio::signal::unix::Signal,
+    go_on: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn install() -> Result<Self, TuiError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            stop: signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?,
+            go_on: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::End,
+            _ = self.terminate.recv() => Signal::End,
+            _ = self.hangup.recv() => Signal::End,
+            _ = self.stop.recv() => Signal::Suspend,
+            _ = self.go_on.recv() => Signal::Continued,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn install() -> Result<Self, TuiError> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        drop(tokio::signal::ctrl_c().await);
+        Signal::End
+    }
+}

@@ -1,0 +1,1 @@
+//! Drawing that knows no application: text and lists.
