@@ -1,9 +1,10 @@
-//! Sync answers as servers and attackers write them.
+//! What a sync answer may hold and must not break.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::matrix::OwnedRoomId;
 
 fn parse(body: &Value) -> SyncDelta {
     SyncDelta::parse_v2(&body.to_string()).expect("a sync answer")

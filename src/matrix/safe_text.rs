@@ -1,1 +1,0 @@
-//! Text from others, made safe for a terminal.
