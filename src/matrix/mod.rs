@@ -22,9 +22,9 @@ pub use id::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
     RoomId, TransactionId, UserId,
 };
-pub use signature::{BadSignature, SignedJson, ed25519_from_base64, sign, signed_text};
 pub use safe_text::{SafeText, grapheme_width, safe_file_name};
 pub use signature::ed25519_from_base64;
+pub use signature::{BadSignature, SignedJson, ed25519_from_base64, sign, signed_text};
 pub use sync::{
     DeviceLists, KeyCounts, Membership, Position, RoomDelta, RoomHeroes, SyncDelta, SyncError,
     ToDeviceEvent,
