@@ -23,7 +23,6 @@ pub use id::{
     RoomId, TransactionId, UserId,
 };
 pub use safe_text::{SafeText, grapheme_width, safe_file_name};
-pub use signature::ed25519_from_base64;
 pub use signature::{BadSignature, SignedJson, ed25519_from_base64, sign, signed_text};
 pub use sync::{
     DeviceLists, KeyCounts, Membership, Position, RoomDelta, RoomHeroes, SyncDelta, SyncError,
