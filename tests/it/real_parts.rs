@@ -2,23 +2,23 @@
 
 use serde_json::json;
 
-use crate::rig::{Peer, RateLimits, Synapse, Terminal};
+use crate::rig::{Peer, RateLimits, Stack, Synapse, Terminal};
 
 #[test]
-fn two_peers_talk_through_the_shared_homeserver() {
+fn both_kinds_of_peer_talk_to_each_other_through_the_shared_homeserver() {
     let base = Synapse::shared();
-    let mut bob = Peer::start_echo(base, "bob");
-    let mut carol = Peer::start(base, "carol");
-    let room = carol.create("rig", &[&bob.user]);
-    bob.find("bob's join", |line| line["k"] == "joined" && line["room"] == room.as_str());
-    carol.find("the join at carol", |line| {
-        line["type"] == "m.room.member"
-            && line["content"]["membership"] == "join"
-            && line["sender"] == bob.user.as_str()
-    });
-    carol.say(&room, "hello");
-    bob.hears("hello");
-    carol.hears("echo: hello");
+    for (one, other) in [(Stack::Nio, Stack::Sdk), (Stack::Sdk, Stack::Nio)] {
+        let mut bob = Peer::start_echo(one, base, "bob");
+        let mut carol = Peer::start(other, base, "carol");
+        let room = carol.create("rig", &[&bob.user]);
+        bob.find("bob's join", |line| line["k"] == "joined" && line["room"] == room.as_str());
+        carol.find("the join at carol", |line| {
+            line["content"]["membership"] == "join" && line["sender"] == bob.user.as_str()
+        });
+        carol.say(&room, "hello");
+        bob.hears("hello");
+        carol.hears("echo: hello");
+    }
 }
 
 #[test]

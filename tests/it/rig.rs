@@ -243,7 +243,16 @@ pub(crate) fn http(
     })
 }
 
-/// A matrix-nio client.
+/// Which program a peer is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stack {
+    /// matrix-nio, in Python.
+    Nio,
+    /// matrix-sdk-crypto, the stack inside Element.
+    Sdk,
+}
+
+/// A client that nobody of grotto wrote.
 pub(crate) struct Peer {
     lines: Lines,
     /// Its user id.
@@ -255,19 +264,30 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Registers an account and starts a client on it.
-    pub(crate) fn start(base: &str, name: &str) -> Self {
-        Self::with(base, name, &[])
+    pub(crate) fn start(stack: Stack, base: &str, name: &str) -> Self {
+        Self::with(stack, base, name, &[])
     }
 
     /// The same, answering every text with a notice.
-    pub(crate) fn start_echo(base: &str, name: &str) -> Self {
-        Self::with(base, name, &["--echo"])
+    pub(crate) fn start_echo(stack: Stack, base: &str, name: &str) -> Self {
+        Self::with(stack, base, name, &["--echo"])
     }
 
-    fn with(base: &str, name: &str, options: &[&str]) -> Self {
+    fn with(stack: Stack, base: &str, name: &str, options: &[&str]) -> Self {
         let user = register(base, name);
-        let mut command = Command::new(python());
-        command.arg(script("peer.py")).args([base, &user, PASSWORD]);
+        let mut command = match stack {
+            Stack::Nio => {
+                let mut command = Command::new(python());
+                command.arg(script("peer.py"));
+                command
+            }
+            Stack::Sdk => {
+                let peer = Path::new(GROTTO).with_file_name("sdk-peer");
+                assert!(peer.exists(), "no peer on matrix-sdk-crypto: tests/run builds it");
+                Command::new(peer)
+            }
+        };
+        command.args([base, &user, PASSWORD]);
         command.arg(folder("peer")).args(options);
         let mut lines = Lines::start(command);
         let ready = lines.find("the peer's start", |line| line["k"] == "ready");

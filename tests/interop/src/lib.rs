@@ -1,1 +1,0 @@
-//! Interoperation tests of grotto's session layer with matrix-sdk-crypto.
