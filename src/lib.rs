@@ -10,6 +10,7 @@ pub mod config;
 pub mod matrix;
 pub mod secret;
 pub mod time;
+pub mod tls;
 
 // Layer 1: pure cores.
 pub mod e2ee;

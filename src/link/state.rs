@@ -1,13 +1,48 @@
 //! The pure half: dial, resume, acknowledge, back off. Liveness by WebSocket pings is the
 //! transport's; it reports a dead peer as lost.
+//!
+//! ```text
+//!            tick            on_up
+//!  ┌─▶ Due ───────▶ Dialing ───────▶ Up ──┐ M_UNKNOWN_TOKEN, end()
+//!  │    ▲ tick: retry_at     │ on_lost    ├───────────────────────▶ Ended
+//!  │    └───── Down ◀────────┴────────────┤
+//!  └──────────────────────────────────────┘ tick: the clock jumped (resume from suspend)
+//! ```
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
     matrix::Position,
-    time::Timestamp,
-    wire::{ClientFrame, ServerFrame, UpdateFrame},
+    time::{Backoff, Timestamp},
+    wire::{
+        ChunkFrame, ClientFrame, ErrorFrame, ResponseFrame, ServerFrame, SyncFrame, UpdateFrame,
+        WindowFrame,
+    },
 };
+
+/// Pause after the first failure, doubled with each further one.
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+/// Longest pause between two dials.
+const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// A connection that lived this long was a success: its loss is answered by a dial at once.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
+/// How often the clock is looked at, to notice a suspend: well within the 5 s that a resume may
+/// take, and 900 cheap wake-ups an hour.
+const CLOCK_CHECK: Duration = Duration::from_secs(4);
+/// A clock that advanced this much between two looks means that the machine slept.
+const CLOCK_JUMP: Duration = Duration::from_secs(12);
+/// Longest pause that a server can ask for.
+const LONGEST_HINT: Duration = Duration::from_mins(1);
+
+/// Sync v2 with lazy-loaded members, without presence (nothing shows it), and a first page of
+/// messages per room.
+const DEFAULT_FILTER: &str = concat!(
+    r#"{"presence":{"not_types":["*"]},"#,
+    r#""room":{"state":{"lazy_load_members":true},"timeline":{"limit":50}}}"#
+);
 
 /// Where the connection stands, for the status line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +69,17 @@ pub enum LinkState {
 /// What a frame from the server means to the engine.
 #[derive(Debug)]
 pub enum LinkEvent {
-    /// The answer to one of our requests.
-    Response(crate::wire::ResponseFrame),
+    /// The answer to one of our requests. A request that the stream itself refused is answered
+    /// with status 400.
+    Response(ResponseFrame),
     /// The next sync answer, in order. To be committed, then [`Link::acknowledge`]d.
     Update(UpdateFrame),
+    /// An update is missing: this frame asks for it, to be sent now.
+    Resume(ClientFrame),
+    /// A piece of a download.
+    Chunk(ChunkFrame),
+    /// More chunks of an upload may be sent.
+    Window(WindowFrame),
     /// Nothing to do: a duplicate, or a notice of the stream.
     Nothing,
     /// The access token is not (or no longer) valid.
@@ -51,48 +93,196 @@ pub enum LinkEvent {
 #[derive(Debug)]
 pub struct Link {
     position: Option<Position>,
+    filter: Option<Box<RawValue>>,
+    phase: Phase,
+    state: LinkState,
+    backoff: Backoff,
+    /// The pause that the server asked for before it closed.
+    hint: Option<Duration>,
+    /// When we were last called with the time.
+    seen: Option<Timestamp>,
+}
+
+/// What [`LinkState`] does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Due,
+    Dialing,
+    Up { since: Timestamp },
+    Down { retry_at: Timestamp },
+    Ended,
 }
 
 impl Link {
-    /// Starts from the last committed position.
+    /// Starts from the last committed position; wants to dial at once.
     pub fn new(position: Option<Position>) -> Self {
-        Self { position }
+        Self {
+            position,
+            filter: RawValue::from_string(DEFAULT_FILTER.to_owned()).ok(),
+            phase: Phase::Due,
+            state: LinkState::Connecting,
+            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
+            hint: None,
+            seen: None,
+        }
     }
 
     /// State for the status line.
     pub fn state(&self) -> &LinkState {
-        todo!("link")
+        &self.state
+    }
+
+    /// The last acknowledged position.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
     }
 
     /// When [`Link::tick`] wants to be called.
     pub fn deadline(&self) -> Option<Timestamp> {
-        todo!("link")
+        let check = self.seen.unwrap_or_default().plus(CLOCK_CHECK);
+        match self.phase {
+            Phase::Due => Some(Timestamp::default()),
+            Phase::Down { retry_at } => Some(retry_at.min(check)),
+            Phase::Dialing | Phase::Up { .. } => Some(check),
+            Phase::Ended => None,
+        }
     }
 
-    /// Time passed. Answers whether to dial now.
+    /// Time passed. Answers whether to dial now; a dial or a connection that exists is given up
+    /// for it.
     pub fn tick(&mut self, now: Timestamp) -> bool {
-        todo!("link {now:?}")
+        let jumped = self.look_at_clock(now);
+        let dial = match self.phase {
+            Phase::Due => true,
+            Phase::Down { retry_at } => jumped || retry_at <= now,
+            Phase::Dialing | Phase::Up { .. } => jumped,
+            Phase::Ended => false,
+        };
+        if dial {
+            self.phase = Phase::Dialing;
+            self.state = LinkState::Connecting;
+        }
+        dial
     }
 
     /// The dial succeeded. Gives the frames to send first: the sync frame with our position.
     pub fn on_up(&mut self, now: Timestamp) -> Vec<ClientFrame> {
-        todo!("link {now:?}")
+        if self.phase == Phase::Ended {
+            return Vec::new();
+        }
+        self.look_at_clock(now);
+        self.phase = Phase::Up { since: now };
+        self.state = LinkState::Online;
+        self.hint = None;
+        vec![self.sync_frame()]
     }
 
     /// The dial failed or the connection was lost; `draw` is uniform in `0.0..1.0` and jitters the
-    /// pause.
+    /// pause. The first try after a connection that had held comes at once.
     pub fn on_lost(&mut self, reason: &str, now: Timestamp, draw: f64) {
-        todo!("link {reason} {now:?} {draw}")
+        self.look_at_clock(now);
+        let pause = match self.phase {
+            Phase::Ended => return,
+            Phase::Up { since } if now.since(since) >= STABLE_AFTER => {
+                self.backoff.reset();
+                self.hint.take().unwrap_or_default()
+            }
+            Phase::Due | Phase::Dialing | Phase::Up { .. } | Phase::Down { .. } => {
+                let pause = self.backoff.next_pause(draw);
+                self.hint.take().unwrap_or_default().max(pause)
+            }
+        };
+        let retry_at = now.plus(pause);
+        self.phase = Phase::Down { retry_at };
+        self.state = LinkState::Offline { retry_at, reason: reason.to_owned() };
+    }
+
+    /// The user ended it: no more dials.
+    pub fn end(&mut self, reason: &str) {
+        self.phase = Phase::Ended;
+        self.state = LinkState::Ended { reason: reason.to_owned() };
     }
 
     /// A frame came.
     pub fn on_frame(&mut self, frame: ServerFrame, now: Timestamp) -> LinkEvent {
-        todo!("link {frame:?} {now:?}")
+        self.look_at_clock(now);
+        match frame {
+            ServerFrame::Response(response) => LinkEvent::Response(response),
+            ServerFrame::Update(update) => self.on_update(update),
+            ServerFrame::Error(error) => self.on_error(&error),
+            ServerFrame::Chunk(chunk) => LinkEvent::Chunk(chunk),
+            ServerFrame::Window(window) => LinkEvent::Window(window),
+        }
     }
 
     /// The position was committed: gives the frame that says so.
     pub fn acknowledge(&mut self, position: Position) -> ClientFrame {
         self.position = Some(position.clone());
         ClientFrame::Ack(position)
+    }
+
+    fn sync_frame(&self) -> ClientFrame {
+        ClientFrame::Sync(SyncFrame {
+            since: self.position.clone(),
+            filter: self.filter.clone(),
+            set_presence: None,
+        })
+    }
+
+    fn on_update(&mut self, update: UpdateFrame) -> LinkEvent {
+        if update.since == self.position {
+            LinkEvent::Update(update)
+        } else if Some(&update.position) == self.position.as_ref() {
+            LinkEvent::Nothing
+        } else {
+            LinkEvent::Resume(self.sync_frame())
+        }
+    }
+
+    fn on_error(&mut self, error: &ErrorFrame) -> LinkEvent {
+        if error.errcode == "M_UNKNOWN_TOKEN" {
+            self.end("the access token is no longer valid");
+            return LinkEvent::LoggedOut { soft: error.soft_logout };
+        }
+        if error.fatal {
+            self.hint = error.retry_after.map(|pause| pause.min(LONGEST_HINT));
+        }
+        match error.id {
+            Some(id) => LinkEvent::Response(refusal(id, error)),
+            None => LinkEvent::Nothing,
+        }
+    }
+
+    /// Answers whether the machine slept since the last look. A clock that was set back moves the
+    /// next dial with it.
+    fn look_at_clock(&mut self, now: Timestamp) -> bool {
+        let seen = self.seen.replace(now).unwrap_or(now);
+        if now < seen
+            && let Phase::Down { retry_at } = self.phase
+        {
+            let retry_at = now.plus(retry_at.since(seen));
+            self.phase = Phase::Down { retry_at };
+            if let LinkState::Offline { retry_at: shown, .. } = &mut self.state {
+                *shown = retry_at;
+            }
+        }
+        if now < seen
+            && let Phase::Up { .. } = self.phase
+        {
+            self.phase = Phase::Up { since: now };
+        }
+        now.since(seen) >= CLOCK_JUMP
+    }
+}
+
+/// The stream's refusal of a request, in the shape of an answer.
+fn refusal(id: u64, error: &ErrorFrame) -> ResponseFrame {
+    let body = serde_json::json!({"errcode": error.errcode, "error": error.error});
+    ResponseFrame {
+        id,
+        status: 400,
+        body: serde_json::value::to_raw_value(&body).unwrap_or_else(|_| crate::wire::empty_body()),
+        retry_after: error.retry_after,
+        download: None,
     }
 }

@@ -1,9 +1,11 @@
-//! The frames as values.
+//! The frames as values. How they are written is `codec`'s business.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::chunk::ChunkFrame;
 use crate::matrix::Position;
 
 /// What a client sends.
@@ -17,10 +19,14 @@ pub enum ClientFrame {
     Ack(Position),
     /// The answer to this request is no longer wanted.
     Cancel(CancelFrame),
+    /// More chunks of a download may be sent.
+    Window(WindowFrame),
+    /// A piece of an upload.
+    Chunk(ChunkFrame),
 }
 
 /// A call of the client-server API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RequestFrame {
     /// Chosen by the client, unique among its unanswered requests.
     pub id: u64,
@@ -29,27 +35,75 @@ pub struct RequestFrame {
     /// Path, percent-encoded, beginning with `/_matrix/`.
     pub path: String,
     /// Query parameters, not encoded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<(String, String)>,
     /// JSON body, passed on as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Box<RawValue>>,
+    /// Announces a body that follows in chunks, instead of `body`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<MediaInfo>,
+    /// How a good answer's body is to come.
+    #[serde(default, skip_serializing_if = "AnswerKind::is_json")]
+    pub answer: AnswerKind,
+}
+
+/// How the body of an answer of the 2xx kind comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerKind {
+    /// In the response frame, as JSON.
+    #[default]
+    Json,
+    /// In chunks, as bytes.
+    Binary,
+}
+
+impl AnswerKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+    fn is_json(&self) -> bool {
+        *self == Self::Json
+    }
+}
+
+/// What a chunked body is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaInfo {
+    /// `Content-Type`; untrusted.
+    pub content_type: String,
+    /// Length of the whole body in bytes, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
 }
 
 /// Sync parameters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SyncFrame {
     /// The last committed position; `None` for an initial sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Position>,
     /// The filter, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Box<RawValue>>,
     /// `set_presence`: `online`, `offline`, `unavailable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_presence: Option<String>,
 }
 
 /// Gives a request up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelFrame {
     /// Which request.
     pub id: u64,
+}
+
+/// Permission to send more chunks of one body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowFrame {
+    /// Of which request.
+    pub id: u64,
+    /// How many chunks more.
+    pub chunks: u32,
 }
 
 /// What a server sends.
@@ -61,6 +115,10 @@ pub enum ServerFrame {
     Update(UpdateFrame),
     /// Something is wrong with the stream itself.
     Error(ErrorFrame),
+    /// More chunks of an upload may be sent.
+    Window(WindowFrame),
+    /// A piece of a download.
+    Chunk(ChunkFrame),
 }
 
 /// The answer to a request.
@@ -74,21 +132,24 @@ pub struct ResponseFrame {
     pub body: Box<RawValue>,
     /// The pause that the homeserver asked for.
     pub retry_after: Option<Duration>,
+    /// Announces a body that follows in chunks; `body` is then `null`.
+    pub download: Option<MediaInfo>,
 }
 
 /// One answer of the sync stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UpdateFrame {
     /// Position after it; to be acknowledged once committed.
     pub position: Position,
     /// The position it continues from; `None` on an initial sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Position>,
     /// Body of the homeserver's sync answer.
     pub body: Box<RawValue>,
 }
 
 /// A fault of the stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ErrorFrame {
     /// Matrix error code, for instance `M_UNKNOWN_TOKEN`.
     pub errcode: String,
@@ -96,4 +157,15 @@ pub struct ErrorFrame {
     pub error: String,
     /// Whether the connection closes after it.
     pub fatal: bool,
+    /// The request it is about: that one gets no other answer.
+    pub id: Option<u64>,
+    /// With `M_UNKNOWN_TOKEN`: whether a new login may keep the device and its keys.
+    pub soft_logout: bool,
+    /// When to connect again, or to try again.
+    pub retry_after: Option<Duration>,
+}
+
+/// The body `null`: no body.
+pub fn empty_body() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
 }

@@ -8,9 +8,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wire", &["matrix"]),
     ("e2ee", &["matrix", "secret", "time"]),
     ("rooms", &["e2ee", "matrix", "time"]),
-    ("link", &["wire", "matrix", "secret", "time"]),
+    ("link", &["wire", "matrix", "secret", "time", "tls"]),
     ("store", &["e2ee", "rooms", "matrix", "secret", "time"]),
-    ("gateway", &["wire", "matrix", "secret", "time"]),
+    ("gateway", &["wire", "matrix", "secret", "time", "tls"]),
     ("engine", &["link", "wire", "e2ee", "rooms", "store", "matrix", "secret", "time"]),
     ("tui", &["engine", "rooms", "matrix", "config", "time"]),
     ("headless", &["engine", "rooms", "matrix", "config", "time"]),
@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 const EVERYTHING: &[&str] = &[
     "cli", "config", "e2ee", "engine", "gateway", "headless", "link", "logging", "matrix", "rooms",
-    "run", "secret", "store", "time", "tui", "wire",
+    "run", "secret", "store", "time", "tls", "tui", "wire",
 ];
 /// Knows every module, because it wires them together.
 const COMPOSITION: &[&str] = &["lib.rs", "main.rs"];

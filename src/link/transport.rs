@@ -1,0 +1,353 @@
+//! The client's socket: dials a [`Route`], shakes hands, turns frames into messages and back, and
+//! notices a dead server.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{Sink, Stream};
+use http::{HeaderValue, StatusCode, header};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Error as SocketError, Message,
+        client::IntoClientRequest,
+        protocol::{CloseFrame, WebSocketConfig},
+    },
+};
+use url::{Host, Url};
+
+use super::route::{DialError, RemoteRoute, Route};
+use crate::{
+    secret::Secret,
+    wire::{
+        ClientFrame, CloseCode, DecodeError, Limits, Payload, STREAM_PATH, ServerFrame, Subprotocol,
+    },
+};
+
+/// Largest WebSocket frame that we take; a message may have several.
+const MAX_WS_FRAME_BYTES: usize = 64 << 20;
+
+/// Anything the stream can run over.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection that is up.
+///
+/// The socket's own buffer holds what is not yet written, so a dropped future never leaves half a
+/// frame behind.
+pub struct Transport {
+    socket: WebSocketStream<Box<dyn Io>>,
+    liveness: Liveness,
+}
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The server closed.
+    #[error("the server closed the stream: {reason} ({code})")]
+    Closed {
+        /// The close code; 1005 when it gave none, 1006 when the connection just ended.
+        code: u16,
+        /// Its words; untrusted text.
+        reason: String,
+    },
+    /// The server has not answered a ping.
+    #[error("the server does not answer any more")]
+    Dead,
+    /// The server sent something that is no frame.
+    #[error("the server sent something that is no frame")]
+    Frame(#[source] DecodeError),
+    /// A frame of ours cannot be written.
+    #[error("the frame cannot be written")]
+    Encode(#[source] DecodeError),
+    /// The socket failed.
+    #[error("the connection broke")]
+    Socket(#[source] Box<SocketError>),
+}
+
+impl Transport {
+    /// Connects: network, proxy, TLS and handshake, within the time limit for all of it. Without a
+    /// token only the calls that need none are answered.
+    ///
+    /// # Errors
+    /// [`DialError`]; most go away by themselves.
+    pub async fn connect(route: &Route, token: Option<&Secret<String>>) -> Result<Self, DialError> {
+        let limits = Limits::default();
+        timeout(limits.dial_timeout, Self::dial(route, token, &limits))
+            .await
+            .map_err(|_elapsed| DialError::Timeout(limits.dial_timeout))?
+    }
+
+    async fn dial(
+        route: &Route,
+        token: Option<&Secret<String>>,
+        limits: &Limits,
+    ) -> Result<Self, DialError> {
+        let (url, stream): (String, Box<dyn Io>) = match route {
+            Route::Remote(remote) => (remote.url.clone(), open(remote).await?),
+            Route::InProcess(connector) => {
+                let stream = connector.connect().map_err(DialError::InProcess)?;
+                (format!("ws://localhost{STREAM_PATH}"), Box::new(stream))
+            }
+        };
+        let request = handshake(&url, token)?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(limits.max_update_bytes))
+            .max_frame_size(Some(MAX_WS_FRAME_BYTES));
+        let (socket, _response) =
+            client_async_with_config(request, stream, Some(config)).await.map_err(refusal)?;
+        Ok(Self { socket, liveness: Liveness::new(limits) })
+    }
+
+    /// Waits for the next frame, and writes on what [`Transport::send`] left over. Frames of
+    /// unknown kind are skipped.
+    ///
+    /// Cancel-safe: a frame is taken from the socket only in the poll that returns it.
+    ///
+    /// # Errors
+    /// When the connection is over; every further call says so too.
+    pub async fn recv(&mut self) -> Result<ServerFrame, TransportError> {
+        loop {
+            let deadline = self.liveness.deadline();
+            let message = tokio::select! {
+                biased;
+                message = poll_fn(|cx| self.poll_message(cx)) => message?,
+                () = sleep_until(deadline) => {
+                    self.ping()?;
+                    continue;
+                }
+            };
+            self.liveness.heard();
+            if let Some(frame) = frame(message)? {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// Sends a frame. What the network does not take at once stays in the socket's buffer and goes
+    /// out in the next calls of [`Transport::recv`] and [`Transport::send`]; while more than about
+    /// 128 KiB wait there, this waits too.
+    ///
+    /// When its future is dropped, the frame was either taken whole or not at all.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub async fn send(&mut self, frame: &ClientFrame) -> Result<(), TransportError> {
+        let message = match frame.encode().map_err(TransportError::Encode)? {
+            Payload::Text(text) => Message::text(text),
+            Payload::Binary(bytes) => Message::binary(bytes),
+        };
+        let ready = poll_fn(|cx| Pin::new(&mut self.socket).poll_ready(cx));
+        timeout(self.liveness.patience(), ready)
+            .await
+            .map_err(|_elapsed| TransportError::Dead)?
+            .map_err(lost)?;
+        Pin::new(&mut self.socket).start_send(message).map_err(lost)?;
+        poll_fn(|cx| self.poll_write(cx).map_or(Poll::Ready(Ok(())), Poll::Ready)).await
+    }
+
+    /// Writes what is left and closes, within a short time.
+    pub async fn close(mut self) {
+        let close = CloseFrame {
+            code: CloseCode::Normal.code().into(),
+            reason: CloseCode::Normal.reason().into(),
+        };
+        let closed = timeout(Duration::from_secs(2), self.socket.close(Some(close))).await;
+        tracing::debug!(in_order = matches!(closed, Ok(Ok(()))), "stream closed");
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, TransportError>> {
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.socket).poll_flush(cx) {
+            return Poll::Ready(Err(lost(error)));
+        }
+        Pin::new(&mut self.socket).poll_next(cx).map(|message| match message {
+            Some(message) => message.map_err(lost),
+            None => Err(ended()),
+        })
+    }
+
+    /// `None` while the network takes no more.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Option<Result<(), TransportError>> {
+        match Pin::new(&mut self.socket).poll_flush(cx) {
+            Poll::Ready(done) => Some(done.map_err(lost)),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The silence is over a limit: ask, or give up.
+    fn ping(&mut self) -> Result<(), TransportError> {
+        if self.liveness.is_asked() {
+            return Err(TransportError::Dead);
+        }
+        self.liveness.ask();
+        Pin::new(&mut self.socket).start_send(Message::Ping(Vec::new().into())).map_err(lost)
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("liveness", &self.liveness).finish_non_exhaustive()
+    }
+}
+
+/// When the server was last heard, and whether it was asked since.
+#[derive(Debug)]
+struct Liveness {
+    heard_at: Instant,
+    asked_at: Option<Instant>,
+    ping_after: Duration,
+    ping_timeout: Duration,
+}
+
+impl Liveness {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            heard_at: Instant::now(),
+            asked_at: None,
+            ping_after: limits.link_ping_after,
+            ping_timeout: limits.link_ping_timeout,
+        }
+    }
+
+    fn heard(&mut self) {
+        self.heard_at = Instant::now();
+        self.asked_at = None;
+    }
+
+    fn ask(&mut self) {
+        self.asked_at = Some(Instant::now());
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked_at.is_some()
+    }
+
+    fn deadline(&self) -> Instant {
+        match self.asked_at {
+            Some(asked_at) => asked_at + self.ping_timeout,
+            None => self.heard_at + self.ping_after,
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.ping_after + self.ping_timeout
+    }
+}
+
+/// Connects to the network, by proxy and TLS as the route says.
+async fn open(remote: &RemoteRoute) -> Result<Box<dyn Io>, DialError> {
+    let wrong = || DialError::Url(remote.url.clone());
+    let url = Url::parse(&remote.url).map_err(|_not_a_url| wrong())?;
+    let host = url.host().ok_or_else(wrong)?;
+    let name = host.to_string().trim_matches(['[', ']']).to_owned();
+    let (encrypted, default_port) = match url.scheme() {
+        "wss" => (true, 443),
+        "ws" if may_be_clear(&host) => (false, 80),
+        "ws" => return Err(DialError::Insecure(name)),
+        _ => return Err(wrong()),
+    };
+    let port = url.port().unwrap_or(default_port);
+    let tcp = match &remote.proxy {
+        Some(proxy) => proxy.connect(&name, port).await?,
+        None => direct(&name, port).await?,
+    };
+    if !encrypted {
+        return Ok(Box::new(tcp));
+    }
+    let config = crate::tls::client_config(remote.extra_ca.as_deref())?;
+    let server = ServerName::try_from(name.clone()).map_err(|_not_a_name| wrong())?;
+    let tls = TlsConnector::from(std::sync::Arc::new(config))
+        .connect(server, tcp)
+        .await
+        .map_err(|source| DialError::Handshake { host: name, source })?;
+    Ok(Box::new(tls))
+}
+
+async fn direct(host: &str, port: u16) -> Result<TcpStream, DialError> {
+    let unreachable = |source| DialError::Unreachable { host: host.to_owned(), source };
+    let tcp = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    Ok(tcp)
+}
+
+/// Whether nothing between the two ends can read along: this machine, or an onion service.
+fn may_be_clear(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost" || name.ends_with(".onion"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn handshake(url: &str, token: Option<&Secret<String>>) -> Result<http::Request<()>, DialError> {
+    let mut request =
+        url.into_client_request().map_err(|_not_a_uri| DialError::Url(url.to_owned()))?;
+    let names: Vec<&str> = Subprotocol::ALL.iter().map(|known| known.name()).collect();
+    let names = HeaderValue::from_str(&names.join(", "))
+        .map_err(|_not_a_header| DialError::Url(url.to_owned()))?;
+    request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, names);
+    if let Some(token) = token {
+        let bearer = Secret::new(format!("Bearer {}", token.expose()));
+        let mut value =
+            HeaderValue::from_str(bearer.expose()).map_err(|_not_a_header| DialError::Token)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+fn refusal(error: SocketError) -> DialError {
+    match error {
+        SocketError::Http(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+            let said = response.body().as_deref().unwrap_or_default();
+            let said: String = String::from_utf8_lossy(said).chars().take(200).collect();
+            let reason = if said.is_empty() { said } else { format!(": {said}") };
+            DialError::Refused { status: response.status().as_u16(), reason }
+        }
+        other => DialError::Upgrade(Box::new(other)),
+    }
+}
+
+/// The frame in a message, if there is one.
+fn frame(message: Message) -> Result<Option<ServerFrame>, TransportError> {
+    let decoded = match message {
+        Message::Text(text) => ServerFrame::decode_text(&text),
+        Message::Binary(bytes) => ServerFrame::decode_binary(&bytes),
+        Message::Close(frame) => return Err(closed(frame.as_ref())),
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(None),
+    };
+    match decoded {
+        Ok(frame) => Ok(Some(frame)),
+        Err(DecodeError::UnknownKind { .. } | DecodeError::UnknownChunk(_)) => Ok(None),
+        Err(
+            error @ (DecodeError::Malformed { .. }
+            | DecodeError::ShortChunk
+            | DecodeError::LongChunk(_)
+            | DecodeError::Unwritable(_)),
+        ) => Err(TransportError::Frame(error)),
+    }
+}
+
+fn closed(frame: Option<&CloseFrame>) -> TransportError {
+    let code = frame.map_or(1005, |frame| frame.code.into());
+    let reason = frame.map_or("no reason given", |frame| frame.reason.as_str()).to_owned();
+    TransportError::Closed { code, reason }
+}
+
+fn ended() -> TransportError {
+    TransportError::Closed { code: 1006, reason: "the connection ended".to_owned() }
+}
+
+fn lost(error: SocketError) -> TransportError {
+    TransportError::Socket(Box::new(error))
+}
