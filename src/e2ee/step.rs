@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{
@@ -139,6 +140,12 @@ impl<'a> Step<'a> {
 /// Writes a value as JSON text; `table` names it in the error.
 pub(super) fn encode<T: Serialize>(table: Table, value: &T) -> Result<String, MachineError> {
     serde_json::to_string(value)
+        .map_err(|source| MachineError::Record { table: table.name(), source })
+}
+
+/// Takes JSON text that we wrote for raw JSON.
+pub(super) fn raw(table: Table, text: &str) -> Result<Box<RawValue>, MachineError> {
+    serde_json::from_str(text)
         .map_err(|source| MachineError::Record { table: table.name(), source })
 }
 

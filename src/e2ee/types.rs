@@ -234,6 +234,9 @@ pub enum Alarm {
     /// The server says a one-time key exists that we never uploaded: this store went back in time,
     /// or two programs use it.
     StoreRegressed,
+    /// The server refuses our keys for good, so others cannot write to this device; the error
+    /// code it gave.
+    KeysRefused(String),
     /// A device came back under its name with other keys.
     DeviceKeysChanged {
         /// Its owner.

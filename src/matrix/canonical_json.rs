@@ -10,7 +10,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Serialize, Serializer,
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+};
 
 /// Longest text that is read, in bytes: far above any signed object or Olm plaintext, and little
 /// enough to be parsed without a pause.
@@ -142,6 +145,19 @@ impl fmt::Display for CanonicalValue {
                 f.write_str("]")
             }
             Self::Object(object) => write_object(object, f),
+        }
+    }
+}
+
+impl Serialize for CanonicalValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Integer(value) => serializer.serialize_i64(*value),
+            Self::String(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(object) => serializer.collect_map(object),
         }
     }
 }
