@@ -8,9 +8,14 @@ use serde_json::value::RawValue;
 use vodozemac::{Curve25519PublicKey, Ed25519PublicKey};
 
 use crate::{
-    matrix::{OwnedDeviceId, OwnedUserId},
+    matrix::{CanonicalValue, OwnedDeviceId, OwnedUserId, SignedJson, ed25519_from_base64},
     time::Timestamp,
 };
+
+use super::account::OLM;
+
+/// Largest device object that is read, in bytes; real ones have less than a thousand.
+const MAX_DEVICE_BYTES: usize = 64 << 10;
 
 /// What we decided about a device, apart from what its owner signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +39,33 @@ pub(super) enum Listing {
     Deleted,
 }
 
+/// What sort of device it says it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DeviceSort {
+    /// Somebody is at it, at times.
+    #[default]
+    Ordinary,
+    /// Keys laid down at the server, for messages that come while nobody is logged in. It never
+    /// sends.
+    Dehydrated,
+}
+
+/// Why a device object is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadDevice {
+    #[error("larger than {MAX_DEVICE_BYTES} bytes")]
+    TooLarge,
+    #[error("not strict JSON")]
+    NotStrict,
+    #[error("a name or a key is missing or malformed")]
+    Incomplete,
+    #[error("not signed by itself")]
+    Unsigned,
+    #[error("does not speak Olm")]
+    NoOlm,
+}
+
 /// A device with a valid signature by itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Device {
@@ -44,6 +76,8 @@ pub(super) struct Device {
     #[serde(with = "ed25519_base64")]
     pub(super) ed25519: Ed25519PublicKey,
     pub(super) algorithms: Vec<String>,
+    #[serde(default)]
+    pub(super) sort: DeviceSort,
     /// The signed object as the server gave it, with all its signatures.
     pub(super) raw: Box<RawValue>,
     pub(super) first_seen: Timestamp,
@@ -64,6 +98,60 @@ pub(super) struct Device {
 }
 
 impl Device {
+    /// Reads a device object and checks that it is whole and signed by itself. Whose it is and
+    /// under which name it stands is for the caller to compare.
+    pub(super) fn check(raw: &RawValue, now: Timestamp) -> Result<Self, BadDevice> {
+        if raw.get().len() > MAX_DEVICE_BYTES {
+            return Err(BadDevice::TooLarge);
+        }
+        let json = SignedJson::parse(raw.get()).ok().ok_or(BadDevice::NotStrict)?;
+        let user = json.text_at(&["user_id"]).and_then(|id| OwnedUserId::try_from(id).ok());
+        let user = user.ok_or(BadDevice::Incomplete)?;
+        let device_id = json.text_at(&["device_id"]).filter(|id| !id.is_empty());
+        let device_id = OwnedDeviceId::from(device_id.ok_or(BadDevice::Incomplete)?);
+        let key_id = format!("ed25519:{device_id}");
+        let ed25519 = json.text_at(&["keys", &key_id]).and_then(ed25519_from_base64);
+        let ed25519 = ed25519.ok_or(BadDevice::Incomplete)?;
+        let curve25519 = json
+            .text_at(&["keys", &format!("curve25519:{device_id}")])
+            .and_then(|text| Curve25519PublicKey::from_base64(text).ok())
+            .ok_or(BadDevice::Incomplete)?;
+        json.verify(&user, &key_id, &ed25519).ok().ok_or(BadDevice::Unsigned)?;
+        let algorithms = json.object().get("algorithms").and_then(CanonicalValue::as_array);
+        let algorithms: Vec<String> = algorithms
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|name| name.as_str().map(ToOwned::to_owned))
+            .collect();
+        if !algorithms.iter().any(|name| name == OLM) {
+            return Err(BadDevice::NoOlm);
+        }
+        let sort = match json.object().get("dehydrated") {
+            Some(CanonicalValue::Bool(true)) => DeviceSort::Dehydrated,
+            _ => DeviceSort::Ordinary,
+        };
+        Ok(Self {
+            user,
+            device_id,
+            curve25519,
+            ed25519,
+            algorithms,
+            sort,
+            raw: raw.to_owned(),
+            first_seen: now,
+            trust: LocalTrust::Unset,
+            listing: Listing::Listed,
+            wedging_index: 0,
+            no_olm_sent: None,
+            unwedged: None,
+        })
+    }
+
+    /// Whether both keys are the same as those of `other`.
+    pub(super) fn has_keys_of(&self, other: &Self) -> bool {
+        self.curve25519 == other.curve25519 && self.ed25519 == other.ed25519
+    }
+
     /// Whether the user forbade it to get keys.
     pub(super) fn is_blocked(&self) -> bool {
         self.trust == LocalTrust::Blocked

@@ -1,27 +1,220 @@
 //! Whose devices are tracked, and how their lists are kept current.
+//!
+//! ```text
+//!            track, changed, initial sync                answered, not invalidated since the asking
+//!  Unwatched ────────────────────────────▶ Stale ──────────────────────────▶ Current
+//!      ▲                                     │ ▲                                │
+//!      └─────────────── left ────────────────┴─┼──────── changed, 24 h ─────────┘
+//! ```
+//!
+//! Each invalidation takes the next number of one counter; a query remembers the counter at its
+//! making, and clears nobody who was invalidated later. One generation of queries is under way
+//! at a time, so no old answer overwrites a newer one.
+//!
+//! # Spec
+//! Client-Server API, "Tracking the device list for a user".
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::matrix::{OwnedUserId, UserId};
+use crate::{
+    matrix::{DeviceId, DeviceLists, MatrixError, OwnedUserId, UserId},
+    time::Timestamp,
+};
 
 use super::{
     core::{Core, Freshness},
-    device::Device,
+    device::{Device, LocalTrust},
     error::MachineError,
+    failures::Failures,
     lookup::Table,
-    step::Step,
+    request::{self, Purpose, RequestId, RequestKind},
+    step::{Step, encode},
 };
+
+/// Users in one query.
+const USERS_PER_QUERY: usize = 250;
+/// Queries at once.
+const QUERIES: usize = 10;
+/// How long a sender waits for a list before it uses the one it has.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A list that was not confirmed for so long is asked for before it is used: a lost announcement
+/// must not hide a device for ever.
+const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// A user without devices is looked at again after this time.
+const EMPTY_AFTER: Duration = Duration::from_secs(10 * 60);
+/// Untracked users that are looked up because they wrote to us; more are ignored.
+const MAX_STRANGERS: usize = 100;
 
 /// What a `keys/query` request asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct QueryPurpose {
     pub(super) users: Vec<OwnedUserId>,
+    /// The counter of invalidations when it was made.
+    invalidation: u64,
+    /// Whether our own device was on the server by then.
+    pub(super) own_device: OwnDevice,
 }
 
-/// Tracked users.
+/// Whether a query must find our own device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OwnDevice {
+    Expected,
+    NotYet,
+}
+
+/// How far a device list can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum List {
+    Current,
+    /// To be asked for.
+    Stale,
+    /// Changes are not announced to us; to be asked for when needed.
+    Unwatched,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TrackedUser {
+    list: List,
+    invalidation: u64,
+    /// When the server last answered for this user.
+    #[serde(default)]
+    answered: Option<Timestamp>,
+    /// Devices in that answer.
+    #[serde(default)]
+    devices: usize,
+}
+
+impl TrackedUser {
+    /// Whether a list that nobody called into question should be confirmed before it is used.
+    fn is_worn(&self, now: Timestamp) -> bool {
+        let limit = if self.devices == 0 { EMPTY_AFTER } else { CONFIRM_AFTER };
+        self.answered.is_none_or(|at| now.since(at) > limit)
+    }
+}
+
+/// The tracked users and the queries about them.
 #[derive(Debug)]
 pub(super) struct Tracker {
+    users: BTreeMap<OwnedUserId, TrackedUser>,
+    invalidation: u64,
+    under_way: BTreeSet<RequestId>,
+    servers: Failures<String>,
+    /// Set while our own server refuses or answers nonsense.
+    outage: Failures<()>,
+    /// Since when a sender waits for whom.
+    wanted: BTreeMap<OwnedUserId, Timestamp>,
+    /// Users who wrote to us from devices we do not know.
+    strangers: BTreeSet<OwnedUserId>,
     changes: u64,
+}
+
+impl Tracker {
+    /// Reads who is tracked and what was asked in an earlier run.
+    pub(super) fn open(step: &Step<'_>) -> Result<Self, MachineError> {
+        let mut users = BTreeMap::new();
+        for (key, user) in step.scan::<TrackedUser>(Table::TrackedUser, None)? {
+            if let Ok(id) = OwnedUserId::try_from(key.0) {
+                users.insert(id, user);
+            }
+        }
+        let under_way = request::records(step)?
+            .into_iter()
+            .filter(|record| matches!(record.purpose, Purpose::KeysQuery(_)))
+            .map(|record| record.request.id)
+            .collect();
+        Ok(Self {
+            invalidation: users.values().map(|user| user.invalidation).max().unwrap_or(0),
+            users,
+            under_way,
+            servers: Failures::new(),
+            outage: Failures::new(),
+            wanted: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            changes: 0,
+        })
+    }
+
+    /// How many users are tracked.
+    pub(super) fn len(&self) -> usize {
+        self.users.values().filter(|user| user.list != List::Unwatched).count()
+    }
+
+    /// Notes that a device or an identity changed.
+    pub(super) fn note_change(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Whether a list was ever received for `user`.
+    pub(super) fn was_answered(&self, user: &UserId) -> bool {
+        self.users.get(user).is_some_and(|tracked| tracked.answered.is_some())
+    }
+
+    fn invalidate(&mut self, user: &UserId, step: &mut Step<'_>) -> Result<(), MachineError> {
+        self.invalidation += 1;
+        let tracked = self.users.entry(user.to_owned()).or_insert(TrackedUser {
+            list: List::Stale,
+            invalidation: 0,
+            answered: None,
+            devices: 0,
+        });
+        tracked.list = List::Stale;
+        tracked.invalidation = self.invalidation;
+        step.put(Table::TrackedUser, user.as_str(), "", tracked)
+    }
+
+    fn is_watched(&self, user: &UserId) -> bool {
+        self.users.get(user).is_some_and(|tracked| tracked.list != List::Unwatched)
+    }
+
+    /// The server answered for `user`, as asked when the counter stood at `asked`.
+    fn answered(
+        &mut self,
+        user: &UserId,
+        asked: u64,
+        devices: usize,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.strangers.remove(user);
+        self.servers.succeed(&user.server_name().to_string());
+        let Some(tracked) = self.users.get_mut(user) else { return Ok(()) };
+        tracked.answered = Some(step.now());
+        tracked.devices = devices;
+        if tracked.list == List::Stale && tracked.invalidation <= asked {
+            tracked.list = List::Current;
+            self.wanted.remove(user);
+        }
+        step.put(Table::TrackedUser, user.as_str(), "", tracked)
+    }
+
+    /// Whom to ask about now.
+    fn due(&self, now: Timestamp) -> Vec<OwnedUserId> {
+        let is_stale = |tracked: &TrackedUser| tracked.list == List::Stale;
+        let stale =
+            self.users.iter().filter(|(_, tracked)| is_stale(tracked)).map(|(user, _)| user);
+        stale
+            .chain(&self.strangers)
+            .filter(|user| !self.is_paused(user, now))
+            .take(USERS_PER_QUERY * QUERIES)
+            .cloned()
+            .collect()
+    }
+
+    fn is_paused(&self, user: &UserId, now: Timestamp) -> bool {
+        self.servers.paused_until(&user.server_name().to_string(), now).is_some()
+    }
+
+    /// When to look again at users whose server did not answer.
+    pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let ends = [self.servers.next_end(now), self.outage.next_end(now)];
+        ends.into_iter().flatten().min()
+    }
 }
 
 impl Core {
@@ -43,10 +236,48 @@ impl Core {
     pub(super) fn find_device(
         &self,
         user: &UserId,
-        device: &crate::matrix::DeviceId,
+        device: &DeviceId,
         step: &Step<'_>,
     ) -> Result<Option<Device>, MachineError> {
         step.get(Table::Device, user.as_str(), device.as_str())
+    }
+
+    /// A device by its curve25519 key, deleted ones too.
+    pub(super) fn find_device_by_key(
+        &self,
+        user: &UserId,
+        curve25519: &vodozemac::Curve25519PublicKey,
+        step: &Step<'_>,
+    ) -> Result<Option<Device>, MachineError> {
+        let all = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
+        Ok(all
+            .into_iter()
+            .map(|(_, device)| device)
+            .find(|device| device.curve25519 == *curve25519))
+    }
+
+    /// Writes a device.
+    pub(super) fn put_device(
+        &mut self,
+        device: &Device,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.tracker.note_change();
+        step.put(Table::Device, device.user.as_str(), device.device_id.as_str(), device)
+    }
+
+    /// Decides about a device; `false` when it is not known.
+    pub(super) fn set_trust(
+        &mut self,
+        user: &UserId,
+        device: &DeviceId,
+        trust: LocalTrust,
+        step: &mut Step<'_>,
+    ) -> Result<bool, MachineError> {
+        let Some(mut device) = self.find_device(user, device, step)? else { return Ok(false) };
+        device.trust = trust;
+        self.put_device(&device, step)?;
+        Ok(true)
     }
 
     /// Changes whenever a device list, a device or an identity changed: who computed something
@@ -55,12 +286,162 @@ impl Core {
         self.tracker.changes
     }
 
-    /// Tracks `users` from now on and asks for the lists that are not current.
+    /// Tracks `users` from now on, asking for lists that were never asked for. Unlike
+    /// [`Core::refresh`] nobody waits for the answer.
+    pub(super) fn track<'u>(
+        &mut self,
+        users: impl IntoIterator<Item = &'u UserId>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        for user in users {
+            if !self.tracker.is_watched(user) {
+                self.tracker.invalidate(user, step)?;
+            }
+        }
+        self.query(step)
+    }
+
+    /// Tracks `users` from now on, asks for the lists that are not current, and says how long to
+    /// wait for them: at most 5 s each since first asked, then the lists at hand must do.
     pub(super) fn refresh<'u>(
         &mut self,
         users: impl IntoIterator<Item = &'u OwnedUserId>,
         step: &mut Step<'_>,
     ) -> Result<Freshness, MachineError> {
-        todo!()
+        let now = step.now();
+        let mut until = None;
+        for user in users {
+            let is_sound = self.tracker.users.get(user).is_some_and(|tracked| match tracked.list {
+                List::Current => !tracked.is_worn(now),
+                List::Stale => true,
+                List::Unwatched => false,
+            });
+            if !is_sound {
+                self.tracker.invalidate(user, step)?;
+            }
+            let is_current =
+                self.tracker.users.get(user).is_some_and(|tracked| tracked.list == List::Current);
+            if is_current || self.tracker.is_paused(user, now) {
+                continue;
+            }
+            let since = *self.tracker.wanted.entry(user.clone()).or_insert(now);
+            until = until.max(Some(since.plus(PATIENCE)));
+        }
+        self.query(step)?;
+        Ok(until.filter(|until| *until > now).map_or(Freshness::Ready, Freshness::Waiting))
     }
+
+    /// Takes `device_lists` of a sync answer; after an initial sync nothing is current, because
+    /// no answer told what changed before.
+    pub(super) fn receive_device_lists(
+        &mut self,
+        lists: &DeviceLists,
+        is_initial: IsInitial,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let everybody: Vec<OwnedUserId> = match is_initial {
+            IsInitial::Yes => self.tracker.users.keys().cloned().collect(),
+            IsInitial::No => Vec::new(),
+        };
+        for user in everybody.iter().chain(&lists.changed) {
+            if self.tracker.is_watched(user) {
+                self.tracker.invalidate(user, step)?;
+            }
+        }
+        // Servers say `left` around a rejoin too. It costs one query: whoever is still written to
+        // is tracked again by `refresh`.
+        for user in lists.left.iter().filter(|user| **user != self.user) {
+            if let Some(tracked) = self.tracker.users.get_mut(user) {
+                tracked.list = List::Unwatched;
+                step.put(Table::TrackedUser, user.as_str(), "", tracked)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody used a device that the list at hand does not name.
+    pub(super) fn suspect(
+        &mut self,
+        user: &UserId,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        if self.tracker.is_watched(user) {
+            return self.tracker.invalidate(user, step);
+        }
+        if self.tracker.strangers.len() < MAX_STRANGERS {
+            self.tracker.strangers.insert(user.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Asks for the lists that are due, unless an earlier round of queries is under way.
+    pub(super) fn query(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        let now = step.now();
+        if !self.tracker.under_way.is_empty()
+            || self.tracker.outage.paused_until(&(), now).is_some()
+        {
+            return Ok(());
+        }
+        let own_device =
+            if self.account.is_published() { OwnDevice::Expected } else { OwnDevice::NotYet };
+        for users in self.tracker.due(now).chunks(USERS_PER_QUERY) {
+            let body = QueryBody {
+                device_keys: users.iter().map(|user| (user, [])).collect(),
+                timeout: 10_000,
+            };
+            let body = encode(Table::Request, &body)?;
+            let invalidation = self.tracker.invalidation;
+            let purpose = QueryPurpose { users: users.to_vec(), invalidation, own_device };
+            let purpose = Purpose::KeysQuery(purpose);
+            let id = self.requests.post(RequestKind::KeysQuery, body, purpose, step)?;
+            self.tracker.under_way.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to a query. The users whose devices changed are told of.
+    pub(super) fn receive_query(
+        &mut self,
+        id: &RequestId,
+        purpose: &QueryPurpose,
+        answer: Result<&str, &MatrixError>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.tracker.under_way.remove(id);
+        let answer = answer.ok().and_then(|body| super::query::Answer::parse(body).ok());
+        let Some(answer) = answer else {
+            self.tracker.outage.fail((), step.now());
+            return Ok(());
+        };
+        self.tracker.outage.succeed(&());
+        let mut failed = BTreeSet::new();
+        for user in &purpose.users {
+            let server = user.server_name();
+            if answer.is_failed(server.as_str()) && server != self.user.server_name() {
+                failed.insert(server.to_string());
+                continue;
+            }
+            let devices = self.receive_list(user, &answer, purpose.own_device, step)?;
+            self.tracker.answered(user, purpose.invalidation, devices, step)?;
+        }
+        for server in failed {
+            self.tracker.servers.fail(server, step.now());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a sync answer continues no earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IsInitial {
+    Yes,
+    No,
+}
+
+/// The body of `POST /keys/query`; an empty list asks for all devices.
+#[derive(Serialize)]
+struct QueryBody<'a> {
+    device_keys: BTreeMap<&'a OwnedUserId, [&'a str; 0]>,
+    /// Milliseconds that our server may wait for others.
+    timeout: u64,
 }
