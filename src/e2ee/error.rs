@@ -56,6 +56,12 @@ pub enum ShareError {
     Machine(String),
 }
 
+impl From<MachineError> for ShareError {
+    fn from(error: MachineError) -> Self {
+        Self::Machine(error.to_string())
+    }
+}
+
 /// Why a prepared room could not encrypt.
 #[derive(Debug, thiserror::Error)]
 pub enum EncryptError {

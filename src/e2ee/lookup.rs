@@ -30,6 +30,8 @@ pub enum Table {
     Withheld,
     /// Outbound group session of a room; key `(room, "")`.
     OutboundGroupSession,
+    /// Which devices of a user were offered an outbound session; key `(session id, user)`.
+    RoomKeyShare,
     /// Used message indices; key `(session id, index)`.
     MessageIndex,
     /// Encryption settings of a room, latched; key `(room, "")`.
@@ -40,7 +42,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, for a store that makes one list of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Account,
         Self::Request,
         Self::TrackedUser,
@@ -52,6 +54,7 @@ impl Table {
         Self::SessionRoom,
         Self::Withheld,
         Self::OutboundGroupSession,
+        Self::RoomKeyShare,
         Self::MessageIndex,
         Self::RoomSettings,
         Self::Misc,
@@ -71,6 +74,7 @@ impl Table {
             Self::SessionRoom => "session_room",
             Self::Withheld => "withheld",
             Self::OutboundGroupSession => "outbound_group_session",
+            Self::RoomKeyShare => "room_key_share",
             Self::MessageIndex => "message_index",
             Self::RoomSettings => "room_settings",
             Self::Misc => "misc",

@@ -1,11 +1,14 @@
 //! The entry points, one line each into the parts.
 
-use crate::matrix::{DeviceId, Event, RoomId, UserId};
+use crate::matrix::{DeviceId, Event, OwnedRoomId, RoomId, UserId};
 
 use super::{
     core::Core,
+    decrypt,
     error::{EncryptError, MachineError, ShareError},
+    megolm::{self, Megolm, Outbound, Prepared},
     request::{OutgoingRequest, RequestFailure, RequestId},
+    room_settings,
     step::Step,
     types::{CryptoSync, Decryption, KeyStatus, MegolmCiphertext, Plaintext, Recipients},
 };
@@ -18,6 +21,8 @@ use super::{
 pub struct Machine {
     /// Account, devices, Olm sessions, requests.
     pub(super) core: Core,
+    /// Group sessions.
+    pub(super) megolm: Megolm,
 }
 
 /// Whether a room can encrypt now.
@@ -32,7 +37,9 @@ pub enum Readiness<'m> {
 /// Proof that a room's session was offered to every recipient; the only way to encrypt.
 #[derive(Debug)]
 pub struct ReadyRoom<'m> {
-    machine: &'m mut Machine,
+    core: &'m Core,
+    outbound: &'m mut Outbound,
+    room: OwnedRoomId,
 }
 
 impl Machine {
@@ -90,7 +97,7 @@ impl Machine {
         event: &Event,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        todo!("e2ee {room} {event:?} {step:?}")
+        room_settings::receive_state(self, room, event, step)
     }
 
     /// The timeline of `room` has a gap: someone may have left unseen.
@@ -98,7 +105,7 @@ impl Machine {
     /// # Errors
     /// When the store fails.
     pub fn receive_gap(&mut self, room: &RoomId, step: &mut Step<'_>) -> Result<(), MachineError> {
-        todo!("e2ee {room} {step:?}")
+        self.end_session(room, step)
     }
 
     /// Whether `room` was ever seen encrypted.
@@ -106,7 +113,7 @@ impl Machine {
     /// # Errors
     /// When the store fails.
     pub fn is_encrypted(&self, room: &RoomId, step: &Step<'_>) -> Result<bool, MachineError> {
-        todo!("e2ee {room} {step:?}")
+        Ok(room_settings::read(room, step)?.is_encrypted())
     }
 
     /// Takes the answer to one of our requests.
@@ -146,7 +153,14 @@ impl Machine {
         to: &Recipients,
         step: &mut Step<'_>,
     ) -> Result<Readiness<'_>, ShareError> {
-        todo!("e2ee {room} {to:?} {step:?}")
+        if self.prepare(room, to, step)? == Prepared::NotYet {
+            return Ok(Readiness::Waiting);
+        }
+        let Self { core, megolm } = self;
+        Ok(match megolm.outbound_mut(room) {
+            Some(outbound) => Readiness::Ready(ReadyRoom { core, outbound, room: room.to_owned() }),
+            None => Readiness::Waiting,
+        })
     }
 
     /// Drops the room's outbound session, so that the next message starts another.
@@ -158,7 +172,7 @@ impl Machine {
         room: &RoomId,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        todo!("e2ee {room} {step:?}")
+        self.end_session(room, step)
     }
 
     /// Decrypts one `m.room.encrypted` event of `room`. Repeating it for the same event is fine.
@@ -171,7 +185,7 @@ impl Machine {
         event: &Event,
         step: &mut Step<'_>,
     ) -> Result<Decryption, MachineError> {
-        todo!("e2ee {room} {event:?} {step:?}")
+        decrypt::decrypt(self, room, event, step)
     }
 
     /// Counts for `keys status`.
@@ -194,6 +208,6 @@ impl ReadyRoom<'_> {
         plaintext: &Plaintext,
         step: &mut Step<'_>,
     ) -> Result<MegolmCiphertext, EncryptError> {
-        todo!("e2ee {:?} {plaintext:?} {step:?}", self.machine)
+        megolm::encrypt(self.core, (&self.room, self.outbound), plaintext, step)
     }
 }

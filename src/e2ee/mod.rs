@@ -17,17 +17,21 @@
 mod account;
 mod claim;
 mod core;
+mod decrypt;
 mod device;
 mod error;
 mod failures;
 mod identity;
 mod lookup;
 mod machine;
+mod megolm;
 mod olm;
 mod query;
 mod request;
+mod room_settings;
 mod step;
 mod tracking;
+mod trust;
 mod types;
 
 pub use error::{EncryptError, MachineError, ShareError};

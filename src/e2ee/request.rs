@@ -16,8 +16,8 @@ use crate::{
 };
 
 use super::{
-    account::UploadPurpose, claim::ClaimPurpose, error::MachineError, lookup::Table, step::Step,
-    tracking::QueryPurpose,
+    account::UploadPurpose, claim::ClaimPurpose, error::MachineError, lookup::Table,
+    megolm::SharePurpose, step::Step, tracking::QueryPurpose,
 };
 
 /// Most devices that one to-device request is sent to.
@@ -89,6 +89,8 @@ pub(super) enum Purpose {
     KeysQuery(QueryPurpose),
     /// One-time keys of these devices.
     KeysClaim(ClaimPurpose),
+    /// The key of an outbound group session, for some devices.
+    ShareRoomKey(SharePurpose),
     /// A to-device message whose delivery changes nothing here: `m.dummy`, `m.no_olm`.
     Notice,
 }
@@ -102,6 +104,13 @@ pub(super) struct RequestRecord {
     order: u64,
     /// How often the server said "later".
     postponed: u32,
+}
+
+impl RequestRecord {
+    /// How often the server put it off.
+    pub(super) fn postponed(&self) -> u32 {
+        self.postponed
+    }
 }
 
 /// One content for one device.

@@ -1,0 +1,164 @@
+//! Decrypting a room event: every check between the ciphertext and the timeline, in order.
+//!
+//! # Spec
+//! End-to-End Encryption, `m.megolm.v1.aes-sha2`.
+
+use vodozemac::megolm::{DecryptionError, MegolmMessage};
+
+use super::{
+    Machine, MachineError,
+    lookup::Table,
+    megolm::{
+        MEGOLM_V1,
+        inbound::is_session_id,
+        ledger::{self, Place, Use},
+        payload::{self, RELATION},
+        withheld,
+    },
+    step::Step,
+    trust::{self, Verdict},
+    types::{Decrypted, Decryption, Undecryptable, UndecryptableReason as Reason},
+};
+use crate::matrix::{Event, RoomId, UserId};
+
+/// Longest ciphertext that is looked at; servers accept events of 64 KiB.
+const MAX_CIPHERTEXT_BYTES: usize = 96 << 10;
+/// Longest name of an algorithm that is shown.
+const MAX_ALGORITHM_CHARS: usize = 32;
+
+/// What an encrypted event says of itself, all of it unproved.
+struct Envelope<'a> {
+    sender: &'a UserId,
+    place: Place<'a>,
+    session: &'a str,
+    ciphertext: &'a str,
+}
+
+/// Decrypts `event` of `room`.
+///
+/// # Errors
+/// When the store fails.
+pub(super) fn decrypt(
+    machine: &mut Machine,
+    room: &RoomId,
+    event: &Event,
+    step: &mut Step<'_>,
+) -> Result<Decryption, MachineError> {
+    let envelope = match Envelope::of(event) {
+        Ok(envelope) => envelope,
+        Err(reason) => return Ok(undecryptable(session_named(event), reason)),
+    };
+    match open(machine, room, &envelope, step)? {
+        Ok(mut decrypted) => {
+            decrypted.content.remove(RELATION);
+            if let Some(relation) = event.content.get(RELATION) {
+                decrypted.content.insert(RELATION.to_owned(), relation.clone());
+            }
+            Ok(Decryption::Decrypted(decrypted))
+        }
+        Err(reason) => {
+            let reason = explain(reason, room, event, step)?;
+            Ok(undecryptable(Some(envelope.session), reason))
+        }
+    }
+}
+
+impl<'a> Envelope<'a> {
+    fn of(event: &'a Event) -> Result<Self, Reason> {
+        let algorithm = event.content_str("algorithm").ok_or(Reason::Malformed)?;
+        if algorithm != MEGOLM_V1 {
+            let name = algorithm.chars().take(MAX_ALGORITHM_CHARS).collect();
+            return Err(Reason::UnsupportedAlgorithm(name));
+        }
+        let found = || {
+            Some(Self {
+                sender: event.sender.as_deref()?,
+                place: Place { event: event.event_id.as_deref()?, at: event.origin_server_ts },
+                session: session_named(event)?,
+                ciphertext: event.content_str("ciphertext")?,
+            })
+        };
+        // A state event cannot be encrypted; its inner content must not become state.
+        let envelope = found().filter(|_| event.state_key.is_none()).ok_or(Reason::Malformed)?;
+        if MAX_CIPHERTEXT_BYTES < envelope.ciphertext.len() {
+            return Err(Reason::Malformed);
+        }
+        Ok(envelope)
+    }
+}
+
+/// The session that an event names, if the name can be one.
+fn session_named(event: &Event) -> Option<&str> {
+    event.content_str("session_id").filter(|id| is_session_id(id))
+}
+
+/// Decrypts and checks; whatever the sender or the server did wrong is the inner error.
+fn open(
+    machine: &mut Machine,
+    room: &RoomId,
+    envelope: &Envelope<'_>,
+    step: &mut Step<'_>,
+) -> Result<Result<Decrypted, Reason>, MachineError> {
+    let Machine { core, megolm } = machine;
+    let Ok(message) = MegolmMessage::from_base64(envelope.ciphertext) else {
+        return Ok(Err(Reason::Malformed));
+    };
+    let Some(cached) = megolm.inbound(room, envelope.session, step)? else {
+        return Ok(Err(Reason::NoRoomKey));
+    };
+    let plaintext = match cached.record.session.decrypt(&message) {
+        Ok(decrypted) => zeroize::Zeroizing::new(decrypted.plaintext),
+        Err(DecryptionError::UnknownMessageIndex(..)) => return Ok(Err(Reason::IndexTooLow)),
+        Err(_) => return Ok(Err(Reason::Malformed)),
+    };
+    let Some((kind, content)) = payload::read(&plaintext, room) else {
+        return Ok(Err(Reason::Malformed));
+    };
+    let index = message.message_index();
+    if ledger::claim(envelope.session, index, envelope.place, step)? == Use::Taken {
+        return Ok(Err(Reason::DuplicateIndex));
+    }
+    if cached.looked_up != Some(core.device_changes()) {
+        cached.looked_up = Some(core.device_changes());
+        if trust::raise(&mut cached.record, step)? {
+            step.put(Table::InboundGroupSession, room.as_str(), envelope.session, &cached.record)?;
+        }
+    }
+    let record = &cached.record;
+    Ok(match trust::verdict(record.source, &record.sender, envelope.sender) {
+        Verdict::Mismatched => Err(Reason::MismatchedSender),
+        Verdict::Show(shield) => Ok(Decrypted {
+            kind,
+            content,
+            session_id: envelope.session.to_owned(),
+            message_index: index,
+            shield,
+        }),
+    })
+}
+
+/// Gives a missing key the best reason known.
+fn explain(
+    reason: Reason,
+    room: &RoomId,
+    event: &Event,
+    step: &Step<'_>,
+) -> Result<Reason, MachineError> {
+    let before_join = matches!(event.unsigned.membership.as_deref(), Some("leave" | "ban"));
+    let code = match reason {
+        Reason::NoRoomKey => match session_named(event) {
+            Some(session) => withheld::code(room, session, step)?,
+            None => None,
+        },
+        _ => None,
+    };
+    Ok(match (reason, code) {
+        (Reason::NoRoomKey, Some(code)) => Reason::Withheld(code),
+        (Reason::NoRoomKey | Reason::IndexTooLow, _) if before_join => Reason::BeforeJoin,
+        (reason, _) => reason,
+    })
+}
+
+fn undecryptable(session: Option<&str>, reason: Reason) -> Decryption {
+    Decryption::Undecryptable(Undecryptable { session_id: session.map(str::to_owned), reason })
+}

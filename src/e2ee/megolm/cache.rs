@@ -1,0 +1,101 @@
+//! The Megolm state in memory: sessions in use, read once and kept, so that an event costs neither
+//! a read nor a parse of its session.
+//!
+//! Everything here is also in the store or in the step at hand; see [`crate::e2ee::Machine`].
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{inbound::InboundSession, outbound::Outbound};
+use crate::{
+    e2ee::{MachineError, lookup::Table, step::Step},
+    matrix::{OwnedRoomId, RoomId},
+    time::Timestamp,
+};
+
+/// Most inbound sessions kept in memory; one takes about a kilobyte.
+const MAX_INBOUND: usize = 512;
+
+/// The Megolm half of the machine.
+#[derive(Default)]
+pub(in crate::e2ee) struct Megolm {
+    /// By session id, which names one room.
+    inbound: BTreeMap<String, Cached>,
+    /// Outbound sessions, one a room.
+    pub(super) outbound: BTreeMap<OwnedRoomId, Outbound>,
+    /// Rooms that somebody waits for, and until when at most if there is an end.
+    pub(super) waiting: BTreeMap<OwnedRoomId, Option<Timestamp>>,
+    /// Counts uses, to find the longest unused.
+    uses: u64,
+}
+
+/// An inbound session in memory.
+pub(in crate::e2ee) struct Cached {
+    room: OwnedRoomId,
+    pub(in crate::e2ee) record: InboundSession,
+    /// `Core::device_changes` when the sender was last looked up.
+    pub(in crate::e2ee) looked_up: Option<u64>,
+    used: u64,
+}
+
+impl fmt::Debug for Megolm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Megolm")
+            .field("inbound", &self.inbound.len())
+            .field("outbound", &self.outbound.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Megolm {
+    /// The outbound session of `room`, if it is in memory.
+    pub(in crate::e2ee) fn outbound_mut(&mut self, room: &RoomId) -> Option<&mut Outbound> {
+        self.outbound.get_mut(room)
+    }
+
+    /// The session `id` of `room`, read if it is not at hand.
+    pub(in crate::e2ee) fn inbound(
+        &mut self,
+        room: &RoomId,
+        id: &str,
+        step: &Step<'_>,
+    ) -> Result<Option<&mut Cached>, MachineError> {
+        if !self.inbound.contains_key(id) {
+            let Some(record) = step.get(Table::InboundGroupSession, room.as_str(), id)? else {
+                return Ok(None);
+            };
+            self.remember(room, id.to_owned(), record);
+        }
+        self.uses += 1;
+        let uses = self.uses;
+        Ok(self.inbound.get_mut(id).filter(|cached| cached.room == room).map(|cached| {
+            cached.used = uses;
+            cached
+        }))
+    }
+
+    /// Keeps a session in memory; the longest unused goes when there are too many.
+    pub(in crate::e2ee) fn remember(&mut self, room: &RoomId, id: String, record: InboundSession) {
+        if MAX_INBOUND <= self.inbound.len() {
+            let oldest = self.inbound.iter().min_by_key(|(_, cached)| cached.used);
+            if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
+                self.inbound.remove(&oldest);
+            }
+        }
+        self.uses += 1;
+        let cached = Cached { room: room.to_owned(), record, looked_up: None, used: self.uses };
+        self.inbound.insert(id, cached);
+    }
+
+    /// Writes the record of a session that is in memory.
+    pub(in crate::e2ee) fn write_inbound(
+        &self,
+        room: &RoomId,
+        id: &str,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        match self.inbound.get(id) {
+            Some(cached) => step.put(Table::InboundGroupSession, room.as_str(), id, &cached.record),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Inbound group sessions: what is stored of them, and how a room key becomes one.
+//!
+//! # Spec
+//! End-to-End Encryption, `m.room_key`; Megolm, "Session-sharing format".
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vodozemac::megolm::{InboundGroupSession, SessionConfig, SessionKey};
+
+use super::{
+    MEGOLM_V1,
+    cache::Megolm,
+    merge::{Merged, Source, merge},
+    pickled,
+};
+use crate::{
+    e2ee::{
+        MachineError, Notice, core::OlmSender, lookup::Table, room_settings, step::Step,
+        trust::SenderData,
+    },
+    matrix::{OwnedRoomId, RoomId},
+};
+
+/// Most sessions kept of one device for rooms that were never seen encrypted: keys may come before
+/// the invite, but not without end.
+const MAX_EARLY_SESSIONS: u64 = 1_000;
+/// Largest `m.room_key` content that is read; a real one has some 500 bytes.
+const MAX_CONTENT_BYTES: usize = 8 << 10;
+/// Bytes of a session id: 32 in unpadded base64.
+const SESSION_ID_BYTES: usize = 43;
+
+/// The keys of the device that made a session; proved if the source is, else claimed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::e2ee) struct Creator {
+    pub(in crate::e2ee) curve25519: String,
+    pub(in crate::e2ee) ed25519: String,
+}
+
+/// An inbound group session and what is known of its origin.
+#[derive(Serialize, Deserialize)]
+pub(in crate::e2ee) struct InboundSession {
+    #[serde(with = "pickled::inbound")]
+    pub(in crate::e2ee) session: InboundGroupSession,
+    pub(in crate::e2ee) creator: Creator,
+    pub(in crate::e2ee) source: Source,
+    pub(in crate::e2ee) sender: SenderData,
+    /// Whether its creator allows it to be handed to later invited members.
+    pub(in crate::e2ee) shared_history: bool,
+}
+
+/// The part of `m.room_key` that we read. Whether the history may be shared is spelled three ways
+/// in the wild; anything but `true` means no.
+#[derive(Deserialize)]
+struct Content {
+    algorithm: String,
+    room_id: OwnedRoomId,
+    session_id: String,
+    /// Reading it verifies its signature by itself.
+    session_key: SessionKey,
+    #[serde(default)]
+    shared_history: Value,
+    #[serde(default, rename = "m.shared_history")]
+    prefixed: Value,
+    #[serde(default, rename = "org.matrix.msc3061.shared_history")]
+    unstable: Value,
+}
+
+impl Content {
+    fn shared_history(&self) -> bool {
+        [&self.shared_history, &self.prefixed, &self.unstable].contains(&&Value::Bool(true))
+    }
+}
+
+/// Takes an `m.room_key` that came over Olm; `content` is its JSON text. A key that is not well
+/// formed is dropped.
+///
+/// # Errors
+/// When the store fails.
+pub(in crate::e2ee) fn receive_room_key(
+    megolm: &mut Megolm,
+    from: &OlmSender,
+    content: &str,
+    step: &mut Step<'_>,
+) -> Result<(), MachineError> {
+    if MAX_CONTENT_BYTES < content.len() {
+        return Ok(());
+    }
+    let Ok(content) = serde_json::from_str::<Content>(content) else { return Ok(()) };
+    let Some(session) = session_of(&content) else { return Ok(()) };
+    let new = InboundSession {
+        session,
+        creator: Creator { curve25519: from.curve25519.to_base64(), ed25519: from.ed25519.clone() },
+        source: Source::Olm,
+        sender: SenderData::of(from),
+        shared_history: content.shared_history(),
+    };
+    import(megolm, &content.room_id, new, step)
+}
+
+/// The session in `content`, if its id and the algorithm are right.
+fn session_of(content: &Content) -> Option<InboundGroupSession> {
+    if content.algorithm != MEGOLM_V1 {
+        return None;
+    }
+    let session = InboundGroupSession::new(&content.session_key, SessionConfig::version_1());
+    (session.session_id() == content.session_id).then_some(session)
+}
+
+/// Stores a session of `room`, joined with the copy that is there.
+pub(in crate::e2ee) fn import(
+    megolm: &mut Megolm,
+    room: &RoomId,
+    new: InboundSession,
+    step: &mut Step<'_>,
+) -> Result<(), MachineError> {
+    let id = new.session.session_id();
+    if is_of_another_room(room, &id, step)? {
+        tracing::warn!("a group session came again for another room");
+        return Ok(());
+    }
+    let merged = match megolm.inbound(room, &id, step)? {
+        Some(old) => merge(&mut old.record, new),
+        None if !may_come_early(room, &new.creator, step)? => return Ok(()),
+        None => {
+            megolm.remember(room, id.clone(), new);
+            step.put(Table::SessionRoom, &id, room.as_str(), &())?;
+            step.delete(Table::Withheld, room.as_str(), &id);
+            Merged::Improved
+        }
+    };
+    if merged == Merged::Improved {
+        megolm.write_inbound(room, &id, step)?;
+        step.tell(Notice::RoomKey { room: room.to_owned(), session_id: id });
+    }
+    Ok(())
+}
+
+/// A session id is a public key: the same one in two rooms is an attack or a bug.
+fn is_of_another_room(room: &RoomId, id: &str, step: &Step<'_>) -> Result<bool, MachineError> {
+    let rooms = step.scan::<serde::de::IgnoredAny>(Table::SessionRoom, Some(id))?;
+    Ok(rooms.iter().any(|(key, _)| key.1 != room.as_str()))
+}
+
+/// Whether `creator` may leave another key for a room that we have not seen encrypted.
+fn may_come_early(
+    room: &RoomId,
+    creator: &Creator,
+    step: &mut Step<'_>,
+) -> Result<bool, MachineError> {
+    if room_settings::read(room, step)?.is_encrypted() {
+        return Ok(true);
+    }
+    let creator = &creator.curve25519;
+    let count: u64 = step.get(Table::Misc, "early_sessions", creator)?.unwrap_or(0);
+    if MAX_EARLY_SESSIONS <= count {
+        return Ok(false);
+    }
+    step.put(Table::Misc, "early_sessions", creator, &(count + 1))?;
+    Ok(true)
+}
+
+/// Whether `text` could be a session id.
+pub(in crate::e2ee) fn is_session_id(text: &str) -> bool {
+    text.len() == SESSION_ID_BYTES
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}

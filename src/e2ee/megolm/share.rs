@@ -1,0 +1,272 @@
+//! Offering an outbound session to the devices of a room: who gets it, at which index, and what is
+//! remembered of each device until the session is replaced.
+//!
+//! ```text
+//!            no way to it yet                 answered 200
+//!  (wanted) ───────────────▶ Wanted ──▶ Sent ──────────────▶ Shared
+//!      │  sent at once                   ▲│ refused, at most 3 times
+//!      └─────────────────────────────────┘▼
+//!                                       Wanted
+//! ```
+//!
+//! # Spec
+//! End-to-End Encryption, "Sharing keys between devices", `m.room_key`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{MEGOLM_V1, outbound::RotationCause};
+use crate::{
+    e2ee::{
+        HistoryVisibility, MachineError, Recipients, device::Device, lookup::Table,
+        request::RequestId, step::Step,
+    },
+    matrix::{OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId},
+};
+
+/// How often a refused share request is made again.
+const MAX_REFUSALS: u32 = 3;
+
+/// What a share request carried; its devices are those whose offer names the request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::e2ee) struct SharePurpose {
+    pub(in crate::e2ee) room: OwnedRoomId,
+    pub(in crate::e2ee) session_id: String,
+}
+
+/// What every known recipient device was offered.
+#[derive(Debug, Default)]
+pub(in crate::e2ee) struct Offers(
+    pub(in crate::e2ee) BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, Offer>>,
+);
+
+/// What one device was offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::e2ee) enum Offer {
+    /// The key, from this index on.
+    Key {
+        /// The first index that it may read.
+        index: u32,
+        /// Its identity key then.
+        curve25519: String,
+        /// Its [`Device::wedging_index`] when the key was last sent.
+        wedging: u32,
+        /// How far it got.
+        progress: Progress,
+    },
+    /// Word that it gets none, with this code.
+    Withheld(String),
+}
+
+/// How far a key got on its way to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::e2ee) enum Progress {
+    /// Not sent: no way to the device was found, or the server refused the request so often.
+    Wanted {
+        /// How often it was refused.
+        refused: u32,
+    },
+    /// In this request, not answered.
+    Sent {
+        /// The request.
+        request: RequestId,
+        /// How often it was refused before.
+        refused: u32,
+    },
+    /// The server has it.
+    Shared,
+}
+
+impl Offer {
+    /// Whether the device has the key or may have it.
+    pub(in crate::e2ee) fn may_have_key(&self) -> bool {
+        match self {
+            Self::Key { progress: Progress::Sent { .. } | Progress::Shared, .. } => true,
+            Self::Key { progress: Progress::Wanted { refused }, .. } => 0 < *refused,
+            Self::Withheld(_) => false,
+        }
+    }
+}
+
+/// What a device is to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::e2ee) enum Policy {
+    /// The key.
+    Key,
+    /// Word that it gets none, with this code.
+    Withhold(&'static str),
+    /// Nothing at all: it cannot speak our algorithms.
+    Nothing,
+}
+
+/// Who gets keys: **the one place that decides it**. Until cross-signing exists, every device of a
+/// recipient that is not blocked.
+pub(in crate::e2ee) fn policy(device: &Device) -> Policy {
+    if device.is_blocked() {
+        Policy::Withhold("m.blacklisted")
+    } else if device.algorithms.iter().any(|algorithm| algorithm == MEGOLM_V1) {
+        Policy::Key
+    } else {
+        Policy::Nothing
+    }
+}
+
+/// The users whose devices get keys: the joined, and the invited unless they may read nothing from
+/// before they join.
+pub(in crate::e2ee) fn targets(to: &Recipients) -> impl Iterator<Item = &OwnedUserId> {
+    let invited = match to.history_visibility {
+        HistoryVisibility::Joined => &[],
+        HistoryVisibility::Invited
+        | HistoryVisibility::Shared
+        | HistoryVisibility::WorldReadable => to.invited.as_slice(),
+    };
+    to.joined.iter().chain(invited)
+}
+
+impl Offers {
+    /// The offer to a device.
+    fn of(&self, device: &Device) -> Option<&Offer> {
+        self.0.get(&device.user).and_then(|devices| devices.get(&device.device_id))
+    }
+
+    /// Whether somebody holds the key who should not have the next message: `devices` are those of
+    /// the recipients.
+    pub(in crate::e2ee) fn stray_holder(&self, devices: &[Device]) -> Option<RotationCause> {
+        let users: BTreeSet<&UserId> = devices.iter().map(|device| &*device.user).collect();
+        let entitled: BTreeMap<_, String> = devices
+            .iter()
+            .filter(|device| policy(device) == Policy::Key)
+            .map(|device| ((&device.user, &device.device_id), device.curve25519.to_base64()))
+            .collect();
+        let holders = self.0.iter().flat_map(|(user, devices)| {
+            devices.iter().filter(|(_, offer)| offer.may_have_key()).map(move |it| (user, it))
+        });
+        for (user, (device, offer)) in holders {
+            let Offer::Key { curve25519, .. } = offer else { continue };
+            if entitled.get(&(user, device)) != Some(curve25519) {
+                let gone = !users.contains(&**user);
+                return Some(if gone {
+                    RotationCause::UserGone
+                } else {
+                    RotationCause::DeviceGone
+                });
+            }
+        }
+        None
+    }
+
+    /// From which index on `device` is to be sent the key now; `None` when there is nothing to
+    /// send. `current` is the index of the next message.
+    pub(in crate::e2ee) fn due(&self, device: &Device, current: u32) -> Option<u32> {
+        if policy(device) != Policy::Key {
+            return None;
+        }
+        let Some(Offer::Key { index, curve25519, wedging, progress }) = self.of(device) else {
+            return Some(current);
+        };
+        if *curve25519 != device.curve25519.to_base64() {
+            return Some(current);
+        }
+        let due = match progress {
+            Progress::Wanted { refused } => *refused < MAX_REFUSALS,
+            Progress::Sent { .. } | Progress::Shared => *wedging < device.wedging_index,
+        };
+        due.then_some(*index)
+    }
+
+    /// The code to tell `device` that it gets no key, unless it was told.
+    pub(in crate::e2ee) fn due_code(&self, device: &Device) -> Option<&'static str> {
+        match (policy(device), self.of(device)) {
+            (Policy::Withhold(code), Some(Offer::Withheld(told))) if code == told => None,
+            (Policy::Withhold(code), _) => Some(code),
+            (Policy::Key | Policy::Nothing, _) => None,
+        }
+    }
+
+    /// Notes that `device` gets the key from `index` on.
+    pub(in crate::e2ee) fn note(
+        &mut self,
+        device: &Device,
+        index: u32,
+        request: Option<&RequestId>,
+    ) {
+        let refused = match self.of(device) {
+            Some(Offer::Key {
+                progress: Progress::Wanted { refused } | Progress::Sent { refused, .. },
+                ..
+            }) => *refused,
+            _ => 0,
+        };
+        let progress = match request {
+            Some(request) => Progress::Sent { request: request.clone(), refused },
+            None => Progress::Wanted { refused },
+        };
+        let curve25519 = device.curve25519.to_base64();
+        let wedging = device.wedging_index;
+        self.insert(device, Offer::Key { index, curve25519, wedging, progress });
+    }
+
+    /// Notes that `device` was told that it gets no key.
+    pub(in crate::e2ee) fn note_withheld(&mut self, device: &Device, code: &str) {
+        self.insert(device, Offer::Withheld(code.to_owned()));
+    }
+
+    fn insert(&mut self, device: &Device, offer: Offer) {
+        let devices = self.0.entry(device.user.clone()).or_default();
+        devices.insert(device.device_id.clone(), offer);
+    }
+
+    /// Takes the answer to `request`; gives the users whose offers changed.
+    pub(in crate::e2ee) fn settle(
+        &mut self,
+        request: &RequestId,
+        answer: Answer,
+    ) -> Vec<OwnedUserId> {
+        let mut changed = Vec::new();
+        for (user, devices) in &mut self.0 {
+            let before = changed.len();
+            for offer in devices.values_mut() {
+                let Offer::Key { progress, .. } = offer else { continue };
+                let Progress::Sent { request: of, refused } = &*progress else { continue };
+                if of != request {
+                    continue;
+                }
+                *progress = match answer {
+                    Answer::Delivered => Progress::Shared,
+                    Answer::Refused => Progress::Wanted { refused: refused + 1 },
+                };
+                if changed.len() == before {
+                    changed.push(user.clone());
+                }
+            }
+        }
+        changed
+    }
+
+    /// Writes the offers to the devices of these users.
+    pub(in crate::e2ee) fn write<'u>(
+        &self,
+        session: &str,
+        users: impl IntoIterator<Item = &'u OwnedUserId>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        for user in users {
+            if let Some(devices) = self.0.get(user) {
+                step.put(Table::RoomKeyShare, session, user.as_str(), devices)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the server answered a share request for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::e2ee) enum Answer {
+    /// It has the messages.
+    Delivered,
+    /// It does not take them.
+    Refused,
+}
