@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{error::StoreError, event::count};
+use super::{error::StoreError, event::count, key};
 use crate::{
     matrix::{OwnedDeviceId, OwnedUserId, Position},
     secret::Secret,
@@ -25,8 +25,7 @@ pub struct Account {
 
 /// Writes the row of a new store.
 pub(super) fn insert(connection: &Connection, account: &Account) -> Result<(), StoreError> {
-    let mut instance = [0_u8; 16];
-    getrandom::fill(&mut instance).map_err(|source| StoreError::Random(source.to_string()))?;
+    let instance = key::random::<16>()?;
     connection.execute(
         "INSERT INTO account
            (id, user_id, device_id, homeserver, stream_url, access_token, instance, generation)

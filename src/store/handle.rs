@@ -7,7 +7,10 @@ use rusqlite::Connection;
 use super::{
     account::{self, Account},
     error::{OpenError, StoreError},
-    event, outbox,
+    event,
+    key::Protection,
+    lock::Lock,
+    outbox,
     outbox::OutboxRow,
     room::{self, Gap, RoomRow},
     schema,
@@ -22,6 +25,9 @@ use crate::{
 pub struct Store {
     connection: Connection,
     account: Account,
+    protection: Protection,
+    // Last, so that the file is closed before another process may open it.
+    _lock: Option<Lock>,
 }
 
 impl fmt::Debug for Store {
@@ -40,7 +46,16 @@ impl Store {
         configure(&connection)?;
         schema::migrate(&mut connection)?;
         account::insert(&connection, account)?;
-        Ok(Self { connection, account: account.clone() })
+        Ok(Self::new(connection, account.clone(), Protection::Memory, None))
+    }
+
+    pub(super) fn new(
+        connection: Connection,
+        account: Account,
+        protection: Protection,
+        lock: Option<Lock>,
+    ) -> Self {
+        Self { connection, account, protection, _lock: lock }
     }
 }
 
@@ -62,6 +77,11 @@ impl Store {
     /// The login this store belongs to.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// What protects it on disk, and the warning that goes with it.
+    pub fn protection(&self) -> Protection {
+        self.protection
     }
 
     /// The random name of this store, and how many commits it has seen. A store that was copied

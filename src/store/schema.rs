@@ -33,6 +33,55 @@ fn migrate_by(connection: &mut Connection, steps: &[&str]) -> Result<(), OpenErr
     Ok(())
 }
 
-fn version(connection: &Connection) -> Result<i64, OpenError> {
+/// The version of the tables; zero when there are none.
+pub(super) fn version(connection: &Connection) -> Result<i64, OpenError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn a_released_step_never_changes() {
+        let hashes: Vec<String> =
+            STEPS.iter().map(|step| format!("{:x}", Sha256::digest(step))).collect();
+        assert_eq!(hashes, ["05f8cf7633df3d044b1c1abd53b464b2296928a3ed7d289d6e308d03e0cadf42"]);
+    }
+
+    #[test]
+    fn steps_are_made_once_each_and_in_order() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let first = "CREATE TABLE a (x); INSERT INTO a VALUES (1);";
+        migrate_by(&mut connection, &[first]).unwrap();
+        migrate_by(
+            &mut connection,
+            &[first, "UPDATE a SET x = x + 1;", "UPDATE a SET x = x * 10;"],
+        )
+        .unwrap();
+        let x: i64 = connection.query_row("SELECT x FROM a", [], |row| row.get(0)).unwrap();
+        assert_eq!((x, version(&connection).unwrap()), (20, 3));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_tables_as_they_were() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_by(&mut connection, &["CREATE TABLE a (x);"]).unwrap();
+        let steps = ["", "INSERT INTO a VALUES (1);", "INSERT INTO nowhere VALUES (1);"];
+        migrate_by(&mut connection, &steps).unwrap_err();
+        let rows: i64 =
+            connection.query_row("SELECT count(*) FROM a", [], |row| row.get(0)).unwrap();
+        assert_eq!((rows, version(&connection).unwrap()), (0, 1));
+    }
+
+    #[test]
+    fn tables_of_a_newer_program_are_not_touched() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", 7).unwrap();
+        let error = migrate_by(&mut connection, STEPS).unwrap_err();
+        assert!(matches!(error, OpenError::Newer { found: 7, known: 1 }), "{error}");
+        assert_eq!(version(&connection).unwrap(), 7);
+    }
 }

@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod real_parts;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod store;
 #[cfg(test)]
 mod supply;
 #[cfg(test)]
