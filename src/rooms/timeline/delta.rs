@@ -1,58 +1,13 @@
-//! A room's timeline: deltas in any order fold to the same list of items.
-//!
-//! Contract for the store, the engine and the screen; the folding is this module's business.
+//! What the engine tells about a timeline: the contract with it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::event::StoredEvent;
 use crate::{
-    e2ee::{Decrypted, Shield, Undecryptable},
-    matrix::{Event, OwnedEventId, OwnedTransactionId},
+    matrix::{OwnedEventId, OwnedTransactionId},
     time::Timestamp,
 };
-
-/// An event with its place in the room and what became of its encryption.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredEvent {
-    /// Place in the room: later events have larger positions; history loaded backwards has
-    /// negative ones. Unique within a room.
-    pub position: i64,
-    /// The event as the server sent it.
-    pub event: Event,
-    /// What it says.
-    pub body: EventBody,
-}
-
-/// What an event says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventBody {
-    /// It was not encrypted: its own type and content hold. In an encrypted room a message-like
-    /// one carries [`Shield::Red`].
-    Clear(Shield),
-    /// It was decrypted: this type and content hold.
-    Decrypted(Decrypted),
-    /// It could not be.
-    Undecryptable(Undecryptable),
-}
-
-impl StoredEvent {
-    /// The type that holds: the inner one of a decrypted event.
-    pub fn kind(&self) -> &str {
-        match &self.body {
-            EventBody::Decrypted(inner) => &inner.kind,
-            EventBody::Clear(_) | EventBody::Undecryptable(_) => &self.event.kind,
-        }
-    }
-
-    /// The content that holds.
-    pub fn content(&self) -> &Map<String, Value> {
-        match &self.body {
-            EventBody::Decrypted(inner) => &inner.content,
-            EventBody::Clear(_) | EventBody::Undecryptable(_) => &self.event.content,
-        }
-    }
-}
 
 /// Where a message of ours stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,19 +67,10 @@ pub enum TimelineDelta {
     },
     /// Nothing exists before what was given.
     ReachedStart,
+    /// We have read up to this event (`m.fully_read`), on any of our devices.
+    FullyRead(OwnedEventId),
     /// A message of ours exists or its state changed.
     Echo(Echo),
     /// A message of ours was taken back before it was sent.
     EchoDiscarded(OwnedTransactionId),
-}
-
-/// The folded timeline of one room.
-#[derive(Clone, Debug, Default)]
-pub struct Timeline {}
-
-impl Timeline {
-    /// Takes a change.
-    pub fn apply(&mut self, delta: TimelineDelta) {
-        todo!("rooms {delta:?}")
-    }
 }
