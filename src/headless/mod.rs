@@ -1,1 +1,30 @@
-//! Commands without a screen.
+//! Commands without a screen: each is one function that asks the engine and prints what came of it.
+//!
+//! A command holds an [`Errand`], its seat at the engine; it cannot tell whether that engine runs
+//! in this process or behind the control socket of another one. What it prints goes through
+//! [`Output`]; exit codes are chosen by `run` from [`HeadlessError`].
+
+mod compose;
+mod errand;
+mod error;
+mod feed;
+mod history;
+mod keys;
+mod line;
+mod output;
+mod people;
+mod resolve;
+mod rooms;
+mod send;
+mod tail;
+
+pub use compose::{Form, Markup, Relation, Typed};
+pub use errand::Errand;
+pub use error::{HeadlessError, RoomError};
+pub use history::{HistoryOptions, history};
+pub use keys::{KeysUploaded, key_status, logout, settle};
+pub use line::{File, Line, Message, RoomLine, What};
+pub use output::{Format, Output};
+pub use rooms::{Encryption, NewRoom, create, invite, join, leave, rooms};
+pub use send::{SendOptions, Sending, send};
+pub use tail::{Start, TailOptions, tail};

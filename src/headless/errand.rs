@@ -1,0 +1,146 @@
+//! One command's conversation with the engine: wait for the link, ask, wait for the answer.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::error::HeadlessError;
+use crate::{
+    engine::{Command, CommandId, Handle, LinkState, Outcome, Request, Update},
+    matrix::OwnedRoomId,
+    rooms::RoomSummary,
+};
+
+/// A command's seat at the engine, here or in another process.
+#[derive(Debug)]
+pub struct Errand {
+    handle: Handle,
+    patience: Duration,
+    give_up: Instant,
+    rooms: BTreeMap<OwnedRoomId, RoomSummary>,
+    trouble: Option<String>,
+    last_id: u64,
+}
+
+impl Errand {
+    /// Begins now; everything it waits for must come within `patience`, see also
+    /// [`Errand::be_patient`].
+    pub fn new(handle: Handle, patience: Duration) -> Self {
+        Self {
+            handle,
+            patience,
+            give_up: Instant::now() + patience,
+            rooms: BTreeMap::new(),
+            trouble: None,
+            last_id: 0,
+        }
+    }
+
+    /// Starts the patience anew, for the next thing to wait for.
+    pub fn be_patient(&mut self) {
+        self.give_up = Instant::now() + self.patience;
+    }
+
+    /// Every room the engine told of.
+    pub fn rooms(&self) -> &BTreeMap<OwnedRoomId, RoomSummary> {
+        &self.rooms
+    }
+
+    /// Asks for something without an answer of its own.
+    ///
+    /// # Errors
+    /// When the engine is gone.
+    pub async fn tell(&mut self, command: Command) -> Result<(), HeadlessError> {
+        self.handle.commands.send(command).await.map_err(|_gone| gone())
+    }
+
+    /// Waits until what the engine knows is what the server knows.
+    ///
+    /// # Errors
+    /// When that does not come in time, or the engine ends.
+    pub async fn ready(&mut self) -> Result<(), HeadlessError> {
+        while self.next_in_time().await? != Update::Synced {}
+        Ok(())
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// When it is refused or does not come in time.
+    pub async fn ask(&mut self, request: Request) -> Result<Outcome, HeadlessError> {
+        self.last_id += 1;
+        let id = CommandId(self.last_id);
+        self.tell(Command::Request { id, request }).await?;
+        loop {
+            let update = self.next_in_time().await?;
+            if let Update::Outcome { id: answered, result } = update
+                && answered == id
+            {
+                return Ok(result?);
+            }
+        }
+    }
+
+    /// The next update, however long it takes. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the engine ended.
+    pub async fn next(&mut self) -> Result<Update, HeadlessError> {
+        let update = self.handle.updates.recv().await.ok_or_else(gone)?;
+        self.note(&update)?;
+        Ok(update)
+    }
+
+    /// The next update, within the patience. Cancel-safe.
+    ///
+    /// # Errors
+    /// When none comes in time, or the engine ended.
+    pub async fn next_in_time(&mut self) -> Result<Update, HeadlessError> {
+        match timeout_at(self.give_up, self.handle.updates.recv()).await {
+            Ok(update) => {
+                let update = update.ok_or_else(gone)?;
+                self.note(&update)?;
+                Ok(update)
+            }
+            Err(_elapsed) => {
+                Err(HeadlessError::Timeout { after: self.patience, reason: self.trouble.take() })
+            }
+        }
+    }
+
+    /// Keeps what a command may need later.
+    fn note(&mut self, update: &Update) -> Result<(), HeadlessError> {
+        match update {
+            Update::Rooms(rooms) => {
+                let rooms = rooms.iter().map(|room| (room.room_id.clone(), room.clone()));
+                self.rooms.extend(rooms);
+            }
+            Update::RoomsGone(rooms) => self.rooms.retain(|room, _| !rooms.contains(room)),
+            Update::Link(state) => self.note_link(state)?,
+            Update::Ended { reason } => return Err(HeadlessError::Ended(reason.clone())),
+            Update::Synced
+            | Update::Timeline { .. }
+            | Update::Members { .. }
+            | Update::Typing { .. }
+            | Update::Receipts { .. }
+            | Update::Outbox { .. }
+            | Update::Alarm(_)
+            | Update::Outcome { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn note_link(&mut self, state: &LinkState) -> Result<(), HeadlessError> {
+        match state {
+            LinkState::Connecting => {}
+            LinkState::Online => self.trouble = None,
+            LinkState::Offline { reason, .. } => self.trouble = Some(reason.clone()),
+            LinkState::Ended { reason } => return Err(HeadlessError::Ended(reason.clone())),
+        }
+        Ok(())
+    }
+}
+
+fn gone() -> HeadlessError {
+    HeadlessError::Ended("the grotto that holds this account ended; try again".to_owned())
+}

@@ -1,0 +1,98 @@
+//! Why a command without a screen did not end well, by what the caller must do.
+
+use std::{io, time::Duration};
+
+use crate::engine::CommandError;
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadlessError {
+    /// The homeserver or the stream did not answer in time.
+    #[error("no answer from the homeserver within {}{}; check the connection, or give more --timeout",
+        seconds(*.after), because(.reason.as_deref()))]
+    Timeout {
+        /// How long it was waited for.
+        after: Duration,
+        /// Why the link is down, if it is.
+        reason: Option<String>,
+    },
+    /// The message is on disk, the server's answer did not come in time.
+    #[error("not sent within {}{}; the message is queued and will be sent, once, by the next \
+             grotto that runs", seconds(*.after), because(.reason.as_deref()))]
+    Queued {
+        /// How long it was waited for.
+        after: Duration,
+        /// Why the link is down, if it is.
+        reason: Option<String>,
+    },
+    /// The engine or the server refused.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+    /// The room cannot be told from its name.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The engine ended.
+    #[error("{0}")]
+    Ended(String),
+    /// The result could not be written.
+    #[error("cannot write the result")]
+    Output(#[source] io::Error),
+    /// Standard input could not be read.
+    #[error("cannot read the message from standard input")]
+    Input(#[source] io::Error),
+    /// There is nothing to send.
+    #[error("the message is empty; nothing was sent")]
+    Empty,
+}
+
+/// A room's name does not say which room.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoomError {
+    /// No room has this name.
+    #[error("no joined room is named {0:?}; `grotto rooms` lists them")]
+    Unknown(String),
+    /// Several have.
+    #[error("{count} rooms are named {name:?}; use the id instead: {ids}")]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// How many.
+        count: usize,
+        /// Their ids.
+        ids: String,
+    },
+    /// It looks like a room id and is none.
+    #[error("{0:?} is not a room id")]
+    Malformed(String),
+}
+
+impl HeadlessError {
+    /// Whether the server could not be reached in time (exit code 4).
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Queued { .. } => true,
+            Self::Refused(error) => ["timeout", "unreachable"].contains(&error.code.as_str()),
+            Self::Room(_) | Self::Ended(_) | Self::Output(_) | Self::Input(_) | Self::Empty => {
+                false
+            }
+        }
+    }
+
+    /// Whether policy forbids it (exit code 5).
+    pub fn is_refused_by_policy(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.code == "policy")
+    }
+
+    /// Whether nobody reads the result any more.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+}

@@ -1,0 +1,129 @@
+//! What lines events become.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    matrix::{Event, OwnedRoomId},
+    rooms::{Decrypted, Undecryptable},
+};
+
+fn room() -> OwnedRoomId {
+    OwnedRoomId::try_from("!room:example.org").unwrap()
+}
+
+fn event(id: &str, kind: &str, content: &Value) -> StoredEvent {
+    let event = json!({
+        "type": kind, "event_id": id, "sender": "@bob:example.org", "origin_server_ts": 7,
+        "content": content,
+    });
+    StoredEvent {
+        position: 1,
+        event: Event::parse(&event.to_string()).unwrap(),
+        body: EventBody::Clear(Shield::None),
+    }
+}
+
+fn decrypted(id: &str, content: &Value) -> StoredEvent {
+    let mut stored = event(id, "m.room.encrypted", &json!({}));
+    stored.body = EventBody::Decrypted(Decrypted {
+        kind: "m.room.message".to_owned(),
+        content: content.as_object().unwrap().clone(),
+        session_id: "session".to_owned(),
+        message_index: 0,
+        shield: Shield::Grey(ShieldReason::UnsignedDevice),
+    });
+    stored
+}
+
+fn undecryptable(id: &str) -> StoredEvent {
+    let mut stored = event(id, "m.room.encrypted", &json!({}));
+    stored.body = EventBody::Undecryptable(Undecryptable {
+        session_id: Some("session".to_owned()),
+        reason: UndecryptableReason::Withheld("m.unverified".to_owned()),
+    });
+    stored
+}
+
+/// The lines as JSON, without what is the same in all of them.
+fn lines(feed: &mut Feed, events: &[StoredEvent]) -> Vec<Value> {
+    let lines = feed.lines(&room(), events);
+    let mut values: Vec<Value> =
+        lines.iter().map(|line| serde_json::to_value(line).unwrap()).collect();
+    for value in &mut values {
+        let object = value.as_object_mut().unwrap();
+        assert_eq!(object.remove("room_id"), Some(json!("!room:example.org")));
+        assert_eq!(object.remove("ts"), Some(json!(7)));
+    }
+    values
+}
+
+#[test]
+fn a_message_has_the_promised_fields() {
+    let content = json!({
+        "msgtype": "m.notice", "body": "> <@a:b> x\n\nyes", "format": "org.matrix.custom.html",
+        "formatted_body": "<b>yes</b>",
+        "m.relates_to": {"m.in_reply_to": {"event_id": "$asked"}},
+    });
+    let expected = json!({
+        "type": "message", "event_id": "$1", "sender": "@bob:example.org", "kind": "notice",
+        "body": "yes", "html": "<b>yes</b>", "encrypted": true, "shield": "grey",
+        "shield_reason": "unsigned_device", "reply_to": "$asked", "edited": false,
+    });
+    assert_eq!(lines(&mut Feed::default(), &[decrypted("$1", &content)]), [expected]);
+}
+
+#[test]
+fn an_event_is_told_once_and_again_when_its_key_came() {
+    let mut feed = Feed::default();
+    let text = json!({"msgtype": "m.text", "body": "x"});
+    let first = lines(&mut feed, &[undecryptable("$1"), undecryptable("$1")]);
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0]["type"], "undecryptable");
+    assert_eq!(first[0]["reason"], "withheld:m.unverified");
+    let second = lines(&mut feed, &[decrypted("$1", &text), decrypted("$1", &text)]);
+    assert_eq!(second.len(), 1);
+    assert_eq!(second[0]["type"], "decrypted_late");
+    assert_eq!(second[0]["body"], "x");
+}
+
+#[test]
+fn edits_reactions_and_redactions_name_what_they_change() {
+    let text = json!({"msgtype": "m.text", "body": "x"});
+    let edit = json!({
+        "msgtype": "m.text", "body": "* y", "m.new_content": {"msgtype": "m.text", "body": "y"},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": "$1"},
+    });
+    let reaction =
+        json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$1", "key": "👍"}});
+    let told = lines(
+        &mut Feed::default(),
+        &[
+            event("$1", "m.room.message", &text),
+            event("$2", "m.room.message", &edit),
+            event("$3", "m.reaction", &reaction),
+            event("$4", "m.room.redaction", &json!({"redacts": "$3", "reason": "no"})),
+        ],
+    );
+    assert_eq!(told[0]["edited"], true);
+    assert_eq!((&told[1]["type"], &told[1]["body"]), (&json!("edit"), &json!("y")));
+    assert_eq!((&told[2]["type"], &told[2]["key"]), (&json!("reaction"), &json!("👍")));
+    assert_eq!((&told[3]["type"], &told[3]["reason"]), (&json!("redaction"), &json!("no")));
+    assert_eq!([&told[1]["relates_to"], &told[2]["relates_to"]], [&json!("$1"), &json!("$1")]);
+    assert_eq!(told[3]["relates_to"], "$3");
+}
+
+#[test]
+fn malformed_events_lose_only_themselves() {
+    let told = lines(
+        &mut Feed::default(),
+        &[
+            event("$1", "m.room.message", &json!({"msgtype": 5})),
+            event("$2", "m.reaction", &json!({"m.relates_to": []})),
+            event("$3", "m.room.redaction", &json!({"redacts": "no id"})),
+            event("$4", "m.room.message", &json!({"msgtype": "org.odd", "body": "seen"})),
+        ],
+    );
+    assert_eq!(told.len(), 1);
+    assert_eq!((&told[0]["kind"], &told[0]["body"]), (&json!("text"), &json!("seen")));
+}

@@ -1,0 +1,80 @@
+//! `keys status`, and what login and logout ask of the engine.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use super::{errand::Errand, error::HeadlessError, output::Output, resolve::unexpected};
+use crate::engine::{KeyStatus, Outcome, Request};
+
+/// How often it is asked whether the keys are on the server.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What `keys status` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Status {
+    #[serde(flatten)]
+    keys: KeyStatus,
+    undecryptable: BTreeMap<String, u64>,
+}
+
+/// Prints this device's fingerprint and counts of keys.
+///
+/// # Errors
+/// When the engine cannot say in time.
+pub async fn key_status(errand: &mut Errand, output: &mut Output) -> Result<(), HeadlessError> {
+    errand.ready().await?;
+    let status = status(errand).await?;
+    output.show(&status, |status| Some(words(status)))
+}
+
+/// Proof that other devices can write to this one.
+#[derive(Clone, Copy, Debug)]
+pub struct KeysUploaded(());
+
+/// After a login: waits until the first sync is done and this device's keys are on the server.
+///
+/// # Errors
+/// When that does not come in time.
+pub async fn settle(errand: &mut Errand) -> Result<KeysUploaded, HeadlessError> {
+    errand.ready().await?;
+    while !status(errand).await?.keys.uploaded {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+    Ok(KeysUploaded(()))
+}
+
+/// Ends this device on the server.
+///
+/// # Errors
+/// When the server refuses or cannot be reached in time.
+pub async fn logout(errand: &mut Errand) -> Result<(), HeadlessError> {
+    let outcome = errand.ask(Request::Logout).await?;
+    if outcome == Outcome::Done { Ok(()) } else { Err(unexpected(&outcome).into()) }
+}
+
+async fn status(errand: &mut Errand) -> Result<Status, HeadlessError> {
+    let outcome = errand.ask(Request::KeyStatus).await?;
+    let Outcome::KeyStatus { keys, undecryptable } = outcome else {
+        return Err(unexpected(&outcome).into());
+    };
+    Ok(Status { keys, undecryptable: undecryptable.into_iter().collect() })
+}
+
+fn words(status: &Status) -> String {
+    let keys = &status.keys;
+    let on_server = if keys.uploaded { "on the server" } else { "NOT on the server yet" };
+    let mut lines = vec![
+        format!("fingerprint    {}", keys.ed25519),
+        format!("device keys    {on_server}, {} one-time keys left", keys.one_time_keys),
+        format!("room keys      {}", keys.room_keys),
+        format!("known          {} users, {} devices", keys.tracked_users, keys.devices),
+    ];
+    if status.undecryptable.is_empty() {
+        lines.push("undecryptable  none".to_owned());
+    }
+    for (reason, count) in &status.undecryptable {
+        lines.push(format!("undecryptable  {count} ({})", super::people::safe(reason)));
+    }
+    lines.join("\n")
+}

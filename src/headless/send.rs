@@ -1,0 +1,101 @@
+//! `send`: one message, until the server has it.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    compose::{self, Typed},
+    errand::Errand,
+    error::HeadlessError,
+    output::Output,
+    people::safe,
+    resolve::{resolve, unexpected},
+};
+use crate::{
+    engine::{Command, CommandError, Draft, Outcome, Request},
+    matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId},
+};
+
+/// What to send where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendOptions {
+    /// The room, as typed.
+    pub room: String,
+    /// What.
+    pub what: Sending,
+}
+
+/// What to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// A message.
+    Message(Typed),
+    /// A reaction.
+    Reaction {
+        /// The key, usually an emoji.
+        key: String,
+        /// To which event.
+        event: OwnedEventId,
+    },
+}
+
+/// What was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Sent {
+    event_id: OwnedEventId,
+    txn: OwnedTransactionId,
+    room_id: OwnedRoomId,
+}
+
+/// Sends, and returns once the server's answer is there.
+///
+/// # Errors
+/// When the room is not known, the message is refused, or no answer comes in time; in that last
+/// case the message stays queued and is sent later, once.
+pub async fn send(
+    errand: &mut Errand,
+    output: &mut Output,
+    options: SendOptions,
+) -> Result<(), HeadlessError> {
+    let (kind, content) = event(&options.what)?;
+    errand.ready().await?;
+    let room = resolve(errand, &options.room).await?;
+    let txn = fresh_transaction()?;
+    let draft = Draft { room: room.clone(), txn: txn.clone(), kind: kind.to_owned(), content };
+    errand.tell(Command::Send(draft)).await?;
+    let event_id = match errand.ask(Request::AwaitSent { txn: txn.clone() }).await {
+        Ok(Outcome::Sent { event_id }) => event_id,
+        Ok(other) => return Err(unexpected(&other).into()),
+        Err(HeadlessError::Timeout { after, reason }) => {
+            return Err(HeadlessError::Queued { after, reason });
+        }
+        Err(error) => return Err(error),
+    };
+    let sent = Sent { event_id, txn, room_id: room };
+    output.show(&sent, |sent| Some(safe(sent.event_id.as_str())))
+}
+
+/// The event's type and content.
+fn event(what: &Sending) -> Result<(&'static str, Map<String, Value>), HeadlessError> {
+    match what {
+        Sending::Message(typed) if typed.text.trim().is_empty() => Err(HeadlessError::Empty),
+        Sending::Message(typed) => Ok(("m.room.message", compose::message(typed))),
+        Sending::Reaction { key, event } => Ok(("m.reaction", compose::reaction(key, event))),
+    }
+}
+
+/// A transaction id that no other run gives.
+fn fresh_transaction() -> Result<OwnedTransactionId, HeadlessError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| CommandError {
+        code: "no_randomness".to_owned(),
+        message: format!("the system gives no random bytes: {error}"),
+    })?;
+    let mut id = String::from("grotto-");
+    for byte in bytes {
+        write!(id, "{byte:02x}").unwrap_or_default();
+    }
+    Ok(id.into())
+}

@@ -1,0 +1,264 @@
+//! `tail`: follows rooms until it is stopped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+};
+
+use serde_json::Value;
+
+use super::{
+    errand::Errand,
+    error::HeadlessError,
+    feed::Feed,
+    line::{Line, What},
+    output::Output,
+    people::{self, Rooms, Style},
+    resolve::{resolve, unexpected},
+};
+use crate::{
+    engine::{Alarm, Command, LinkState, Outcome, Request, Update, driver::Clock},
+    matrix::{Membership, OwnedRoomId},
+    rooms::{RoomSummary, TimelineDelta},
+};
+
+/// What to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailOptions {
+    /// Rooms, as typed; none means all.
+    pub rooms: Vec<String>,
+    /// Where it begins.
+    pub start: Start,
+}
+
+/// Where following begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what came while no grotto was running.
+    Missed,
+    /// With what comes from now on.
+    Now,
+    /// With the newest events of each room, at most this many.
+    Backlog(u32),
+}
+
+/// Prints what happens until `stop` is done, the engine ends or nobody reads.
+///
+/// # Errors
+/// When a room is not known, the first sync does not come in time, or the engine ends by itself.
+pub async fn tail(
+    errand: &mut Errand,
+    output: &mut Output,
+    options: TailOptions,
+    stop: impl Future<Output = ()>,
+) -> Result<(), HeadlessError> {
+    let mut stop = pin!(stop);
+    tokio::select! {
+        () = &mut stop => Ok(()),
+        result = follow(errand, output, options) => result,
+    }
+}
+
+async fn follow(
+    errand: &mut Errand,
+    output: &mut Output,
+    options: TailOptions,
+) -> Result<(), HeadlessError> {
+    errand.tell(Command::FollowAll).await?;
+    let mut tail = Tail::new(output, options.start);
+    let mut early = Vec::new();
+    loop {
+        let update = errand.next_in_time().await?;
+        if update == Update::Synced {
+            break;
+        }
+        early.push(update);
+    }
+    for room in &options.rooms {
+        let room = resolve(errand, room).await?;
+        tail.only.insert(room);
+    }
+    tail.begin(errand, early).await?;
+    loop {
+        let update = errand.next().await?;
+        tail.take(update, errand.rooms())?;
+    }
+}
+
+/// What is printed, and what was.
+struct Tail<'o> {
+    output: &'o mut Output,
+    style: Style,
+    start: Start,
+    only: BTreeSet<OwnedRoomId>,
+    feed: Feed,
+    invites: BTreeSet<OwnedRoomId>,
+    link: Option<&'static str>,
+    clock: Clock,
+}
+
+impl<'o> Tail<'o> {
+    fn new(output: &'o mut Output, start: Start) -> Self {
+        Self {
+            output,
+            style: Style { zone: jiff::tz::TimeZone::system(), rooms: Rooms::Named },
+            start,
+            only: BTreeSet::new(),
+            feed: Feed::default(),
+            invites: BTreeSet::new(),
+            link: None,
+            clock: Clock::start(),
+        }
+    }
+
+    fn wants(&self, room: &OwnedRoomId) -> bool {
+        self.only.is_empty() || self.only.contains(room)
+    }
+
+    /// Prints what comes before the present, as the options say.
+    async fn begin(
+        &mut self,
+        errand: &mut Errand,
+        early: Vec<Update>,
+    ) -> Result<(), HeadlessError> {
+        for update in early {
+            let is_news = matches!(update, Update::Timeline { .. });
+            if !is_news || self.start == Start::Missed {
+                self.take(update, errand.rooms())?;
+            }
+        }
+        if let Start::Backlog(limit) = self.start {
+            let rooms: Vec<OwnedRoomId> = self.joined(errand.rooms());
+            for room in rooms {
+                self.backlog(errand, room, limit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn joined(&self, rooms: &BTreeMap<OwnedRoomId, RoomSummary>) -> Vec<OwnedRoomId> {
+        let joined = rooms.values().filter(|room| room.membership == Membership::Join);
+        joined.map(|room| room.room_id.clone()).filter(|room| self.wants(room)).collect()
+    }
+
+    async fn backlog(
+        &mut self,
+        errand: &mut Errand,
+        room: OwnedRoomId,
+        limit: u32,
+    ) -> Result<(), HeadlessError> {
+        errand.be_patient();
+        let request = Request::History { room: room.clone(), limit, before: None };
+        let outcome = errand.ask(request).await?;
+        let Outcome::History(page) = outcome else { return Err(unexpected(&outcome).into()) };
+        for line in self.feed.lines(&room, &page.events) {
+            self.print(&line, errand.rooms())?;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        update: Update,
+        rooms: &BTreeMap<OwnedRoomId, RoomSummary>,
+    ) -> Result<(), HeadlessError> {
+        match update {
+            Update::Timeline { room, delta: TimelineDelta::Events(events), live: true }
+                if self.wants(&room) =>
+            {
+                for line in self.feed.lines(&room, &events) {
+                    self.print(&line, rooms)?;
+                }
+                Ok(())
+            }
+            Update::Rooms(changed) => self.invites(&changed, rooms),
+            Update::Link(state) => self.link(&state, rooms),
+            Update::Typing { room, users } if self.wants(&room) => {
+                self.now(What::Typing { users }, Some(room), rooms)
+            }
+            Update::Receipts { room, read } if self.wants(&room) => {
+                for (user, event_id) in read {
+                    self.now(What::Receipt { user, event_id }, Some(room.clone()), rooms)?;
+                }
+                Ok(())
+            }
+            Update::Alarm(alarm) => self.now(alarm_line(&alarm), None, rooms),
+            Update::Timeline { .. }
+            | Update::Typing { .. }
+            | Update::Receipts { .. }
+            | Update::Synced
+            | Update::RoomsGone(_)
+            | Update::Members { .. }
+            | Update::Outbox { .. }
+            | Update::Outcome { .. }
+            | Update::Ended { .. } => Ok(()),
+        }
+    }
+
+    fn invites(
+        &mut self,
+        changed: &[RoomSummary],
+        rooms: &BTreeMap<OwnedRoomId, RoomSummary>,
+    ) -> Result<(), HeadlessError> {
+        for room in changed {
+            if room.membership != Membership::Invite {
+                self.invites.remove(&room.room_id);
+            } else if self.wants(&room.room_id) && self.invites.insert(room.room_id.clone()) {
+                let what = What::Invite { inviter: room.inviter.clone(), name: room.name.clone() };
+                self.now(what, Some(room.room_id.clone()), rooms)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn link(
+        &mut self,
+        state: &LinkState,
+        rooms: &BTreeMap<OwnedRoomId, RoomSummary>,
+    ) -> Result<(), HeadlessError> {
+        let (word, retry_at) = match state {
+            LinkState::Connecting => return Ok(()),
+            LinkState::Online => ("up", None),
+            LinkState::Offline { retry_at, .. } => ("down", Some(*retry_at)),
+            LinkState::Ended { .. } => ("down", None),
+        };
+        if self.link.replace(word) == Some(word) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let wait = retry_at.map(|at| at.since(now).as_millis());
+        let retry_ms = wait.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        self.now(What::Link { state: word, retry_ms }, None, rooms)
+    }
+
+    /// Prints something that has no time of its own.
+    fn now(
+        &mut self,
+        what: What,
+        room_id: Option<OwnedRoomId>,
+        rooms: &BTreeMap<OwnedRoomId, RoomSummary>,
+    ) -> Result<(), HeadlessError> {
+        let line = Line { what, room_id, ts: self.clock.now() };
+        self.print(&line, rooms)
+    }
+
+    fn print(
+        &mut self,
+        line: &Line,
+        rooms: &BTreeMap<OwnedRoomId, RoomSummary>,
+    ) -> Result<(), HeadlessError> {
+        self.output.show(line, |line| people::words(line, rooms, &self.style))
+    }
+}
+
+fn alarm_line(alarm: &Alarm) -> What {
+    let (code, detail) = match alarm {
+        Alarm::OwnKeysReplaced => ("own_keys_replaced", Value::Null),
+        Alarm::StoreRegressed => ("store_regressed", Value::Null),
+        Alarm::DeviceKeysChanged { user, device } => {
+            ("device_keys_changed", serde_json::json!({"user": user, "device": device}))
+        }
+        Alarm::NewOwnDevice(device) => ("new_own_device", serde_json::json!({"device": device})),
+    };
+    What::Alarm { code: code.to_owned(), detail }
+}
