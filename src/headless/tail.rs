@@ -251,14 +251,29 @@ impl<'o> Tail<'o> {
     }
 }
 
+/// An alarm's name on the wire is its code, what it holds is the detail.
 fn alarm_line(alarm: &Alarm) -> What {
-    let (code, detail) = match alarm {
-        Alarm::OwnKeysReplaced => ("own_keys_replaced", Value::Null),
-        Alarm::StoreRegressed => ("store_regressed", Value::Null),
-        Alarm::DeviceKeysChanged { user, device } => {
-            ("device_keys_changed", serde_json::json!({"user": user, "device": device}))
+    match serde_json::to_value(alarm) {
+        Ok(Value::String(code)) => What::Alarm { code, detail: Value::Null },
+        Ok(Value::Object(named)) => {
+            let (code, detail) = named.into_iter().next().unwrap_or_default();
+            What::Alarm { code, detail }
         }
-        Alarm::NewOwnDevice(device) => ("new_own_device", serde_json::json!({"device": device})),
-    };
-    What::Alarm { code: code.to_owned(), detail }
+        Ok(detail) => What::Alarm { code: "unnamed".to_owned(), detail },
+        Err(_unserializable) => What::Alarm { code: "unnamed".to_owned(), detail: Value::Null },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::OwnedDeviceId;
+
+    #[test]
+    fn an_alarm_is_told_by_code_and_detail() {
+        let line = |alarm| serde_json::to_value(alarm_line(&alarm)).unwrap();
+        assert_eq!(line(Alarm::OwnKeysReplaced)["code"], "own_keys_replaced");
+        let new = line(Alarm::NewOwnDevice(OwnedDeviceId::from("PHONE")));
+        assert_eq!((&new["code"], &new["detail"]), (&"new_own_device".into(), &"PHONE".into()));
+    }
 }
