@@ -1,9 +1,20 @@
 //! The server's end of the stream: any homeserver's HTTP API behind one WebSocket.
 
+mod calls;
+mod certificate;
+mod connection;
 mod discover;
+mod handshake;
+mod homeserver;
+mod http;
 mod options;
+mod peer;
+mod pipe;
 mod service;
 
+pub use certificate::CertificateError;
 pub use discover::{DiscoverError, Discovered, discover};
+pub use homeserver::{BodyStream, Homeserver, Reply};
 pub use options::{Gateway, GatewayError, GatewayOptions, ListenOptions, TlsFiles};
+pub use peer::{Answer, Call, CallFailure, CallId, Identity, Peer, PeerEffect, PeerInput};
 pub use service::{ListenError, Listener, terminated};

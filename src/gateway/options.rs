@@ -1,9 +1,17 @@
 //! What a gateway is made of.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 
+use super::{
+    connection::{self, Parts},
+    handshake::{Accepted, accept},
+    http::Http,
+};
 use crate::wire::Limits;
 
 /// What a gateway is told.
@@ -56,7 +64,8 @@ pub enum GatewayError {
 /// The server's end, for any number of connections to one homeserver. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    options: std::sync::Arc<GatewayOptions>,
+    options: Arc<GatewayOptions>,
+    homeserver: Arc<Http>,
 }
 
 impl Gateway {
@@ -65,7 +74,13 @@ impl Gateway {
     /// # Errors
     /// When an option is wrong.
     pub fn new(options: GatewayOptions) -> Result<Self, GatewayError> {
-        Ok(Self { options: options.into() })
+        let homeserver = Arc::new(Http::new(&options)?);
+        Ok(Self { options: Arc::new(options), homeserver })
+    }
+
+    /// All limits.
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
     }
 
     /// Serves one connection from its HTTP handshake to its end.
@@ -73,8 +88,19 @@ impl Gateway {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        drop(stream);
-        tokio::task::yield_now().await;
-        tracing::debug!(homeserver = self.options.homeserver, "not yet");
+        let (_never, stop) = watch::channel(false);
+        self.serve_until(stream, stop).await;
+    }
+
+    /// The same, ending in good order once `stop` turns true.
+    pub(super) async fn serve_until<S>(&self, stream: S, stop: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if let Some(Accepted { socket, token }) = accept(stream, &self.options).await {
+            let limits = self.options.limits.clone();
+            let homeserver = Arc::clone(&self.homeserver);
+            connection::run(socket, Parts { homeserver, token, limits, stop }).await;
+        }
     }
 }

@@ -1,10 +1,30 @@
-//! The gateway as a service: accepts connections until it is told to stop.
+//! The gateway as a service: accepts connections, counts them, reads its certificate again on
+//! SIGHUP, and stops in good order.
 
-use std::{future::Future, io, net::SocketAddr};
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
 
-use super::options::{Gateway, ListenOptions};
+use super::{
+    certificate::{CertificateError, acceptor},
+    options::{Gateway, ListenOptions, TlsFiles},
+};
+
+/// Pause after a failed accept: the process is out of files, and some must be closed first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What the last connections may take to close after they are drained.
+const CLOSE_MARGIN: Duration = Duration::from_secs(5);
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +37,20 @@ pub enum ListenError {
         /// Why.
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The system gives us no signals.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
 }
 
 /// A socket that is bound and not yet served.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    certificate: Option<Certificate>,
+    hangup: Hangup,
 }
 
 impl Listener {
@@ -31,11 +59,16 @@ impl Listener {
     /// # Errors
     /// When the address is taken, or a file is wrong.
     pub async fn bind(options: ListenOptions) -> Result<Self, ListenError> {
+        let certificate = match options.tls {
+            Some(files) => Some(Certificate { acceptor: acceptor(&files).await?, files }),
+            None => None,
+        };
         let address = options.address;
         let socket = TcpListener::bind(address)
             .await
             .map_err(|source| ListenError::Bind { address, source })?;
-        Ok(Self { socket })
+        let hangup = Hangup::new().map_err(ListenError::Signals)?;
+        Ok(Self { socket, certificate, hangup })
     }
 
     /// Where it listens.
@@ -46,14 +79,214 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `stop` is ready, then lets the connections end.
-    pub async fn serve(self, gateway: Gateway, stop: impl Future<Output = ()>) {
-        tracing::debug!(?gateway, "not yet");
-        stop.await;
+    /// Serves until `stop` is ready; then accepts no more, tells the clients when to come back,
+    /// and waits for their last answers, within [`crate::wire::Limits::drain`] and some seconds.
+    pub async fn serve(mut self, gateway: Gateway, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let (stopping, is_stopping) = watch::channel(false);
+        let mut guests = Guests::default();
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.hangup.next() => self.read_certificate_again().await,
+                () = guests.departure() => {}
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, address)) => {
+                        let host = Host { gateway: &gateway, stop: &is_stopping };
+                        let tls = self.certificate.as_ref().map(|known| known.acceptor.clone());
+                        guests.arrival(host, stream, address, tls);
+                    }
+                    Err(error) => {
+                        tracing::warn!(kind = %error.kind(), "cannot accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(self.socket);
+        stopping.send_replace(true);
+        let patience = gateway.limits().drain + CLOSE_MARGIN;
+        let in_time = timeout(patience, guests.all_departures()).await.is_ok();
+        tracing::info!(in_time, "gateway stopped");
+    }
+
+    async fn read_certificate_again(&mut self) {
+        let Some(known) = &mut self.certificate else {
+            return;
+        };
+        match acceptor(&known.files).await {
+            Ok(fresh) => {
+                known.acceptor = fresh;
+                tracing::info!("certificate read again");
+            }
+            Err(error) => tracing::warn!(%error, "the old certificate stays in use"),
+        }
+    }
+}
+
+struct Certificate {
+    files: TlsFiles,
+    acceptor: TlsAcceptor,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// What every connection needs of the service.
+struct Host<'a> {
+    gateway: &'a Gateway,
+    stop: &'a watch::Receiver<bool>,
+}
+
+/// The connections, and how many come from where.
+#[derive(Default)]
+struct Guests {
+    tasks: JoinSet<()>,
+    addresses: HashMap<tokio::task::Id, IpAddr>,
+    counts: HashMap<IpAddr, usize>,
+}
+
+impl Guests {
+    /// Serves a connection unless there are too many: then it is dropped at once, which costs us
+    /// least and is all that can be said before TLS.
+    fn arrival(
+        &mut self,
+        host: Host<'_>,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+    ) {
+        let limits = host.gateway.limits();
+        let from = network(address.ip());
+        let count = self.counts.entry(from).or_default();
+        if self.tasks.len() >= limits.max_connections
+            || *count >= limits.max_connections_per_address
+        {
+            tracing::warn!(in_all = self.tasks.len(), from_one = *count, "too many connections");
+            return;
+        }
+        *count += 1;
+        let (gateway, stop) = (host.gateway.clone(), host.stop.clone());
+        let handle = self.tasks.spawn(serve(gateway, stream, tls, stop));
+        self.addresses.insert(handle.id(), from);
+    }
+
+    /// Waits for a connection to end; never ready while there is none. Cancel-safe.
+    async fn departure(&mut self) {
+        let id = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => error.id(),
+            None => return std::future::pending().await,
+        };
+        let Some(from) = self.addresses.remove(&id) else {
+            return;
+        };
+        if let Some(count) = self.counts.get_mut(&from) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.counts.remove(&from);
+            }
+        }
+    }
+
+    async fn all_departures(&mut self) {
+        while !self.tasks.is_empty() {
+            self.departure().await;
+        }
+    }
+}
+
+async fn serve(
+    gateway: Gateway,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    stop: watch::Receiver<bool>,
+) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    match tls {
+        None => gateway.serve_until(stream, stop).await,
+        Some(tls) => match timeout(gateway.limits().header_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => gateway.serve_until(stream, stop).await,
+            Ok(Err(_)) | Err(_) => tracing::debug!("no TLS handshake"),
+        },
+    }
+}
+
+/// What counts as one address: an IPv6 customer has a whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
     }
 }
 
 /// Ready when the process is asked to end: SIGTERM or Ctrl-C.
 pub async fn terminated() {
-    drop(tokio::signal::ctrl_c().await);
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt => {}
+            }
+            return;
+        }
+    }
+    drop(interrupt.await);
+}
+
+/// SIGHUP, where there is one.
+#[derive(Debug)]
+struct Hangup {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Hangup {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { signal: signal(SignalKind::hangup())? })
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Cancel-safe.
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        if self.signal.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_counted_as_the_networks_people_have() {
+        let same = |a: &str, b: &str| network(a.parse().unwrap()) == network(b.parse().unwrap());
+        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+    }
 }

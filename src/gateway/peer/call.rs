@@ -1,0 +1,109 @@
+//! Calls of the homeserver as values, and what comes of them.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use crate::wire::{AnswerKind, MediaInfo};
+
+/// Names a call that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallId {
+    /// The long poll, by its number: an answer with an old number is thrown away.
+    Sync(u64),
+    /// A request of the client, by its id.
+    Request(u64),
+}
+
+/// One HTTP call to make.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Names its answer.
+    pub id: CallId,
+    /// `GET`, `POST`, `PUT` or `DELETE`.
+    pub method: String,
+    /// Checked: begins with `/_matrix/` (or is the one `.well-known` path), leads nowhere else.
+    pub path: String,
+    /// Query parameters, not encoded.
+    pub query: Vec<(String, String)>,
+    /// JSON body.
+    pub body: Option<Box<RawValue>>,
+    /// A body that comes by [`super::PeerEffect::Push`], instead.
+    pub upload: Option<MediaInfo>,
+    /// How the body of a good answer is wanted.
+    pub answer: AnswerKind,
+    /// To wait before the call.
+    pub delay: Duration,
+    /// For the answer to begin, and again for its body to come; `None` for uploads, which take as
+    /// long as the client does.
+    pub timeout: Option<Duration>,
+    /// Largest JSON answer in bytes.
+    pub max_answer_bytes: usize,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// An answer with its whole body.
+    Json {
+        /// HTTP status.
+        status: u16,
+        /// `null` when there was none.
+        body: Box<RawValue>,
+        /// The pause that the homeserver asked for.
+        retry_after: Option<Duration>,
+    },
+    /// A good answer whose body is read by [`super::PeerEffect::Pull`].
+    Binary {
+        /// HTTP status.
+        status: u16,
+        /// What it is.
+        info: MediaInfo,
+    },
+    /// No answer.
+    Failed(CallFailure),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// No connection, or it broke.
+    Unreachable,
+    /// It took too long.
+    TimedOut,
+    /// The answer is larger than allowed.
+    TooLarge,
+    /// A good answer that is not JSON.
+    NotJson,
+}
+
+impl CallFailure {
+    /// The status a client gets; the 5xx ones are worth another try.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Unreachable | Self::NotJson => 502,
+            Self::TimedOut => 504,
+            Self::TooLarge => 413,
+        }
+    }
+
+    /// The error code a client gets.
+    pub fn errcode(self) -> &'static str {
+        match self {
+            Self::Unreachable => "GROTTO_UNREACHABLE",
+            Self::TimedOut => "GROTTO_TIMEOUT",
+            Self::TooLarge => "M_TOO_LARGE",
+            Self::NotJson => "GROTTO_NOT_JSON",
+        }
+    }
+
+    /// In words for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Unreachable => "the homeserver cannot be reached",
+            Self::TimedOut => "the homeserver did not answer in time",
+            Self::TooLarge => "the homeserver's answer is over the limit max_answer_bytes",
+            Self::NotJson => "the homeserver's answer is not JSON",
+        }
+    }
+}

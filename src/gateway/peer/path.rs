@@ -1,0 +1,196 @@
+//! What a client may call: only the homeserver's Matrix API, and without a token only what needs
+//! none.
+
+use super::machine::Identity;
+use crate::wire::RequestFrame;
+
+/// The one path outside `/_matrix/`.
+const WELL_KNOWN: &str = "/.well-known/matrix/client";
+
+/// Calls that need no token: method and path, the version left out.
+const OPEN_CALLS: &[(&str, &str)] =
+    &[("GET", "login"), ("POST", "login"), ("POST", "register"), ("GET", "register/available")];
+const VERSIONS: &[&str] = &["r0", "v1", "v3"];
+
+/// Why a request is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Not a method of the client-server API.
+    Method,
+    /// Not below `/_matrix/`, or could lead elsewhere.
+    Path,
+    /// A token of somebody else in the query.
+    TokenInQuery,
+    /// JSON body and announced body at once.
+    TwoBodies,
+    /// The call needs a token.
+    NoToken,
+    /// The server is about to stop.
+    Stopping,
+}
+
+impl Refusal {
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Self::Method => 405,
+            Self::Path => 404,
+            Self::TokenInQuery | Self::TwoBodies => 400,
+            Self::NoToken => 401,
+            Self::Stopping => 503,
+        }
+    }
+
+    pub(super) fn errcode(self) -> &'static str {
+        match self {
+            Self::Method | Self::Path => "M_UNRECOGNIZED",
+            Self::TokenInQuery | Self::TwoBodies => "M_INVALID_PARAM",
+            Self::NoToken => "M_MISSING_TOKEN",
+            Self::Stopping => "GROTTO_GOING_AWAY",
+        }
+    }
+
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Method => "the method is GET, POST, PUT or DELETE",
+            Self::Path => "only paths below /_matrix/ are passed on",
+            Self::TokenInQuery => "the token stands in the handshake, not in a query",
+            Self::TwoBodies => "a request has a body or an upload, not both",
+            Self::NoToken => "this connection has no access token: it may only log in",
+            Self::Stopping => "the server is going away",
+        }
+    }
+}
+
+/// Checks a request before it is passed on.
+pub(super) fn check(request: &RequestFrame, identity: Identity) -> Result<(), Refusal> {
+    if !matches!(request.method.as_str(), "GET" | "POST" | "PUT" | "DELETE") {
+        return Err(Refusal::Method);
+    }
+    if !is_ours(&request.path) {
+        return Err(Refusal::Path);
+    }
+    if request.query.iter().any(|(key, _)| key == "access_token") {
+        return Err(Refusal::TokenInQuery);
+    }
+    if request.body.is_some() && request.upload.is_some() {
+        return Err(Refusal::TwoBodies);
+    }
+    match identity {
+        Identity::Token => Ok(()),
+        Identity::Anonymous if is_open(request) => Ok(()),
+        Identity::Anonymous => Err(Refusal::NoToken),
+    }
+}
+
+/// Whether the path stays below `/_matrix/` however often it is normalized.
+fn is_ours(path: &str) -> bool {
+    path == WELL_KNOWN
+        || (path.starts_with("/_matrix/")
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\".contains(&byte))
+            && path.split('/').all(|segment| !is_dots(segment)))
+}
+
+/// `.` and `..`, also percent-encoded: URL parsers resolve both.
+fn is_dots(segment: &str) -> bool {
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+    plain == "." || plain == ".."
+}
+
+fn is_open(request: &RequestFrame) -> bool {
+    if request.upload.is_some() {
+        return false;
+    }
+    let get = request.method == "GET";
+    match request.path.strip_prefix("/_matrix/client/") {
+        Some("versions") => get,
+        Some(rest) => rest.split_once('/').is_some_and(|(version, call)| {
+            VERSIONS.contains(&version) && OPEN_CALLS.contains(&(request.method.as_str(), call))
+        }),
+        None => get && request.path == WELL_KNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, path: &str) -> RequestFrame {
+        RequestFrame { method: method.to_owned(), path: path.to_owned(), ..Default::default() }
+    }
+
+    #[test]
+    fn nothing_outside_the_matrix_api_is_passed_on() {
+        for path in [
+            "",
+            "/",
+            "/_synapse/admin/v1/users",
+            "/_matrix",
+            "/_matrixx/client",
+            "_matrix/client/versions",
+            "//evil.example/_matrix/",
+            "https://evil.example/_matrix/client/versions",
+            "/_matrix/../_synapse/admin",
+            "/_matrix/client/%2e%2E/%2e./_synapse",
+            "/_matrix/.",
+            "/_matrix/client\\..\\..\\_synapse",
+            "/_matrix/client/versions?x=1",
+            "/_matrix/client/versions#x",
+            "/_matrix/client/ver sions",
+            "/_matrix/client/vers\r\nHost: evil",
+            "/_matrix/client/v3/rooms/!größe",
+        ] {
+            let refused = check(&request("GET", path), Identity::Token);
+            assert_eq!(refused, Err(Refusal::Path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn room_ids_and_dots_inside_names_are_passed_on() {
+        for path in [
+            "/_matrix/client/v3/rooms/!a%3Aexample.org/state/m.room.name/",
+            "/_matrix/client/v3/directory/room/%23a%2Fb%3Aexample.org",
+            "/_matrix/client/v3/user/@a:example.org/account_data/..x",
+            "/.well-known/matrix/client",
+        ] {
+            assert_eq!(check(&request("PUT", path), Identity::Token), Ok(()), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_one_may_only_log_in() {
+        let open = |method, path| check(&request(method, path), Identity::Anonymous);
+        for (method, path) in [
+            ("GET", "/_matrix/client/versions"),
+            ("GET", "/_matrix/client/v3/login"),
+            ("POST", "/_matrix/client/r0/login"),
+            ("POST", "/_matrix/client/v3/register"),
+            ("GET", "/.well-known/matrix/client"),
+        ] {
+            assert_eq!(open(method, path), Ok(()), "{path}");
+        }
+        for (method, path) in [
+            ("GET", "/_matrix/client/v3/sync"),
+            ("PUT", "/_matrix/client/v3/login"),
+            ("POST", "/_matrix/client/v3/login/sso/redirect"),
+            ("POST", "/_matrix/client/versions"),
+            ("GET", "/_matrix/client/v3/account/whoami"),
+        ] {
+            assert_eq!(open(method, path), Err(Refusal::NoToken), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_refused() {
+        let mut request = request("GET", "/_matrix/client/v3/account/whoami");
+        request.query.push(("access_token".to_owned(), "stolen".to_owned()));
+        assert_eq!(check(&request, Identity::Token), Err(Refusal::TokenInQuery));
+    }
+
+    #[test]
+    fn only_methods_of_the_api_are_passed_on() {
+        for method in ["get", "CONNECT", "PATCH", ""] {
+            let refused = check(&request(method, "/_matrix/client/versions"), Identity::Token);
+            assert_eq!(refused, Err(Refusal::Method), "{method:?}");
+        }
+    }
+}
