@@ -1,6 +1,7 @@
 //! What stands below the rooms: our account, the devices of others, Olm sessions, requests.
 
-use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+
 use vodozemac::Curve25519PublicKey;
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 
 use super::{
     account::AccountPart, claim::Claims, device::Device, error::MachineError, request::Requests,
-    step::Step, tracking::Tracker,
+    step::Step, tracking::Tracker, unwedge::Undecided,
 };
 
 /// Everything of the session layer that knows no room.
@@ -22,6 +23,71 @@ pub(super) struct Core {
     pub(super) requests: Requests,
     pub(super) tracker: Tracker,
     pub(super) claims: Claims,
+    pub(super) undecided: Undecided,
+    /// Curve25519 keys with which there are sessions; filled as they are asked for.
+    pub(super) known_peers: BTreeSet<[u8; 32]>,
+    pub(super) dropped: Dropped,
+}
+
+/// To-device events that had no effect, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
+    /// Not meant for us, malformed, or of a type we do not know.
+    pub(super) foreign: u64,
+    /// Read, and not believed.
+    pub(super) unproved: u64,
+    /// In clear, of a type that must be encrypted.
+    pub(super) in_clear: u64,
+    /// Read before.
+    pub(super) replayed: u64,
+    /// Not readable with any session.
+    pub(super) wedged: u64,
+    /// Of a type that is not supported yet.
+    pub(super) unsupported: u64,
+}
+
+impl Core {
+    /// Opens the account, and what an earlier run left under way.
+    pub(super) fn open(
+        user: &UserId,
+        device: &DeviceId,
+        step: &mut Step<'_>,
+    ) -> Result<Self, MachineError> {
+        let mut core = Self {
+            user: user.to_owned(),
+            device: device.to_owned(),
+            account: AccountPart::open(user, device, step)?,
+            requests: Requests::open(step)?,
+            tracker: Tracker::open(step)?,
+            claims: Claims::open(step)?,
+            undecided: Undecided::default(),
+            known_peers: BTreeSet::new(),
+            dropped: Dropped::default(),
+        };
+        core.resume_unwedging(step)?;
+        core.publish_keys(step)?;
+        core.track([user], step)?;
+        Ok(core)
+    }
+
+    /// Starts whatever is due: uploads, queries, claims, retries.
+    pub(super) fn proceed(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        self.requests.tick(step)?;
+        self.publish_keys(step)?;
+        self.query(step)?;
+        self.claim(step)
+    }
+
+    /// When [`Core::proceed`] is to be called though nothing arrived.
+    pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let all = [
+            self.requests.deadline(),
+            self.account.deadline(),
+            self.tracker.deadline(now),
+            self.claims.deadline(now),
+        ];
+        all.into_iter().flatten().min()
+    }
 }
 
 /// Who sent an Olm message, as far as its plaintext proves.

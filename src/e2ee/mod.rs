@@ -29,10 +29,12 @@ mod olm;
 mod query;
 mod request;
 mod room_settings;
+mod session;
 mod step;
 mod tracking;
 mod trust;
 mod types;
+mod unwedge;
 
 pub use error::{EncryptError, MachineError, ShareError};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};

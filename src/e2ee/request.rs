@@ -33,7 +33,7 @@ pub struct RequestId(pub String);
 
 impl RequestId {
     /// Draws an id that no other request has: 128 random bits.
-    fn random() -> Result<Self, MachineError> {
+    pub(super) fn random() -> Result<Self, MachineError> {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes).map_err(MachineError::NoRandomness)?;
         Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))

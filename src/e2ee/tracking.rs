@@ -423,6 +423,8 @@ impl Core {
             }
             let devices = self.receive_list(user, &answer, purpose.own_device, step)?;
             self.tracker.answered(user, purpose.invalidation, devices, step)?;
+            self.claims.server_answers(server.as_str());
+            self.decide_unwedging(user, step)?;
         }
         for server in failed {
             self.tracker.servers.fail(server, step.now());
