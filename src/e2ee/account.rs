@@ -259,7 +259,8 @@ impl AccountPart {
 
     /// When keys must be looked at again without an event from outside.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let made = self.state.fallback_made.filter(|_| self.generator.is_some())?;
+        let may_make = self.generator.is_some() && !self.is_replaced();
+        let made = self.state.fallback_made.filter(|_| may_make)?;
         Some(made.plus(self.state.fallback_life()))
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Core {
     /// Curve25519 keys with which there are sessions; filled as they are asked for.
     pub(super) known_peers: BTreeSet<[u8; 32]>,
     pub(super) dropped: Dropped,
+    /// The time of the last step: pauses that ended before it need no tick.
+    now: Timestamp,
 }
 
 /// To-device events that had no effect, since the start.
@@ -63,6 +65,7 @@ impl Core {
             undecided: Undecided::default(),
             known_peers: BTreeSet::new(),
             dropped: Dropped::default(),
+            now: step.now(),
         };
         core.resume_unwedging(step)?;
         core.publish_keys(step)?;
@@ -72,6 +75,7 @@ impl Core {
 
     /// Starts whatever is due: uploads, queries, claims, retries.
     pub(super) fn proceed(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        self.now = step.now();
         self.requests.tick(step)?;
         self.publish_keys(step)?;
         self.query(step)?;
@@ -79,7 +83,8 @@ impl Core {
     }
 
     /// When [`Core::proceed`] is to be called though nothing arrived.
-    pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let now = self.now;
         let all = [
             self.requests.deadline(),
             self.account.deadline(),

@@ -5,6 +5,7 @@ use crate::matrix::{DeviceId, Event, OwnedRoomId, RoomId, UserId};
 use super::{
     core::Core,
     decrypt,
+    device::LocalTrust,
     error::{EncryptError, MachineError, ShareError},
     megolm::{self, Megolm, Outbound, Prepared},
     request::{OutgoingRequest, RequestFailure, RequestId},
@@ -52,7 +53,7 @@ impl Machine {
         device: &DeviceId,
         step: &mut Step<'_>,
     ) -> Result<Self, MachineError> {
-        todo!("e2ee {user} {device} {step:?}")
+        Self::open_parts(user, device, step)
     }
 
     /// Our user.
@@ -71,7 +72,7 @@ impl Machine {
     /// # Errors
     /// When the store fails.
     pub fn unanswered(&self, step: &Step<'_>) -> Result<Vec<OutgoingRequest>, MachineError> {
-        todo!("e2ee {step:?}")
+        Self::unanswered_requests(step)
     }
 
     /// Takes the crypto part of a sync answer: key counts, device lists, to-device events in order.
@@ -83,7 +84,7 @@ impl Machine {
         sync: CryptoSync<'_>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        todo!("e2ee {sync:?} {step:?}")
+        self.take_sync(&sync, step)
     }
 
     /// Takes a state event of a room: encryption (latched), membership, history visibility.
@@ -126,7 +127,7 @@ impl Machine {
         answer: Result<&str, RequestFailure>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        todo!("e2ee {id:?} {answer:?} {step:?}")
+        self.take_answer(id, answer.as_deref().map_err(|failure| failure), step)
     }
 
     /// Time passed: retries, key rotation, forgetting of old fallback keys.
@@ -134,12 +135,39 @@ impl Machine {
     /// # Errors
     /// When the store fails.
     pub fn tick(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        todo!("e2ee {step:?}")
+        self.take_tick(step)
     }
 
     /// When [`Machine::tick`] wants to be called.
     pub fn deadline(&self) -> Option<crate::time::Timestamp> {
-        todo!("e2ee")
+        self.next_tick()
+    }
+
+    /// Keeps a device from getting keys; the next message starts another session. `false` when
+    /// the device is not known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn block_device(
+        &mut self,
+        user: &UserId,
+        device: &DeviceId,
+        step: &mut Step<'_>,
+    ) -> Result<bool, MachineError> {
+        self.set_trust(user, device, LocalTrust::Blocked, step)
+    }
+
+    /// Takes back [`Machine::block_device`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn unblock_device(
+        &mut self,
+        user: &UserId,
+        device: &DeviceId,
+        step: &mut Step<'_>,
+    ) -> Result<bool, MachineError> {
+        self.set_trust(user, device, LocalTrust::Unset, step)
     }
 
     /// Makes sure every recipient device was offered the room's current session (rotating it first
@@ -193,7 +221,7 @@ impl Machine {
     /// # Errors
     /// When the store fails.
     pub fn status(&self, step: &Step<'_>) -> Result<KeyStatus, MachineError> {
-        todo!("e2ee {step:?}")
+        self.count(step)
     }
 }
 

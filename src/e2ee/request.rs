@@ -215,21 +215,23 @@ impl Requests {
     }
 
     /// The server said "later": repeats the request after its pause, or after ours, which doubles.
+    /// Gives how often it said so.
     pub(super) fn postpone(
         &mut self,
         mut record: RequestRecord,
         error: &MatrixError,
         step: &mut Step<'_>,
-    ) -> Result<(), MachineError> {
+    ) -> Result<u32, MachineError> {
         let factor = 2_u32.saturating_pow(record.postponed.min(16));
         let pause = FIRST_RETRY.saturating_mul(factor).min(LAST_RETRY);
         let pause =
             error.retry_after().map_or(pause, |asked| asked.max(Duration::from_millis(100)));
         record.postponed = record.postponed.saturating_add(1);
+        let tries = record.postponed;
         let id = record.request.id.clone();
         step.put(Table::Request, &id.0, "", &record)?;
         self.retries.insert(id, step.now().plus(pause));
-        Ok(())
+        Ok(tries)
     }
 
     /// Repeats the requests whose pause is over.

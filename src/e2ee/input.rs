@@ -1,0 +1,145 @@
+//! Inputs that concern several parts: a sync answer, the answer to a request, the passing of time.
+//!
+//! # Spec
+//! Client-Server API, "Extensions to /sync": key counts, device lists, to-device events, in this
+//! order.
+
+use serde::de::IgnoredAny;
+
+use crate::{
+    matrix::{DeviceId, UserId},
+    time::Timestamp,
+};
+
+use super::{
+    core::Core,
+    device::LocalTrust,
+    error::MachineError,
+    lookup::Table,
+    machine::Machine,
+    megolm::{Answer, Megolm},
+    request::{self, OutgoingRequest, Purpose, RequestFailure, RequestId, Requests},
+    step::Step,
+    tracking::IsInitial,
+    types::{CryptoSync, KeyStatus},
+};
+
+impl Machine {
+    /// Opens all parts and queues what is due at once.
+    pub(super) fn open_parts(
+        user: &UserId,
+        device: &DeviceId,
+        step: &mut Step<'_>,
+    ) -> Result<Self, MachineError> {
+        Ok(Self { core: Core::open(user, device, step)?, megolm: Megolm::default() })
+    }
+
+    /// Requests of earlier steps that were not answered, oldest first.
+    pub(super) fn unanswered_requests(
+        step: &Step<'_>,
+    ) -> Result<Vec<OutgoingRequest>, MachineError> {
+        Ok(request::records(step)?.into_iter().map(|record| record.request).collect())
+    }
+
+    /// Takes a sync answer.
+    pub(super) fn take_sync(
+        &mut self,
+        sync: &CryptoSync<'_>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.core.account.receive_counts(sync, step)?;
+        let is_initial = if sync.is_initial { IsInitial::Yes } else { IsInitial::No };
+        self.core.receive_device_lists(sync.device_lists, is_initial, step)?;
+        for event in sync.to_device {
+            self.receive_to_device(event, step)?;
+        }
+        self.core.proceed(step)
+    }
+
+    /// Takes the answer to a request. An answer to no request of ours changes nothing.
+    pub(super) fn take_answer(
+        &mut self,
+        id: &RequestId,
+        answer: Result<&str, &RequestFailure>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let Some(record) = Requests::find(id, step)? else { return Ok(()) };
+        let answer = match answer {
+            // The login ended, not the request: it is sent again after the next.
+            Err(RequestFailure::Refused(error)) if error.is_unknown_token() => return Ok(()),
+            Err(RequestFailure::Later(error)) => {
+                let purpose = record.purpose.clone();
+                let tries = self.core.requests.postpone(record, error, step)?;
+                return match &purpose {
+                    Purpose::ShareRoomKey(purpose) => {
+                        self.share_postponed(id, purpose, tries, step)
+                    }
+                    Purpose::KeysUpload(_)
+                    | Purpose::KeysQuery(_)
+                    | Purpose::KeysClaim(_)
+                    | Purpose::Notice => Ok(()),
+                };
+            }
+            Err(RequestFailure::Refused(error)) => Err(error),
+            Ok(body) => Ok(body),
+        };
+        self.core.requests.settle(id, step);
+        match &record.purpose {
+            Purpose::KeysUpload(purpose) => self.core.receive_upload(*purpose, answer, step)?,
+            Purpose::KeysQuery(purpose) => self.core.receive_query(id, purpose, answer, step)?,
+            Purpose::KeysClaim(purpose) => self.core.receive_claim(purpose, answer, step)?,
+            Purpose::ShareRoomKey(purpose) => {
+                let answer = if answer.is_ok() { Answer::Delivered } else { Answer::Refused };
+                self.share_answered(id, purpose, answer, step)?;
+            }
+            Purpose::Notice => {}
+        }
+        self.core.proceed(step)?;
+        match &record.purpose {
+            Purpose::KeysUpload(_) | Purpose::KeysQuery(_) | Purpose::KeysClaim(_) => {
+                self.share_progressed(step)
+            }
+            Purpose::ShareRoomKey(_) | Purpose::Notice => Ok(()),
+        }
+    }
+
+    /// Time passed.
+    pub(super) fn take_tick(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        self.core.proceed(step)?;
+        self.tick_shares(step)
+    }
+
+    /// When the passing of time is to be told.
+    pub(super) fn next_tick(&self) -> Option<Timestamp> {
+        [self.core.deadline(), self.share_deadline()].into_iter().flatten().min()
+    }
+
+    /// Decides whether a device gets keys; `false` when it is not known.
+    pub(super) fn set_trust(
+        &mut self,
+        user: &UserId,
+        device: &DeviceId,
+        trust: LocalTrust,
+        step: &mut Step<'_>,
+    ) -> Result<bool, MachineError> {
+        self.core.set_trust(user, device, trust, step)
+    }
+
+    /// Counts what there is.
+    pub(super) fn count(&self, step: &Step<'_>) -> Result<KeyStatus, MachineError> {
+        let rows = |table| -> Result<u64, MachineError> {
+            let rows = step.scan::<IgnoredAny>(table, None)?;
+            Ok(rows.len() as u64)
+        };
+        let account = &self.core.account;
+        Ok(KeyStatus {
+            ed25519: account.ed25519().to_base64(),
+            curve25519: account.curve25519().to_base64(),
+            uploaded: account.is_published(),
+            one_time_keys: account.one_time_keys(),
+            room_keys: rows(Table::InboundGroupSession)?,
+            tracked_users: self.core.tracker.len() as u64,
+            devices: rows(Table::Device)?,
+        })
+    }
+}
