@@ -5,6 +5,8 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod cutter;
+#[cfg(test)]
 mod real_parts;
 #[cfg(test)]
 mod rig;

@@ -4,12 +4,14 @@
   peer.py BASE USER PASSWORD DIR [--echo]
 
 Joins whatever it is invited to and trusts every device it sees (matrix-nio sends to trusted devices only). With --echo it
-answers each text with the notice "echo: …". Lives as long as its standard input is open. Prints JSON lines:
+answers each text with the notice "echo: …". Lives as long as its standard input is open. Prints JSON lines, each with "t",
+the time in seconds:
   {"k": "ready", "user", "device"} once it has synced · {"k": "joined", "room"}
   {"k": "decrypted" | "plain", "room", "event", "sender", "type", "content"} for every room event of others and its own
   {"k": "undecryptable", "room", "event", "sender", "session"} · {"k": "late", …as decrypted} when its key came afterwards
 and one {"k": "answer", "id", …} for each command on standard input, in order:
-  {"id", "do": "send", "room", "type"?, "content"} -> {"event"}     {"do": "create", "name"?, "invite", "encrypted"?} -> {"room"}
+  {"id", "do": "send", "room", "type"?, "content"} -> {"event", "called": time of the call}
+  {"do": "create", "name"?, "invite", "encrypted"?} -> {"room"}
   {"do": "invite" | "kick", "room", "user"} · {"do": "join" | "leave" | "rotate", "room"} · {"do": "redact", "room", "event"}
   {"do": "name", "name"} (display name) · {"do": "burst", "room", "contents": […]} -> {"events": […]} (one after another)
 """
@@ -17,12 +19,13 @@ import asyncio
 import json
 import os
 import sys
+import time
 
 import nio
 
 
 def say(**values):
-    print(json.dumps(values), flush=True)
+    print(json.dumps({"t": time.time(), **values}), flush=True)
 
 
 class Peer:
@@ -90,7 +93,8 @@ class Peer:
     async def obey(self, command):
         what, room = command["do"], command.get("room")
         if what == "send":
-            return {"event": await self.send(room, command.get("type", "m.room.message"), command["content"])}
+            called = time.time()
+            return {"event": await self.send(room, command.get("type", "m.room.message"), command["content"]), "called": called}
         if what == "burst":
             return {"events": [await self.send(room, "m.room.message", content) for content in command["contents"]]}
         if what == "create":

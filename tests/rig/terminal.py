@@ -6,7 +6,8 @@
 Commands are JSON lines on standard input, each answered by one JSON line:
   {"do": "type", "text": "…"} (bytes as a keyboard sends them) -> {}
   {"do": "screen"} -> {"lines": […], "cursor": [column, row]} · {"do": "resize", "columns": C, "rows": R} -> {}
-  {"do": "wait", "text": "…", "ms": N} -> {"found": bool, "lines": […]} (until the text is on the screen)
+  {"do": "wait", "text": "…", "ms": N} -> {"found": bool, "lines": […], "t": time in seconds,
+    "since_start": seconds} (until the text is on the screen)
   {"do": "signal", "name": "SIGKILL"} -> {} · {"do": "pid"} -> {"pid": N} · {"do": "exit", "ms": N} -> {"status": N or null}
 The program is killed when standard input closes.
 """
@@ -30,6 +31,7 @@ class Terminal:
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.status = None
+        self.started = time.time()
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm-256color"
@@ -86,7 +88,9 @@ class Terminal:
                 pass
             return {"lines": self.lines(), "cursor": [self.screen.cursor.x, self.screen.cursor.y]}
         elif what == "wait":
-            return {"found": self.wait(command["text"], command["ms"] / 1000), "lines": self.lines()}
+            found = self.wait(command["text"], command["ms"] / 1000)
+            now = time.time()
+            return {"found": found, "lines": self.lines(), "t": now, "since_start": now - self.started}
         elif what == "signal":
             os.kill(self.pid, getattr(signal, command["name"]))
         elif what == "pid":

@@ -3,7 +3,12 @@
 //! `sdk-peer BASE USER PASSWORD DIR [--echo]`: joins whatever it is invited to, prints a JSON line for each room event, takes
 //! JSON commands on standard input, and lives as long as that is open. Keys are kept in memory only.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use matrix_sdk_crypto::{
@@ -51,7 +56,12 @@ async fn main() -> Result<()> {
     }
 }
 
-fn say(line: Value) {
+fn now() -> f64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn say(mut line: Value) {
+    line["t"] = json!(now());
     println!("{line}");
 }
 
@@ -331,7 +341,9 @@ impl Peer {
         match what {
             "send" => {
                 let kind = command["type"].as_str().unwrap_or("m.room.message");
-                Ok(json!({"event": self.send(&room, kind, &command["content"]).await?}))
+                let called = now();
+                let event = self.send(&room, kind, &command["content"]).await?;
+                Ok(json!({"event": event, "called": called}))
             }
             "burst" => {
                 let mut events = Vec::new();
