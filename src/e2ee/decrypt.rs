@@ -7,16 +7,17 @@ use vodozemac::megolm::{DecryptionError, MegolmMessage};
 
 use super::{
     Machine, MachineError,
+    core::Core,
     lookup::Table,
     megolm::{
-        MEGOLM_V1,
+        Cached, MEGOLM_V1,
         inbound::is_session_id,
         ledger::{self, Place, Use},
         payload::{self, RELATION},
         withheld,
     },
     step::Step,
-    trust::{self, Verdict},
+    trust::{self, Raised, Standing, Verdict},
     types::{Decrypted, Decryption, Undecryptable, UndecryptableReason as Reason},
 };
 use crate::matrix::{Event, RoomId, UserId};
@@ -118,14 +119,9 @@ fn open(
     if ledger::claim(envelope.session, index, envelope.place, step)? == Use::Taken {
         return Ok(Err(Reason::DuplicateIndex));
     }
-    if cached.looked_up != Some(core.device_changes()) {
-        cached.looked_up = Some(core.device_changes());
-        if trust::raise(&mut cached.record, step)? {
-            step.put(Table::InboundGroupSession, room.as_str(), envelope.session, &cached.record)?;
-        }
-    }
+    let standing = standing(cached, core, (room, envelope.session), step)?;
     let record = &cached.record;
-    Ok(match trust::verdict(record.source, &record.sender, envelope.sender) {
+    Ok(match trust::verdict(record.source, (&record.sender, standing), envelope.sender) {
         Verdict::Mismatched => Err(Reason::MismatchedSender),
         Verdict::Show(shield) => Ok(Decrypted {
             kind,
@@ -135,6 +131,27 @@ fn open(
             shield,
         }),
     })
+}
+
+/// How the creator of a session stands, worked out anew only when some device changed.
+fn standing(
+    cached: &mut Cached,
+    core: &Core,
+    (room, id): (&RoomId, &str),
+    step: &mut Step<'_>,
+) -> Result<Standing, MachineError> {
+    let changes = core.device_changes();
+    if let Some((standing, then)) = cached.standing
+        && then == changes
+    {
+        return Ok(standing);
+    }
+    if trust::raise(&mut cached.record, step)? == Raised::Yes {
+        step.put(Table::InboundGroupSession, room.as_str(), id, &cached.record)?;
+    }
+    let standing = trust::standing(&cached.record, core, step)?;
+    cached.standing = Some((standing, changes));
+    Ok(standing)
 }
 
 /// Gives a missing key the best reason known.

@@ -183,7 +183,7 @@ fn receive_member(
     match event.content_str("membership") {
         Some("join" | "invite") => match OwnedUserId::try_from(user) {
             Ok(user) if read(room, step)?.is_encrypted() => {
-                machine.core.refresh([&user], step).map(drop)
+                machine.core.track([&*user], step)
             }
             _ => Ok(()),
         },
@@ -206,4 +206,100 @@ fn receive_visibility(
         machine.end_session(room, step)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn after(contents: &[Value]) -> RoomSettings {
+        let mut settings = RoomSettings::default();
+        for content in contents {
+            settings.receive(content.as_object().unwrap());
+        }
+        settings
+    }
+
+    fn rotation(content: Value) -> (u64, u64) {
+        let mut content = content;
+        content["algorithm"] = MEGOLM_V1.into();
+        let rotation = after(&[content]).rotation.unwrap();
+        (rotation.period_ms / HOUR, rotation.messages)
+    }
+
+    // T-36, A-29
+    #[test]
+    fn nothing_turns_encryption_off() {
+        let on = json!({ "algorithm": MEGOLM_V1 });
+        for later in [
+            json!({}),
+            json!({ "algorithm": null }),
+            json!({ "algorithm": 1 }),
+            json!({ "algorithm": "none" }),
+            json!({ "algorithm": "m.olm.v1.curve25519-aes-sha2" }),
+        ] {
+            let settings = after(&[on.clone(), later.clone()]);
+            assert!(settings.is_encrypted(), "{later}");
+            assert_ne!(settings.encryption(), Encryption::Off, "{later}");
+        }
+    }
+
+    #[test]
+    fn an_algorithm_we_do_not_speak_stops_sending_until_it_is_taken_back() {
+        let unknown = json!({ "algorithm": "m.megolm.v9" });
+        let known = json!({ "algorithm": MEGOLM_V1 });
+        let stopped = Encryption::Unsupported("m.megolm.v9".to_owned());
+        assert_eq!(after(&[unknown.clone()]).encryption(), stopped);
+        assert_eq!(after(&[known.clone(), unknown.clone()]).encryption(), stopped);
+        assert!(matches!(after(&[unknown, known]).encryption(), Encryption::Megolm(_)));
+    }
+
+    #[test]
+    fn a_redacted_encryption_event_in_a_room_never_encrypted_says_nothing() {
+        assert_eq!(after(&[json!({})]).encryption(), Encryption::Off);
+    }
+
+    //
+    #[test]
+    fn rotation_values_are_brought_between_their_bounds() {
+        assert_eq!(rotation(json!({})), (168, 100));
+        for (value, messages) in [
+            (json!(0), 1),
+            (json!(1), 1),
+            (json!(50), 50),
+            (json!(1_u64 << 53), 10_000),
+            (json!(u64::MAX), 10_000),
+            (json!(-1), 1),
+            (json!(i64::MIN), 1),
+            (json!(-0.5), 1),
+            (json!(1e300), 100),
+            (json!("7"), 100),
+            (json!(null), 100),
+            (json!([1]), 100),
+        ] {
+            assert_eq!(rotation(json!({ "rotation_period_msgs": value })).1, messages, "{value}");
+        }
+        for (value, hours) in
+            [(json!(0), 1), (json!(2 * HOUR), 2), (json!(u64::MAX), 365 * 24), (json!("x"), 168)]
+        {
+            assert_eq!(rotation(json!({ "rotation_period_ms": value })).0, hours, "{value}");
+        }
+    }
+
+    #[test]
+    fn later_events_only_tighten_the_rotation() {
+        let with =
+            |messages: u64| json!({ "algorithm": MEGOLM_V1, "rotation_period_msgs": messages });
+        assert_eq!(after(&[with(50), with(500)]).rotation.unwrap().messages, 50);
+        assert_eq!(after(&[with(50), with(5)]).rotation.unwrap().messages, 5);
+    }
+
+    #[test]
+    fn the_name_of_an_algorithm_is_cut() {
+        let long = json!({ "algorithm": "x".repeat(100_000) });
+        let Encryption::Unsupported(name) = after(&[long]).encryption() else { panic!() };
+        assert!(name.len() <= MAX_ALGORITHM_BYTES);
+    }
 }

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     MachineError,
-    core::OlmSender,
+    core::{Core, OlmSender},
     device::Device,
+    identity::Identity,
     lookup::Table,
     megolm::{
         Source,
@@ -70,16 +71,53 @@ impl SenderData {
     }
 }
 
-/// Looks the creator of a session up among the known devices, if it was unknown. Whether the
-/// record changed.
-pub(super) fn raise(record: &mut InboundSession, step: &Step<'_>) -> Result<bool, MachineError> {
-    let SenderData::Unknown { claimed: Some(user) } = &record.sender else { return Ok(false) };
+/// How a device stands to the cross-signing identity of its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The owner shows none.
+    NoIdentity,
+    /// The identity signed the device.
+    Signed,
+    /// The identity did not sign it, or the owner's list does not name it.
+    Unsigned,
+}
+
+/// Whether a record is to be written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Raised {
+    Yes,
+    No,
+}
+
+/// Looks the creator of a session up among the known devices, if it was unknown.
+pub(super) fn raise(
+    record: &mut InboundSession,
+    step: &Step<'_>,
+) -> Result<Raised, MachineError> {
+    let SenderData::Unknown { claimed: Some(user) } = &record.sender else { return Ok(Raised::No) };
     // Deleted devices too: one that was removed right after sending still sent it.
     let devices = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
     let owner = devices.into_iter().find(|(_, device)| owns(device, &record.creator));
-    let Some((_, device)) = owner else { return Ok(false) };
+    let Some((_, device)) = owner else { return Ok(Raised::No) };
     record.sender = SenderData::Device { user: user.clone(), device: device.device_id };
-    Ok(true)
+    Ok(Raised::Yes)
+}
+
+/// How the creator of a session stands now.
+pub(super) fn standing(
+    record: &InboundSession,
+    core: &Core,
+    step: &Step<'_>,
+) -> Result<Standing, MachineError> {
+    let SenderData::Device { user, device } = &record.sender else {
+        return Ok(Standing::NoIdentity);
+    };
+    let Some(identity) = step.get::<Identity>(Table::Identity, user.as_str(), "")? else {
+        return Ok(Standing::NoIdentity);
+    };
+    let device = core.find_device(user, device, step)?;
+    let signed = device.filter(|it| owns(it, &record.creator)).is_some_and(|it| identity.signs(&it));
+    Ok(if signed { Standing::Signed } else { Standing::Unsigned })
 }
 
 /// The owner check: both keys, because only together they prove who made the session.
@@ -102,10 +140,64 @@ pub(super) fn verdict(source: Source, sender: &SenderData, event_sender: &UserId
     if sender.user().is_some_and(|user| user != event_sender) {
         return Verdict::Mismatched;
     }
-    let shield = match sender {
-        SenderData::Own { .. } | SenderData::Device { .. } => Shield::None,
-        SenderData::Unknown { .. } if source.is_proof() => Shield::Red(ShieldReason::UnknownDevice),
-        SenderData::Unknown { .. } => Shield::Grey(ShieldReason::AuthenticityNotGuaranteed),
+    let shield = match (sender, standing) {
+        (SenderData::Own { .. }, _)
+        | (SenderData::Device { .. }, Standing::NoIdentity | Standing::Signed) => Shield::None,
+        (SenderData::Device { .. }, Standing::Unsigned) => Shield::Red(ShieldReason::UnsignedDevice),
+        (SenderData::Unknown { .. }, _) if source.is_proof() => {
+            Shield::Red(ShieldReason::UnknownDevice)
+        }
+        (SenderData::Unknown { .. }, _) => Shield::Grey(ShieldReason::AuthenticityNotGuaranteed),
     };
     Verdict::Show(shield)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: &str) -> OwnedUserId {
+        UserId::parse(id).unwrap()
+    }
+
+    // T-61, as far as nobody can be verified yet
+    #[test]
+    fn every_origin_has_its_mark() {
+        let alice = user("@alice:x");
+        let own = SenderData::Own { user: alice.clone() };
+        let device = SenderData::Device { user: alice.clone(), device: "D".into() };
+        let claimed = SenderData::Unknown { claimed: Some(alice.clone()) };
+        let unknown = SenderData::Unknown { claimed: None };
+        let unproved = Shield::Grey(ShieldReason::AuthenticityNotGuaranteed);
+        let unknown_device = Shield::Red(ShieldReason::UnknownDevice);
+        let unsigned = Shield::Red(ShieldReason::UnsignedDevice);
+        for (source, sender, standing, expected) in [
+            (Source::Own, &own, Standing::NoIdentity, Shield::None),
+            (Source::Olm, &device, Standing::NoIdentity, Shield::None),
+            (Source::Olm, &device, Standing::Signed, Shield::None),
+            (Source::Olm, &device, Standing::Unsigned, unsigned),
+            (Source::Olm, &claimed, Standing::NoIdentity, unknown_device),
+            (Source::Forwarded, &unknown, Standing::NoIdentity, unproved),
+            (Source::Bundle, &unknown, Standing::NoIdentity, unproved),
+            (Source::Backup, &unknown, Standing::NoIdentity, unproved),
+            (Source::Import, &unknown, Standing::NoIdentity, unproved),
+        ] {
+            let found = verdict(source, (sender, standing), &alice);
+            assert_eq!(found, Verdict::Show(expected), "{source:?} {standing:?}");
+        }
+    }
+
+    // T-62, A-11
+    #[test]
+    fn an_event_of_somebody_else_than_the_sessions_maker_is_mismatched() {
+        let (alice, mallory) = (user("@alice:x"), user("@mallory:x"));
+        for sender in [
+            SenderData::Own { user: alice.clone() },
+            SenderData::Device { user: alice.clone(), device: "D".into() },
+            SenderData::Unknown { claimed: Some(alice) },
+        ] {
+            let found = verdict(Source::Olm, (&sender, Standing::Signed), &mallory);
+            assert_eq!(found, Verdict::Mismatched);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{inbound::InboundSession, outbound::Outbound};
 use crate::{
-    e2ee::{MachineError, lookup::Table, step::Step},
+    e2ee::{MachineError, lookup::Table, step::Step, trust::Standing},
     matrix::{OwnedRoomId, RoomId},
     time::Timestamp,
 };
@@ -32,8 +32,8 @@ pub(in crate::e2ee) struct Megolm {
 pub(in crate::e2ee) struct Cached {
     room: OwnedRoomId,
     pub(in crate::e2ee) record: InboundSession,
-    /// `Core::device_changes` when the sender was last looked up.
-    pub(in crate::e2ee) looked_up: Option<u64>,
+    /// How its creator stands, and `Core::device_changes` when that was looked up.
+    pub(in crate::e2ee) standing: Option<(Standing, u64)>,
     used: u64,
 }
 
@@ -82,7 +82,7 @@ impl Megolm {
             }
         }
         self.uses += 1;
-        let cached = Cached { room: room.to_owned(), record, looked_up: None, used: self.uses };
+        let cached = Cached { room: room.to_owned(), record, standing: None, used: self.uses };
         self.inbound.insert(id, cached);
     }
 

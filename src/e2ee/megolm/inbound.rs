@@ -119,7 +119,10 @@ pub(in crate::e2ee) fn import(
         return Ok(());
     }
     let merged = match megolm.inbound(room, &id, step)? {
-        Some(old) => merge(&mut old.record, new),
+        Some(old) => {
+            old.standing = None;
+            merge(&mut old.record, new)
+        }
         None if !may_come_early(room, &new.creator, step)? => return Ok(()),
         None => {
             megolm.remember(room, id.clone(), new);

@@ -80,3 +80,142 @@ fn replace_forged(old: &mut InboundSession, new: InboundSession) -> Merged {
     tracing::warn!(source = ?new.source, "a group session with a known id has another ratchet");
     Merged::Kept
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use vodozemac::megolm::{ExportedSessionKey, GroupSession, InboundGroupSession, SessionConfig};
+
+    use super::*;
+    use crate::{e2ee::megolm::inbound::Creator, matrix::UserId};
+
+    const SOURCES: [Source; 6] = [
+        Source::Import,
+        Source::Backup,
+        Source::Bundle,
+        Source::Forwarded,
+        Source::Olm,
+        Source::Own,
+    ];
+
+    /// A copy of `group` from `index` on, as it would come from `source`.
+    fn copy(group: &GroupSession, source: Source, index: u32) -> InboundSession {
+        let config = SessionConfig::version_1();
+        let mut session = InboundGroupSession::new(&group.session_key(), config);
+        session = InboundGroupSession::import(&session.export_at(index).unwrap(), config);
+        let creator = Creator { curve25519: "curve".into(), ed25519: "ed".into() };
+        let user = UserId::parse("@a:x").unwrap();
+        let sender = match source {
+            Source::Olm => SenderData::Device { user, device: "DEVICE".into() },
+            Source::Own => SenderData::Own { user },
+            Source::Import | Source::Backup | Source::Bundle | Source::Forwarded => {
+                SenderData::Unknown { claimed: None }
+            }
+        };
+        InboundSession { session, creator, source, sender, shared_history: false }
+    }
+
+    /// Another ratchet under the id of `group`: what anybody can make who knows the id.
+    fn forged(group: &GroupSession, source: Source, index: u32) -> InboundSession {
+        let mut bytes = copy(group, source, index).session.export_at(index).unwrap().to_bytes();
+        bytes[60] ^= 1;
+        let key = ExportedSessionKey::from_bytes(&bytes).unwrap();
+        let session = InboundGroupSession::import(&key, SessionConfig::version_1());
+        InboundSession { session, ..copy(group, source, index) }
+    }
+
+    /// Everything that counts of a session, as one value.
+    fn outcome(mut it: InboundSession) -> (Vec<u8>, Source, SenderData, bool) {
+        let index = it.session.first_known_index();
+        let key = it.session.export_at(index).unwrap().to_bytes();
+        (key, it.source, it.sender, it.shared_history)
+    }
+
+    fn merged(mut old: InboundSession, new: InboundSession) -> InboundSession {
+        merge(&mut old, new);
+        old
+    }
+
+    // T-55, connected half
+    #[test]
+    fn copies_of_one_ratchet_join_the_lower_index_and_the_better_source() {
+        let group = GroupSession::new(SessionConfig::version_1());
+        for old in SOURCES {
+            for new in SOURCES {
+                for (old_index, new_index) in [(3, 1), (2, 2), (1, 3)] {
+                    let mut it = copy(&group, old, old_index);
+                    let what = merge(&mut it, copy(&group, new, new_index));
+                    assert_eq!(it.session.first_known_index(), old_index.min(new_index));
+                    assert_eq!(it.source, old.max(new));
+                    assert_eq!(it.sender, copy(&group, old.max(new), 0).sender);
+                    let better = new_index < old_index || old < new;
+                    assert_eq!(what == Merged::Improved, better, "{old:?} {new:?}");
+                }
+            }
+        }
+    }
+
+    // T-55, unconnected half
+    #[test]
+    fn a_forged_copy_neither_replaces_nor_blocks_the_real_one() {
+        let group = GroupSession::new(SessionConfig::version_1());
+        for old in SOURCES {
+            for new in SOURCES {
+                for (old_index, new_index) in [(3, 1), (2, 2), (1, 3)] {
+                    let before = outcome(copy(&group, old, old_index));
+                    let newcomer = outcome(forged(&group, new, new_index));
+                    let it = merged(copy(&group, old, old_index), forged(&group, new, new_index));
+                    let replaced = new.is_proof() && !old.is_proof();
+                    assert_eq!(outcome(it), if replaced { newcomer } else { before });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn history_is_shared_only_if_the_best_sources_agree() {
+        let group = GroupSession::new(SessionConfig::version_1());
+        let with =
+            |source, shared_history| InboundSession { shared_history, ..copy(&group, source, 0) };
+        assert!(merged(with(Source::Backup, false), with(Source::Olm, true)).shared_history);
+        assert!(!merged(with(Source::Olm, false), with(Source::Backup, true)).shared_history);
+        assert!(!merged(with(Source::Olm, true), with(Source::Olm, false)).shared_history);
+    }
+
+    #[test]
+    fn another_device_that_passes_a_key_on_does_not_become_its_creator() {
+        let group = GroupSession::new(SessionConfig::version_1());
+        let thief = InboundSession {
+            creator: Creator { curve25519: "other".into(), ed25519: "other".into() },
+            sender: SenderData::Unknown { claimed: Some(UserId::parse("@m:x").unwrap()) },
+            ..copy(&group, Source::Olm, 0)
+        };
+        let it = merged(copy(&group, Source::Olm, 0), thief);
+        assert_eq!(it.sender, copy(&group, Source::Olm, 0).sender);
+        assert_eq!(it.creator.curve25519, "curve");
+    }
+
+    fn copies() -> impl Strategy<Value = Vec<(usize, u32, bool)>> {
+        prop::collection::vec((0..SOURCES.len(), 0..4_u32, any::<bool>()), 3)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn merging_is_the_same_in_any_order_and_grouping(copies in copies()) {
+            let group = GroupSession::new(SessionConfig::version_1());
+            let make = |at: usize| {
+                let (source, index, shared_history) = copies[at];
+                InboundSession { shared_history, ..copy(&group, SOURCES[source], index) }
+            };
+            let expected = outcome(merged(merged(make(0), make(1)), make(2)));
+            for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+                let [a, b, c] = order;
+                prop_assert_eq!(&expected, &outcome(merged(merged(make(a), make(b)), make(c))));
+                prop_assert_eq!(&expected, &outcome(merged(make(a), merged(make(b), make(c)))));
+            }
+            let twice = merged(make(0), make(0));
+            prop_assert_eq!(outcome(make(0)), outcome(twice));
+        }
+    }
+}

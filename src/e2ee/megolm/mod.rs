@@ -28,7 +28,7 @@ mod prepare;
 mod share;
 pub(super) mod withheld;
 
-pub(super) use cache::Megolm;
+pub(super) use cache::{Cached, Megolm};
 pub(super) use encrypt::encrypt;
 pub(super) use merge::Source;
 pub(super) use outbound::{Outbound, is_shared};

@@ -182,7 +182,7 @@ impl Machine {
         let contents = outbound.key_contents(room)?;
         outbound.claiming = channels.contains(&OlmChannel::Waiting);
         outbound.retry_at = None;
-        let (mut ready, mut cut_off) = (Vec::new(), Vec::new());
+        let mut ready = Vec::new();
         for ((device, index), channel) in devices.iter().zip(indices).zip(channels) {
             match channel {
                 OlmChannel::Ready => ready.push((device, *index)),
@@ -202,7 +202,7 @@ impl Machine {
             let users: BTreeSet<_> = devices.iter().map(|device| &device.user).collect();
             outbound.offers.write(&outbound.id, users, step)?;
         }
-        withheld::tell_no_olm(self, &cut_off, step)
+        Ok(())
     }
 
     /// Encrypts the key for each device of `batch` and queues one request for all.

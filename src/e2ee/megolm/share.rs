@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{MEGOLM_V1, outbound::RotationCause};
 use crate::{
     e2ee::{
-        HistoryVisibility, MachineError, Recipients, device::Device, lookup::Table,
+        HistoryVisibility, MachineError, Recipients, device::{Device, DeviceSort}, lookup::Table,
         request::RequestId, step::Step,
     },
     matrix::{OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId},
@@ -103,14 +103,15 @@ pub(in crate::e2ee) enum Policy {
 }
 
 /// Who gets keys: **the one place that decides it**. Until cross-signing exists, every device of a
-/// recipient that is not blocked.
+/// recipient that is not blocked; dehydrated ones must be cross-signed, so they wait for it.
 pub(in crate::e2ee) fn policy(device: &Device) -> Policy {
     if device.is_blocked() {
-        Policy::Withhold("m.blacklisted")
-    } else if device.algorithms.iter().any(|algorithm| algorithm == MEGOLM_V1) {
-        Policy::Key
-    } else {
-        Policy::Nothing
+        return Policy::Withhold("m.blacklisted");
+    }
+    let speaks = device.algorithms.iter().any(|algorithm| algorithm == MEGOLM_V1);
+    match device.sort {
+        DeviceSort::Ordinary if speaks => Policy::Key,
+        DeviceSort::Ordinary | DeviceSort::Dehydrated => Policy::Nothing,
     }
 }
 

@@ -8,7 +8,6 @@
 //! End-to-End Encryption, "Reporting that decryption keys are withheld".
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::to_raw_value;
 
 use super::MEGOLM_V1;
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
         device::Device,
         lookup::Table,
         request::{DEVICES_PER_REQUEST, Purpose, ToDeviceMessage},
-        step::Step,
+        step::{Step, raw},
     },
     matrix::{OwnedRoomId, RoomId, UserId},
     time::Timestamp,
@@ -46,16 +45,14 @@ struct Content {
 }
 
 /// What we write.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Serialize)]
 struct Notification<'a> {
     algorithm: &'a str,
     code: &'a str,
     reason: &'a str,
+    room_id: &'a RoomId,
     sender_key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    room_id: Option<&'a RoomId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_id: Option<&'a str>,
+    session_id: &'a str,
 }
 
 /// What a notice asks of the caller.
@@ -146,59 +143,20 @@ pub(super) fn send(
     outbound.offers.write(&outbound.id, devices.iter().map(|(device, _)| &device.user), step)?;
     let id = outbound.id.clone();
     let sender_key = machine.core.account.curve25519().to_base64();
-    let notices = devices.iter().map(|(device, code)| {
+    let mut messages = Vec::with_capacity(devices.len());
+    for (device, code) in devices {
         let notification = Notification {
             algorithm: MEGOLM_V1,
             code,
             reason: reason(code),
+            room_id: room,
             sender_key: &sender_key,
-            room_id: Some(room),
-            session_id: Some(&id),
+            session_id: &id,
         };
-        (*device, notification)
-    });
-    notify(machine, notices, step)
-}
-
-/// Tells devices to which we find no way that this is why they get nothing; once, until a session
-/// comes.
-///
-/// # Errors
-/// When the store fails.
-pub(super) fn tell_no_olm(
-    machine: &mut Machine,
-    devices: &[&Device],
-    step: &mut Step<'_>,
-) -> Result<(), MachineError> {
-    let sender_key = machine.core.account.curve25519().to_base64();
-    let notification = Notification {
-        algorithm: MEGOLM_V1,
-        code: "m.no_olm",
-        reason: reason("m.no_olm"),
-        sender_key: &sender_key,
-        room_id: None,
-        session_id: None,
-    };
-    let untold: Vec<_> = devices.iter().filter(|device| device.no_olm_sent.is_none()).collect();
-    for device in &untold {
-        let told = Device { no_olm_sent: Some(step.now()), ..(**device).clone() };
-        step.put(Table::Device, device.user.as_str(), device.device_id.as_str(), &told)?;
-    }
-    notify(machine, untold.into_iter().map(|device| (*device, notification)), step)
-}
-
-fn notify<'a>(
-    machine: &mut Machine,
-    notices: impl Iterator<Item = (&'a Device, Notification<'a>)>,
-    step: &mut Step<'_>,
-) -> Result<(), MachineError> {
-    let mut messages = Vec::new();
-    for (device, notification) in notices {
         messages.push(ToDeviceMessage {
             user: device.user.clone(),
             device_id: device.device_id.clone(),
-            content: to_raw_value(&notification)
-                .map_err(|source| MachineError::Record { table: Table::Withheld.name(), source })?,
+            content: raw(Table::Withheld, &notification)?,
         });
     }
     for batch in messages.chunks(DEVICES_PER_REQUEST) {
@@ -211,7 +169,6 @@ fn notify<'a>(
 fn reason(code: &str) -> &'static str {
     match code {
         "m.blacklisted" => "The sender has blocked you.",
-        "m.no_olm" => "Unable to establish a secure channel.",
         _ => "The sender has not sent you the key.",
     }
 }
