@@ -182,9 +182,7 @@ fn receive_member(
 ) -> Result<(), MachineError> {
     match event.content_str("membership") {
         Some("join" | "invite") => match OwnedUserId::try_from(user) {
-            Ok(user) if read(room, step)?.is_encrypted() => {
-                machine.core.track([&*user], step)
-            }
+            Ok(user) if read(room, step)?.is_encrypted() => machine.core.track([&*user], step),
             _ => Ok(()),
         },
         Some("knock") => Ok(()),

@@ -90,10 +90,7 @@ pub(super) enum Raised {
 }
 
 /// Looks the creator of a session up among the known devices, if it was unknown.
-pub(super) fn raise(
-    record: &mut InboundSession,
-    step: &Step<'_>,
-) -> Result<Raised, MachineError> {
+pub(super) fn raise(record: &mut InboundSession, step: &Step<'_>) -> Result<Raised, MachineError> {
     let SenderData::Unknown { claimed: Some(user) } = &record.sender else { return Ok(Raised::No) };
     // Deleted devices too: one that was removed right after sending still sent it.
     let devices = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
@@ -116,7 +113,8 @@ pub(super) fn standing(
         return Ok(Standing::NoIdentity);
     };
     let device = core.find_device(user, device, step)?;
-    let signed = device.filter(|it| owns(it, &record.creator)).is_some_and(|it| identity.signs(&it));
+    let signed =
+        device.filter(|it| owns(it, &record.creator)).is_some_and(|it| identity.signs(&it));
     Ok(if signed { Standing::Signed } else { Standing::Unsigned })
 }
 
@@ -136,14 +134,20 @@ pub(super) enum Verdict {
 }
 
 /// Decides how an event of `event_sender` is marked whose session has this origin.
-pub(super) fn verdict(source: Source, sender: &SenderData, event_sender: &UserId) -> Verdict {
+pub(super) fn verdict(
+    source: Source,
+    (sender, standing): (&SenderData, Standing),
+    event_sender: &UserId,
+) -> Verdict {
     if sender.user().is_some_and(|user| user != event_sender) {
         return Verdict::Mismatched;
     }
     let shield = match (sender, standing) {
         (SenderData::Own { .. }, _)
         | (SenderData::Device { .. }, Standing::NoIdentity | Standing::Signed) => Shield::None,
-        (SenderData::Device { .. }, Standing::Unsigned) => Shield::Red(ShieldReason::UnsignedDevice),
+        (SenderData::Device { .. }, Standing::Unsigned) => {
+            Shield::Red(ShieldReason::UnsignedDevice)
+        }
         (SenderData::Unknown { .. }, _) if source.is_proof() => {
             Shield::Red(ShieldReason::UnknownDevice)
         }

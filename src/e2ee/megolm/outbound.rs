@@ -50,14 +50,21 @@ pub(in crate::e2ee) struct Outbound {
     pub(in crate::e2ee) offers: Offers,
     /// Share requests that were not answered, and how often the server put each off.
     pub(in crate::e2ee) pending: BTreeMap<RequestId, u32>,
-    /// For whom it was last prepared, and [`Core::device_changes`] then.
-    ///
-    /// [`Core::device_changes`]: crate::e2ee::core::Core::device_changes
-    pub(in crate::e2ee) prepared: Option<(Recipients, u64)>,
+    /// For whom it was last prepared.
+    pub(in crate::e2ee) prepared: Option<Preparation>,
     /// Whether one-time keys were asked for and did not come yet.
     pub(in crate::e2ee) claiming: bool,
     /// When a device that could not be reached may be tried again.
     pub(in crate::e2ee) retry_at: Option<Timestamp>,
+}
+
+/// What a preparation looked at; while it stays the same there is nothing to do.
+#[derive(Clone, Debug)]
+pub(in crate::e2ee) struct Preparation {
+    pub(in crate::e2ee) to: Recipients,
+    /// `Core::device_changes` then.
+    pub(in crate::e2ee) changes: u64,
+    pub(in crate::e2ee) at: Timestamp,
 }
 
 impl fmt::Debug for Outbound {

@@ -6,13 +6,16 @@
 //! # Spec
 //! End-to-End Encryption, "Recommended client behaviour".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     MEGOLM_V1,
-    outbound::Outbound,
+    outbound::{Outbound, Preparation},
     share::{Answer, SharePurpose, targets},
     withheld,
 };
@@ -33,6 +36,10 @@ use crate::{
 /// How often a share request is put off before messages go out without its answer; it is repeated
 /// all the same.
 const BLOCKING_TRIES: u32 = 3;
+
+/// How long a preparation is good while nothing is known to have changed; then the device lists
+/// are looked at again.
+const PREPARED_FOR: Duration = Duration::from_secs(3600);
 
 /// Whether the session of a room was offered to all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +92,9 @@ impl Machine {
     ) -> Result<bool, MachineError> {
         let changes = self.core.device_changes();
         let Some(outbound) = self.outbound(room, step)? else { return Ok(false) };
-        let same = outbound
-            .prepared
-            .as_ref()
-            .is_some_and(|(before, then)| *then == changes && before == to);
+        let same = outbound.prepared.as_ref().is_some_and(|it| {
+            it.changes == changes && step.now().since(it.at) < PREPARED_FOR && it.to == *to
+        });
         let worn = outbound.record.worn_out(rotation, to.history_visibility, step.now());
         Ok(same && worn.is_none() && !outbound.is_blocked())
     }
@@ -121,7 +127,7 @@ impl Machine {
         self.offer(room, &devices, step)?;
         let changes = self.core.device_changes();
         let Some(outbound) = self.outbound(room, step)? else { return Ok(Prepared::NotYet) };
-        outbound.prepared = Some((to.clone(), changes));
+        outbound.prepared = Some(Preparation { to: to.clone(), changes, at: step.now() });
         let blocked = outbound.is_blocked();
         Ok(if blocked { self.wait(room, None) } else { Prepared::Yes })
     }
@@ -186,12 +192,11 @@ impl Machine {
         for ((device, index), channel) in devices.iter().zip(indices).zip(channels) {
             match channel {
                 OlmChannel::Ready => ready.push((device, *index)),
-                OlmChannel::Waiting => outbound.offers.note(device, *index, None),
+                OlmChannel::Waiting => outbound.offers.want(device, *index),
                 OlmChannel::Unreachable(until) => {
-                    outbound.offers.note(device, *index, None);
+                    outbound.offers.want(device, *index);
                     outbound.retry_at =
                         outbound.retry_at.map_or(Some(until), |at| Some(at.min(until)));
-                    cut_off.push(device);
                 }
             }
         }
@@ -213,23 +218,24 @@ impl Machine {
         contents: &KeyContents,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let mut messages = Vec::with_capacity(batch.len());
+        let (mut messages, mut reached) = (Vec::new(), Vec::new());
         for (device, index) in batch {
             let key = if *index == 0 { &contents.first } else { &contents.current };
-            if let Some(content) = self.core.encrypt_to_device(device, "m.room_key", key, step)? {
-                messages.push(ToDeviceMessage {
-                    user: device.user.clone(),
-                    device_id: device.device_id.clone(),
-                    content,
-                });
-            }
+            let content = self.core.encrypt_to_device(device, "m.room_key", key, step)?;
+            let Some(content) = content else { continue };
+            reached.push((device, *index));
+            let (user, device_id) = (device.user.clone(), device.device_id.clone());
+            messages.push(ToDeviceMessage { user, device_id, content });
         }
         let Some(outbound) = self.megolm.outbound.get_mut(room) else { return Ok(()) };
+        if messages.is_empty() {
+            return Ok(());
+        }
         let purpose = SharePurpose { room: room.to_owned(), session_id: outbound.id.clone() };
         let purpose = Purpose::ShareRoomKey(purpose);
         let id = self.core.requests.to_device("m.room.encrypted", &messages, purpose, step)?;
-        for (device, index) in batch {
-            outbound.offers.note(device, *index, Some(&id));
+        for (device, index) in reached {
+            outbound.offers.sent(device, index, &id);
         }
         outbound.pending.insert(id, 0);
         Ok(())
@@ -306,8 +312,8 @@ impl Machine {
         let Some(outbound) = self.outbound(room, step)? else { return Ok(()) };
         outbound.claiming = false;
         outbound.retry_at = None;
-        let Some((to, _)) = outbound.prepared.clone() else { return Ok(()) };
-        let devices = self.devices_of_all(&to, step)?;
+        let Some(prepared) = outbound.prepared.clone() else { return Ok(()) };
+        let devices = self.devices_of_all(&prepared.to, step)?;
         self.offer(room, &devices, step)
     }
 

@@ -19,8 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::{MEGOLM_V1, outbound::RotationCause};
 use crate::{
     e2ee::{
-        HistoryVisibility, MachineError, Recipients, device::{Device, DeviceSort}, lookup::Table,
-        request::RequestId, step::Step,
+        HistoryVisibility, MachineError, Recipients,
+        device::{Device, DeviceSort},
+        lookup::Table,
+        request::RequestId,
+        step::Step,
     },
     matrix::{OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId},
 };
@@ -187,37 +190,38 @@ impl Offers {
         }
     }
 
-    /// Notes that `device` gets the key from `index` on.
-    pub(in crate::e2ee) fn note(
-        &mut self,
-        device: &Device,
-        index: u32,
-        request: Option<&RequestId>,
-    ) {
+    /// Notes that `device` is to get the key from `index` on, when there is a way to it. What it
+    /// was sent before stays noted.
+    pub(in crate::e2ee) fn want(&mut self, device: &Device, index: u32) {
+        if self.of(device).is_none_or(|offer| !offer.may_have_key()) {
+            self.insert(device, index, Progress::Wanted { refused: 0 });
+        }
+    }
+
+    /// Notes that `device` is sent the key from `index` on in `request`.
+    pub(in crate::e2ee) fn sent(&mut self, device: &Device, index: u32, request: &RequestId) {
         let refused = match self.of(device) {
             Some(Offer::Key {
                 progress: Progress::Wanted { refused } | Progress::Sent { refused, .. },
                 ..
             }) => *refused,
-            _ => 0,
+            Some(Offer::Key { progress: Progress::Shared, .. } | Offer::Withheld(_)) | None => 0,
         };
-        let progress = match request {
-            Some(request) => Progress::Sent { request: request.clone(), refused },
-            None => Progress::Wanted { refused },
-        };
+        self.insert(device, index, Progress::Sent { request: request.clone(), refused });
+    }
+
+    fn insert(&mut self, device: &Device, index: u32, progress: Progress) {
         let curve25519 = device.curve25519.to_base64();
         let wedging = device.wedging_index;
-        self.insert(device, Offer::Key { index, curve25519, wedging, progress });
+        let devices = self.0.entry(device.user.clone()).or_default();
+        let offer = Offer::Key { index, curve25519, wedging, progress };
+        devices.insert(device.device_id.clone(), offer);
     }
 
     /// Notes that `device` was told that it gets no key.
     pub(in crate::e2ee) fn note_withheld(&mut self, device: &Device, code: &str) {
-        self.insert(device, Offer::Withheld(code.to_owned()));
-    }
-
-    fn insert(&mut self, device: &Device, offer: Offer) {
         let devices = self.0.entry(device.user.clone()).or_default();
-        devices.insert(device.device_id.clone(), offer);
+        devices.insert(device.device_id.clone(), Offer::Withheld(code.to_owned()));
     }
 
     /// Takes the answer to `request`; gives the users whose offers changed.
