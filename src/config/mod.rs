@@ -1,1 +1,15 @@
 //! The user's file, checked: TOML in, plain values out, errors with line and column.
+//!
+//! Nothing here reads a variable of the environment, except `directories` inside
+//! [`Paths::find`]; what arguments say comes in as [`Overrides`]. Names of actions, keys and themes
+//! are checked where they mean something, in `tui`.
+
+mod error;
+mod paths;
+mod schema;
+
+pub use error::ConfigError;
+pub use paths::{Overrides, Paths, PathsError};
+pub use schema::{
+    AccountConfig, Bell, Config, General, KeyList, LimitsConfig, LogLevel, StateLines, Timeline,
+};

@@ -1,0 +1,291 @@
+//! Every key of the file, with its default. `config.example.toml` names them all.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::error::ConfigError;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What belongs nowhere else.
+    pub general: General,
+    /// What people see beside and between messages, and what others learn of them.
+    pub timeline: Timeline,
+    /// What the other end may make us keep or wait for.
+    pub limits: LimitsConfig,
+    /// Accounts by a name of the user's choice.
+    pub accounts: BTreeMap<String, AccountConfig>,
+    /// Names of actions, and the keys that do them instead of the default ones.
+    pub keys: BTreeMap<String, KeyList>,
+}
+
+/// `[general]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct General {
+    /// Account to use when none is named; absent: the only one.
+    pub default_account: Option<String>,
+    /// Name of the theme.
+    pub theme: String,
+    /// Folder of the user's own themes; absent: `themes` beside the file.
+    pub themes_dir: Option<PathBuf>,
+    /// What the log file gets.
+    pub log_level: LogLevel,
+    /// When the terminal's bell rings.
+    pub bell: Bell,
+}
+
+impl Default for General {
+    fn default() -> Self {
+        Self {
+            default_account: None,
+            theme: "dark".to_owned(),
+            themes_dir: None,
+            log_level: LogLevel::default(),
+            bell: Bell::default(),
+        }
+    }
+}
+
+/// How much the log file gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Bugs of ours.
+    Error,
+    /// What works less well than it should.
+    Warn,
+    /// A handful of lines an hour.
+    #[default]
+    Info,
+    /// Much.
+    Debug,
+    /// All.
+    Trace,
+}
+
+/// When the terminal's bell rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bell {
+    /// Never.
+    Never,
+    /// When somebody mentions us, and in direct chats.
+    #[default]
+    Mentions,
+    /// At each message that counts as unread.
+    Messages,
+}
+
+/// `[timeline]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeline {
+    /// What becomes of joins, leaves and other changes of state.
+    pub state_lines: StateLines,
+    /// Whether others learn what was on our screen.
+    pub read_receipts: bool,
+    /// Whether others learn that we type.
+    pub typing_notices: bool,
+    /// Messages loaded at once when scrolling up; 10 to 500.
+    #[serde(deserialize_with = "page_size")]
+    pub page_size: u32,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self {
+            state_lines: StateLines::default(),
+            read_receipts: true,
+            typing_notices: true,
+            page_size: 50,
+        }
+    }
+}
+
+/// What becomes of joins, leaves and other changes of state in the timeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateLines {
+    /// Neighbors are folded into one line.
+    #[default]
+    Folded,
+    /// They are not shown.
+    Hidden,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Largest answer to a request, in MiB; 1 to 1024.
+    #[serde(deserialize_with = "mebibytes")]
+    pub answer_mib: u32,
+    /// Largest answer of a sync, in MiB; 1 to 1024.
+    #[serde(deserialize_with = "mebibytes")]
+    pub sync_mib: u32,
+    /// How long connecting may take, in seconds; 1 to 600.
+    #[serde(deserialize_with = "seconds")]
+    pub dial_seconds: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { answer_mib: 16, sync_mib: 64, dial_seconds: 20 }
+    }
+}
+
+/// `[accounts.NAME]`.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountConfig {
+    /// Full user id.
+    #[serde(deserialize_with = "user_id")]
+    pub user_id: Option<String>,
+    /// URL of the homeserver, where discovery should not ask.
+    #[serde(deserialize_with = "homeserver")]
+    pub homeserver: Option<String>,
+    /// URL of the stream, where discovery should not ask.
+    #[serde(deserialize_with = "stream_url")]
+    pub stream_url: Option<String>,
+    /// Proxy for everything that leaves this machine; may hold a password.
+    #[serde(deserialize_with = "proxy")]
+    pub proxy: Option<String>,
+    /// File of certificates (PEM) that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for AccountConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountConfig")
+            .field("user_id", &self.user_id)
+            .field("homeserver", &self.homeserver)
+            .field("stream_url", &self.stream_url)
+            .field("proxy", &self.proxy.as_ref().map(|_| ".."))
+            .field("ca_file", &self.ca_file)
+            .finish()
+    }
+}
+
+/// One key or several, for one action. Keys in a row are separated by spaces.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "keys like \"ctrl-k\" or [\"g g\", \"home\"]")]
+pub enum KeyList {
+    /// One.
+    One(String),
+    /// Several; none takes the action's keys away.
+    Several(Vec<String>),
+}
+
+impl KeyList {
+    /// Them all.
+    pub fn to_vec(&self) -> Vec<String> {
+        match self {
+            Self::One(key) => vec![key.clone()],
+            Self::Several(keys) => keys.clone(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file; one that is missing means the defaults.
+    ///
+    /// # Errors
+    /// When it cannot be read or something in it is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads the text of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// When something in it is wrong.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))
+    }
+
+    /// The user's keys by action, as the keymap takes them.
+    pub fn key_changes(&self) -> BTreeMap<String, Vec<String>> {
+        self.keys.iter().map(|(action, keys)| (action.clone(), keys.to_vec())).collect()
+    }
+
+    /// The account that `name` means: its name here, or its user id.
+    pub fn account(&self, name: &str) -> Option<&AccountConfig> {
+        self.accounts
+            .get(name)
+            .or_else(|| self.accounts.values().find(|it| it.user_id.as_deref() == Some(name)))
+    }
+}
+
+fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, 10..=500)
+}
+
+fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, 1..=1024)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, 1..=600)
+}
+
+fn within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<u32>,
+) -> Result<u32, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    let (first, last) = range.into_inner();
+    u32::try_from(number)
+        .ok()
+        .filter(|number| (first..=last).contains(number))
+        .ok_or_else(|| de::Error::custom(format!("{number} is not within {first} to {last}")))
+}
+
+fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.strip_prefix('@').and_then(|rest| rest.split_once(':')) {
+        Some((name, server)) if !name.is_empty() && !server.is_empty() => Ok(Some(text)),
+        _ => Err(de::Error::custom("a user id looks like @alice:example.org")),
+    }
+}
+
+fn homeserver<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    with_scheme(deserializer, &["https", "http"])
+}
+
+fn stream_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    with_scheme(deserializer, &["wss", "ws"])
+}
+
+fn proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    with_scheme(deserializer, &["socks5", "http"])
+}
+
+/// A URL of one of these schemes. The text is not repeated: it may hold a password.
+fn with_scheme<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    schemes: &[&str],
+) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match url::Url::parse(&text) {
+        Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Ok(Some(text)),
+        _ => {
+            let forms: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}://…")).collect();
+            Err(de::Error::custom(format!("this has to be a URL, {}", forms.join(" or "))))
+        }
+    }
+}
