@@ -1,13 +1,33 @@
 //! The client itself: composes link, session layer, rooms and store. [`Engine::handle`] is one
 //! function in, one value out; only `driver` does I/O.
 
+mod asks;
 mod command;
+mod connection;
+mod core;
 pub mod driver;
+mod error;
+mod faces;
+mod greet;
+mod history;
 mod input;
+mod keys;
+mod members;
+mod outbox;
+mod receipts;
+mod request;
+mod room;
+mod roster;
+mod send;
+mod sync;
+mod turn;
 mod update;
 
+pub use self::core::Engine;
 pub use command::{Command, CommandId, Draft, Request};
 pub use driver::{Face, FaceKind, Handle};
+pub use error::EngineError;
+pub use faces::Faces;
 pub use input::{Audience, Dial, FaceId, Input, Outgoing};
 pub use update::{CommandError, Outcome, Page, Update};
 

@@ -3,8 +3,11 @@
 //! One loop takes what the link, the faces and the clock bring, hands it to the pure
 //! [`super::Engine`], commits what comes back and only then releases it.
 
+mod attached;
 mod clock;
+mod drive;
 mod face;
 
 pub use clock::Clock;
+pub use drive::{DriveError, run};
 pub use face::{Face, FaceKind, Handle, face};

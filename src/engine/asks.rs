@@ -1,0 +1,336 @@
+//! Requests of faces that have one outcome.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    matrix::{Event, MatrixError, Membership, OwnedRoomId, OwnedUserId, RoomId, UserId},
+    rooms::MemberState,
+    store::OutboxState,
+};
+
+use super::{
+    CommandError, CommandId, Engine, FaceId, Outcome, Request, Update,
+    error::EngineError,
+    faces::{answer, refusal},
+    request::{Asked, Call, Origin},
+    turn::Turn,
+};
+
+/// Who asked, and under which name.
+type Asker = (FaceId, CommandId);
+
+impl Engine {
+    pub(super) fn on_request(
+        &mut self,
+        face: FaceId,
+        id: CommandId,
+        request: Request,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let asker = (face, id);
+        match request {
+            Request::CreateRoom { name, invite, dm, encrypted } => {
+                let dm = if dm { invite.first().cloned() } else { None };
+                let call = create_call(name.as_deref(), &invite, dm.as_deref(), encrypted.into());
+                self.ask(asker, Asked::Create(dm), call);
+            }
+            Request::Join { room } => self.join(asker, &room, turn),
+            Request::Leave { room } => {
+                let call = Call::post(&["rooms", room.as_str(), "leave"], &json!({}));
+                self.ask(asker, Asked::Leave(room), call);
+            }
+            Request::Invite { room, user } => {
+                let body = json!({ "user_id": user });
+                let call = Call::post(&["rooms", room.as_str(), "invite"], &body);
+                self.ask(asker, Asked::Invite(room, user), call);
+            }
+            Request::Rooms => {
+                let rooms = self.rooms.summaries();
+                answer(face, id, Ok(Outcome::Rooms { rooms }), turn);
+            }
+            Request::Find { name } => self.find(asker, &name, turn)?,
+            Request::History { room, limit, before } => {
+                self.on_history_request(asker, room, (limit, before), turn)?;
+            }
+            Request::KeyStatus => self.key_status(asker, turn)?,
+            Request::AwaitSent { txn } => self.await_sent(asker, &txn, turn),
+            Request::DiscardSession { room } => {
+                self.machine.discard_session(&room, &mut turn.step)?;
+                answer(face, id, Ok(Outcome::Done), turn);
+            }
+            Request::Logout => self.ask(asker, Asked::Logout, Call::post(&["logout"], &json!({}))),
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, (face, id): Asker, asked: Asked, call: Call) {
+        self.requests.ask(Origin::Asked(face, id, asked), call);
+    }
+
+    fn join(&mut self, asker: Asker, room: &str, turn: &mut Turn<'_>) {
+        if !room.starts_with(['!', '#']) {
+            let message = "a room is named by `!id` or `#alias:server`";
+            answer(asker.0, asker.1, Err(refusal("unknown_room", message)), turn);
+            return;
+        }
+        let via = room.split_once(':').map(|(_, server)| server.to_owned());
+        let mut call = Call::post(&["join", room], &json!({}));
+        if let Some(server) = via {
+            call = call.with("server_name", server.clone()).with("via", server);
+        }
+        self.ask(asker, Asked::Join, call);
+    }
+
+    /// The room of an alias, which the server knows, or the direct chat with a user.
+    fn find(&mut self, asker: Asker, name: &str, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if name.starts_with('#') {
+            self.ask(asker, Asked::Find, Call::get(&["directory", "room", name]));
+            return Ok(());
+        }
+        let user = OwnedUserId::try_from(name).ok();
+        let found = user.and_then(|user| self.rooms.direct_chat(&user));
+        let result = found
+            .map(|room_id| Outcome::Room { room_id })
+            .ok_or_else(|| refusal("unknown_room", "there is no direct chat with this user"));
+        answer(asker.0, asker.1, result, turn);
+        Ok(())
+    }
+
+    fn key_status(&self, asker: Asker, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let keys = self.machine.status(&turn.step)?;
+        let undecryptable = turn.store.undecryptable_counts()?;
+        answer(asker.0, asker.1, Ok(Outcome::KeyStatus { keys, undecryptable }), turn);
+        Ok(())
+    }
+
+    /// Waits for a message's end; one that is not in the outbox was sent long ago or never was.
+    fn await_sent(
+        &mut self,
+        (face, id): Asker,
+        txn: &crate::matrix::TransactionId,
+        turn: &mut Turn<'_>,
+    ) {
+        match self.outbox.get(txn).map(|row| &row.stored.state) {
+            None => {
+                let message = "no message of this name waits; it was sent, or taken back";
+                answer(face, id, Err(refusal("unknown_transaction", message)), turn);
+            }
+            Some(OutboxState::Failed(error)) => {
+                let (code, message) = (error.code.clone(), error.message.clone());
+                answer(face, id, Err(CommandError { code, message }), turn);
+            }
+            Some(OutboxState::Queued | OutboxState::Encrypted(_)) => {
+                self.faces.await_sent(face, id, txn);
+            }
+        }
+    }
+
+    pub(super) fn on_asked(
+        &mut self,
+        asker: Asker,
+        asked: Asked,
+        result: Result<&str, MatrixError>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let body = match result {
+            Ok(body) => serde_json::from_str(body).unwrap_or(Value::Null),
+            Err(error) => {
+                let error = CommandError { code: error.errcode.clone(), message: words(&error) };
+                answer(asker.0, asker.1, Err(error), turn);
+                return Ok(());
+            }
+        };
+        match asked {
+            Asked::Create(dm) => self.on_created(asker, dm, &body, turn),
+            Asked::Join => self.on_joined(asker, &body, turn)?,
+            Asked::Find => answer(asker.0, asker.1, named_room(&body), turn),
+            Asked::Leave(room) => self.on_left(asker, &room, turn)?,
+            Asked::Invite(room, user) => self.on_invited(asker, (&room, &user), turn)?,
+            Asked::Logout => {
+                answer(asker.0, asker.1, Ok(Outcome::Done), turn);
+                let reason = "logged out".to_owned();
+                turn.tell_all(Update::Ended { reason });
+                turn.out.ended = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_created(
+        &mut self,
+        asker: Asker,
+        dm: Option<OwnedUserId>,
+        body: &Value,
+        turn: &mut Turn<'_>,
+    ) {
+        match named_room(body) {
+            Ok(Outcome::Room { room_id }) => {
+                if let Some(user) = dm {
+                    self.ask_direct(room_id.clone(), user);
+                }
+                self.rooms.await_room(asker, room_id, turn.now);
+            }
+            other => answer(asker.0, asker.1, other, turn),
+        }
+    }
+
+    /// Joined: the face is answered when the room has come down. An invite to a direct chat makes
+    /// it one on our side too.
+    fn on_joined(
+        &mut self,
+        asker: Asker,
+        body: &Value,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        match named_room(body) {
+            Ok(Outcome::Room { room_id }) => {
+                if let Some(user) = self.direct_inviter(&room_id, turn)? {
+                    self.ask_direct(room_id.clone(), user);
+                }
+                self.rooms.await_room(asker, room_id, turn.now);
+            }
+            other => answer(asker.0, asker.1, other, turn),
+        }
+        Ok(())
+    }
+
+    /// Who invited us to a direct chat.
+    fn direct_inviter(
+        &self,
+        room: &RoomId,
+        turn: &Turn<'_>,
+    ) -> Result<Option<OwnedUserId>, EngineError> {
+        let state = turn.store.state(room)?;
+        let own = state.into_iter().find(|event| event.is_state("m.room.member", self.me.as_str()));
+        let direct = own.filter(|own| own.content.get("is_direct") == Some(&Value::Bool(true)));
+        Ok(direct.and_then(|own| own.sender))
+    }
+
+    /// Left: the room is shown as left at once.
+    fn on_left(
+        &mut self,
+        asker: Asker,
+        room: &RoomId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.rooms.touch(room, turn.store)?.summary.membership = Membership::Leave;
+        answer(asker.0, asker.1, Ok(Outcome::Done), turn);
+        Ok(())
+    }
+
+    /// Invited: the user counts as invited at once, so that a message typed now reaches them.
+    fn on_invited(
+        &mut self,
+        asker: Asker,
+        (room, user): (&RoomId, &UserId),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let member = self.rooms.state(room, turn.store)?.membership(user);
+        if !member.is_some_and(MemberState::is_active) {
+            let event = self.own_invite(user, turn);
+            self.apply_state(room, &event, turn)?;
+        }
+        answer(asker.0, asker.1, Ok(Outcome::Done), turn);
+        Ok(())
+    }
+
+    /// The member event of our invite, as it will come down; that one replaces it.
+    fn own_invite(&self, user: &UserId, turn: &Turn<'_>) -> Event {
+        let mut content = Map::new();
+        content.insert("membership".to_owned(), json!("invite"));
+        Event {
+            kind: "m.room.member".to_owned(),
+            event_id: None,
+            sender: Some(self.me.clone()),
+            state_key: Some(user.to_string()),
+            origin_server_ts: turn.now,
+            content,
+            redacts: None,
+            unsigned: crate::matrix::Unsigned::default(),
+        }
+    }
+
+    /// `m.direct` is read before it is written: other clients write it too.
+    fn ask_direct(&mut self, room: OwnedRoomId, user: OwnedUserId) {
+        let call = Call::get(&["user", self.me.as_str(), "account_data", "m.direct"]);
+        self.requests.ask(Origin::DirectRead(room, user), call);
+    }
+
+    pub(super) fn on_direct_read(
+        &mut self,
+        (room, user): (&RoomId, &UserId),
+        result: &Result<&str, MatrixError>,
+    ) {
+        let mut direct: Map<String, Value> = match result {
+            Ok(body) => serde_json::from_str(body).unwrap_or_default(),
+            Err(error) if error.status == 404 => Map::new(),
+            Err(_) => return,
+        };
+        let rooms = direct.entry(user.as_str()).or_insert_with(|| json!([]));
+        let Some(rooms) = rooms.as_array_mut() else { return };
+        if rooms.iter().any(|known| known.as_str() == Some(room.as_str())) {
+            return;
+        }
+        rooms.push(json!(room));
+        let path = ["user", self.me.as_str(), "account_data", "m.direct"];
+        self.requests.ask(Origin::DirectWrite, Call::put(&path, &Value::Object(direct)));
+    }
+}
+
+/// Whether a new room is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Secrecy {
+    Encrypted,
+    Clear,
+}
+
+impl From<bool> for Secrecy {
+    fn from(encrypted: bool) -> Self {
+        if encrypted { Self::Encrypted } else { Self::Clear }
+    }
+}
+
+fn create_call(
+    name: Option<&str>,
+    invite: &[OwnedUserId],
+    dm: Option<&UserId>,
+    secrecy: Secrecy,
+) -> Call {
+    let preset = if dm.is_some() { "trusted_private_chat" } else { "private_chat" };
+    let mut body = json!({ "preset": preset, "invite": invite, "is_direct": dm.is_some() });
+    if let Some(name) = name {
+        insert(&mut body, "name", json!(name));
+    }
+    if secrecy == Secrecy::Encrypted {
+        let encryption = json!([{
+            "type": "m.room.encryption",
+            "state_key": "",
+            "content": { "algorithm": "m.megolm.v1.aes-sha2" },
+        }]);
+        insert(&mut body, "initial_state", encryption);
+    }
+    Call::post(&["createRoom"], &body)
+}
+
+fn insert(body: &mut Value, field: &str, value: Value) {
+    if let Value::Object(body) = body {
+        body.insert(field.to_owned(), value);
+    }
+}
+
+/// The room an answer names.
+fn named_room(body: &Value) -> Result<Outcome, CommandError> {
+    body.get("room_id")
+        .and_then(|room| OwnedRoomId::try_from(room.as_str()?).ok())
+        .map(|room_id| Outcome::Room { room_id })
+        .ok_or_else(|| refusal("M_BAD_JSON", "the server's answer names no room"))
+}
+
+/// The server's words, or ours where it has none.
+fn words(error: &MatrixError) -> String {
+    if error.error.is_empty() {
+        format!("the server refused it (HTTP {})", error.status)
+    } else {
+        error.error.clone()
+    }
+}

@@ -1,0 +1,198 @@
+//! The link as the engine sees it: dial, first frames, loss, and what a frame means.
+
+use serde_json::Value;
+
+use crate::{
+    link::LinkEvent,
+    matrix::MatrixError,
+    rooms::{Echo, SendError, SendState},
+    wire::{ResponseFrame, ServerFrame},
+};
+
+use super::{
+    Dial, Engine, Update,
+    core::Connection,
+    error::EngineError,
+    faces::{answer, refusal},
+    request::Origin,
+    turn::Turn,
+};
+
+impl Engine {
+    /// Whether calls can leave.
+    pub(super) fn is_up(&self) -> bool {
+        self.connection == Connection::Up
+    }
+
+    pub(super) fn tick_link(&mut self, turn: &mut Turn<'_>) {
+        if self.link.tick(turn.now) {
+            self.drop_link(turn);
+            turn.out.dial = Some(Dial { token: self.token.clone() });
+        }
+    }
+
+    /// The first frames say from where on we listen; then every call without an answer is made
+    /// again and every room with waiting messages is looked at.
+    pub(super) fn on_link_up(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.connection = Connection::Up;
+        let frames = self.link.on_up(turn.now);
+        turn.out.frames.extend(frames);
+        for room in self.outbox.rooms() {
+            self.pump(&room, turn)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_link_lost(&mut self, reason: &str, draw: f64, turn: &mut Turn<'_>) {
+        self.link.on_lost(reason, turn.now, draw);
+        self.drop_link(turn);
+    }
+
+    /// What was under way on the link waits for the next one.
+    fn drop_link(&mut self, turn: &mut Turn<'_>) {
+        self.connection = Connection::Down;
+        for origin in self.requests.on_lost() {
+            if let Origin::Asked(face, id, _) = origin {
+                let error = refusal(
+                    "link_lost",
+                    "the connection was lost before the answer came; look whether it was done",
+                );
+                answer(face, id, Err(error), turn);
+            }
+        }
+        for (room, echo) in self.outbox.on_lost() {
+            self.show_echo(&room, Echo { state: SendState::Queued, ..echo }, turn);
+        }
+    }
+
+    pub(super) fn on_frame(
+        &mut self,
+        frame: ServerFrame,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        match self.link.on_frame(frame, turn.now) {
+            LinkEvent::Response(response) => self.on_response(&response, turn),
+            LinkEvent::Update(update) => self.on_update(update, turn),
+            LinkEvent::Resume(frame) => {
+                turn.out.frames.push(frame);
+                Ok(())
+            }
+            LinkEvent::Chunk(_) | LinkEvent::Window(_) | LinkEvent::Nothing => Ok(()),
+            LinkEvent::LoggedOut { soft } => {
+                end(if soft { Login::Expired } else { Login::Ended }, turn);
+                Ok(())
+            }
+        }
+    }
+
+    /// An answer goes to who asked. What the server wants asked again later is, without troubling
+    /// anybody but the session layer, which counts the tries.
+    fn on_response(
+        &mut self,
+        response: &ResponseFrame,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let Some(origin) = self.requests.flying(response.id).cloned() else { return Ok(()) };
+        let result = match response.status {
+            200..=299 => Ok(response.body.get()),
+            status => Err(MatrixError::parse(status, response.body.get().as_bytes())),
+        };
+        if let Err(error) = &result {
+            if error.is_unknown_token() {
+                end(Login::of_error(response.body.get()), turn);
+                return Ok(());
+            }
+            if self.requests.postpone(response.id, error, response.retry_after, turn.now) {
+                return self.on_postponed(&origin, error, turn);
+            }
+        }
+        self.requests.answered(response.id);
+        self.on_answer(origin, result, turn)
+    }
+
+    fn on_answer(
+        &mut self,
+        origin: Origin,
+        result: Result<&str, MatrixError>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        match origin {
+            Origin::Keys(id, _) => self.on_keys_answer(&id, result, turn),
+            Origin::Send(room, txn) => self.on_send_answer((&room, &txn), result, turn),
+            Origin::Members(room) => self.on_members(&room, result, turn),
+            Origin::History(room, gap) => self.on_history(&room, gap, result, turn),
+            Origin::Read(room, _) => {
+                self.on_read_answer(&room);
+                Ok(())
+            }
+            Origin::Typing | Origin::DirectWrite => Ok(()),
+            Origin::DirectRead(room, user) => {
+                self.on_direct_read((&room, &user), &result);
+                Ok(())
+            }
+            Origin::Asked(face, id, asked) => self.on_asked((face, id), asked, result, turn),
+        }
+    }
+
+    fn on_postponed(
+        &mut self,
+        origin: &Origin,
+        error: &MatrixError,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        match origin {
+            Origin::Keys(id, _) => self.on_keys_postponed(id, error, turn),
+            Origin::Send(..)
+            | Origin::Members(_)
+            | Origin::History(..)
+            | Origin::Read(..)
+            | Origin::Typing
+            | Origin::DirectRead(..)
+            | Origin::DirectWrite
+            | Origin::Asked(..) => Ok(()),
+        }
+    }
+}
+
+/// How a login ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    /// The token expired; the keys stay and a new login continues.
+    Expired,
+    /// The device is gone.
+    Ended,
+}
+
+impl Login {
+    fn of_error(body: &str) -> Self {
+        let body: Value = serde_json::from_str(body).unwrap_or_default();
+        match body.get("soft_logout").and_then(Value::as_bool) {
+            Some(true) => Self::Expired,
+            Some(false) | None => Self::Ended,
+        }
+    }
+}
+
+fn end(login: Login, turn: &mut Turn<'_>) {
+    let reason = match login {
+        Login::Expired => {
+            "the server asks for a new login; your keys are kept: run `grotto login` again"
+        }
+        Login::Ended => {
+            "this login was ended on the server or by another client; run `grotto login` again"
+        }
+    };
+    turn.tell_all(Update::Ended { reason: reason.to_owned() });
+    turn.out.ended = true;
+}
+
+impl From<&MatrixError> for SendError {
+    fn from(error: &MatrixError) -> Self {
+        let message = if error.error.is_empty() {
+            format!("the server refused it (HTTP {})", error.status)
+        } else {
+            error.error.clone()
+        };
+        Self { code: error.errcode.clone(), message }
+    }
+}

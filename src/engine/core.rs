@@ -1,0 +1,226 @@
+//! The engine as one value: one input in, one sealed step out. Which input means what is said
+//! here in one line each; the meaning is in the files beside.
+
+use crate::{
+    e2ee::{Machine, Notice},
+    link::{Link, LinkState},
+    matrix::OwnedUserId,
+    secret::Secret,
+    store::{Pending, Store},
+    time::Timestamp,
+};
+
+use super::{
+    Command, FaceId, Input, Outgoing, Update,
+    error::EngineError,
+    faces::Faces,
+    history::History,
+    outbox::Outbox,
+    receipts::{OwnTyping, Reading},
+    request::Requests,
+    roster::Rooms,
+    turn::Turn,
+};
+
+/// The client. Pure: it reads the store through a reference and writes through the step it gives
+/// back. After a step that could not be committed it must be dropped and opened again.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) me: OwnedUserId,
+    pub(super) token: Secret<String>,
+    pub(super) link: Link,
+    pub(super) connection: Connection,
+    pub(super) machine: Machine,
+    pub(super) requests: Requests,
+    pub(super) rooms: Rooms,
+    pub(super) outbox: Outbox,
+    pub(super) faces: Faces,
+    pub(super) reading: Reading,
+    pub(super) history: History,
+    told_link: Option<LinkState>,
+}
+
+/// What stands between us and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// Nothing.
+    Down,
+    /// A socket.
+    Up,
+}
+
+impl Engine {
+    /// Builds the engine from what is on disk. It is held back until its first step (the account's
+    /// keys, when there were none) is committed.
+    ///
+    /// # Errors
+    /// When the store cannot be read or belongs to another login.
+    pub fn open(
+        store: &Store,
+        faces: Faces,
+        now: Timestamp,
+    ) -> Result<Pending<(Self, Outgoing)>, EngineError> {
+        let account = store.account();
+        let mut turn = Turn::new(store, now);
+        let machine = Machine::open(&account.user_id, &account.device_id, &mut turn.step)?;
+        let mut engine = Self {
+            me: account.user_id.clone(),
+            token: account.access_token.clone(),
+            link: Link::new(store.position()?),
+            connection: Connection::Down,
+            machine,
+            requests: Requests::default(),
+            rooms: Rooms::open(store)?,
+            outbox: Outbox::open(store)?,
+            faces,
+            reading: Reading::default(),
+            history: History::default(),
+            told_link: None,
+        };
+        engine.resume_keys(&mut turn)?;
+        engine.greet_all(&mut turn)?;
+        engine.settle(&mut turn)?;
+        let (writes, out) = turn.into_parts();
+        Ok(Pending::new(writes, (engine, out)))
+    }
+
+    /// Takes one input.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the engine is then to be dropped and opened again.
+    pub fn handle(
+        &mut self,
+        input: Input,
+        now: Timestamp,
+        store: &Store,
+    ) -> Result<Pending<Outgoing>, EngineError> {
+        let mut turn = Turn::new(store, now);
+        match input {
+            Input::LinkUp => self.on_link_up(&mut turn)?,
+            Input::LinkLost { reason, draw } => self.on_link_lost(&reason, draw, &mut turn),
+            Input::Frame(frame) => self.on_frame(frame, &mut turn)?,
+            Input::FaceCame(face) => self.on_face_came(face, &mut turn)?,
+            Input::Command { face, command } => self.on_command(face, command, &mut turn)?,
+            Input::FaceGone(face) => self.faces.remove(face),
+            Input::Tick => self.on_tick(&mut turn)?,
+        }
+        self.settle(&mut turn)?;
+        let (writes, out) = turn.into_parts();
+        Ok(Pending::new(writes, out))
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let due = [
+            self.link.deadline(),
+            self.machine.deadline(),
+            self.requests.deadline().filter(|_| self.connection == Connection::Up),
+            self.history.deadline(),
+            self.rooms.deadline(),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// Takes who listens, for the engine that is built after this one.
+    pub fn take_faces(&mut self) -> Faces {
+        std::mem::take(&mut self.faces)
+    }
+
+    /// Gives back who listens, when the next engine could not be built yet.
+    pub fn give_faces(&mut self, faces: Faces) {
+        self.faces = faces;
+    }
+
+    fn on_command(
+        &mut self,
+        face: FaceId,
+        command: Command,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        match command {
+            Command::Send(draft) => self.on_send(draft, turn)?,
+            Command::Redact { room, txn, event, reason } => {
+                self.on_redact((room, txn), event, reason, turn)?;
+            }
+            Command::Retry(txn) => self.on_retry(&txn, turn)?,
+            Command::Discard(txn) => self.on_discard(&txn, turn)?,
+            Command::Open(room) => self.on_open(face, &room, turn)?,
+            Command::FollowAll => self.faces.follow_all(face),
+            Command::Close(room) => self.faces.unfollow(face, &room),
+            Command::LoadOlder { room, before, limit } => {
+                self.on_load_older(face, (room, before), limit, turn)?;
+            }
+            Command::MarkRead { room, event } => self.on_mark_read(room, event, turn)?,
+            Command::Typing { room, typing: true } => self.on_typing(&room, OwnTyping::Types, turn),
+            Command::Typing { room, typing: false } => {
+                self.on_typing(&room, OwnTyping::Stopped, turn);
+            }
+            Command::Request { id, request } => self.on_request(face, id, request, turn)?,
+            Command::Shutdown => turn.out.ended = true,
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.tick_link(turn);
+        if self.machine.deadline().is_some_and(|due| due <= turn.now) {
+            self.machine.tick(&mut turn.step)?;
+        }
+        self.tick_history(turn)?;
+        self.tick_rooms(turn);
+        Ok(())
+    }
+
+    /// Does what the input caused elsewhere: notices of the session layer, its requests, room
+    /// lines that changed, frames that may leave.
+    fn settle(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.act_on_notices(turn)?;
+        self.flush_rooms(turn)?;
+        self.act_on_notices(turn)?;
+        for request in turn.step.take_requests() {
+            self.ask_keys(request);
+        }
+        self.outbox.tell_counts(turn);
+        self.tell_link(turn);
+        if self.connection == Connection::Up {
+            let frames = self.requests.release(turn.now);
+            turn.out.frames.extend(frames);
+        }
+        Ok(())
+    }
+
+    fn act_on_notices(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        loop {
+            let notices = turn.step.take_notices();
+            if notices.is_empty() {
+                return Ok(());
+            }
+            for notice in notices {
+                self.on_notice(notice, turn)?;
+            }
+        }
+    }
+
+    fn on_notice(&mut self, notice: Notice, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        match notice {
+            Notice::RoomKey { room, session_id } | Notice::Withheld { room, session_id } => {
+                self.decrypt_again(&room, &session_id, turn)
+            }
+            Notice::RoomMayBeReady(room) => self.pump(&room, turn),
+            Notice::DevicesChanged(_) => Ok(()),
+            Notice::Alarm(alarm) => {
+                turn.tell_all(Update::Alarm(alarm));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the faces where the link stands, when that changed.
+    fn tell_link(&mut self, turn: &mut Turn<'_>) {
+        let state = self.link.state();
+        if self.told_link.as_ref() != Some(state) {
+            self.told_link = Some(state.clone());
+            turn.tell_all(Update::Link(state.clone()));
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The loop: input, commit, release. Nothing is released that was not committed.
+
+use std::{
+    collections::VecDeque,
+    future::{pending, poll_fn},
+    pin::Pin,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc::Receiver,
+    time::{sleep, timeout},
+};
+
+use super::{
+    attached::{Attached, Audible, FaceEvent},
+    clock::Clock,
+    face::{Face, FaceKind},
+};
+use crate::{
+    engine::{Command, Dial, Engine, EngineError, FaceId, Faces, Input, Outgoing, Update},
+    link::{DialError, LinkState, Route, Transport, TransportError},
+    store::{CommitError, Store},
+    time::{Backoff, Timestamp},
+    wire::ServerFrame,
+};
+
+/// How long one frame may take to leave. A server that reads nothing while it is not read from
+/// would be a deadlock; the link is given up for it.
+const SEND_TIME: Duration = Duration::from_secs(30);
+
+/// How long a store that takes no writes is left alone; doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The shortest sleep: a deadline that does not move must not become a spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+
+/// A store that fails so often in a row, and not for want of space, will go on failing.
+const MOST_FAILURES: u32 = 6;
+
+/// Why the engine could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The store or the session layer cannot be read.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store takes no writes.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl DriveError {
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Engine(_) => false,
+            Self::Commit(error) => error.is_disk_full(),
+        }
+    }
+}
+
+/// Runs the client until the main face goes or asks for the end, or the login is over.
+///
+/// Faces come through `faces`, the main one first; the channel may close when no more will come.
+///
+/// # Errors
+/// When the store fails for good. A full disk is waited out, and said.
+pub async fn run(store: Store, route: Route, faces: Receiver<Face>) -> Result<(), DriveError> {
+    let mut clock = Clock::start();
+    let mut store = store;
+    let opened = Engine::open(&store, Faces::default(), clock.now())?;
+    let (engine, outgoing) = store.commit(opened)?;
+    let mut driver = Driver {
+        engine,
+        store,
+        route,
+        clock,
+        faces: Some(faces),
+        attached: Attached::default(),
+        transport: None,
+        dialing: None,
+        backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+        queue: VecDeque::new(),
+    };
+    if driver.release(outgoing).await == Flow::Ended {
+        return Ok(());
+    }
+    driver.run().await
+}
+
+/// A dial under way; dropped, it is given up.
+type Dialing = Pin<Box<dyn Future<Output = Result<Transport, DialError>>>>;
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    On,
+    Ended,
+}
+
+/// What woke the loop.
+enum Woken {
+    Received(Result<ServerFrame, TransportError>),
+    Dialed(Result<Transport, DialError>),
+    Face(FaceEvent),
+    NewFace(Option<Face>),
+    Deadline,
+}
+
+struct Driver {
+    engine: Engine,
+    store: Store,
+    route: Route,
+    clock: Clock,
+    /// `None` when no more will come.
+    faces: Option<Receiver<Face>>,
+    attached: Attached,
+    transport: Option<Transport>,
+    dialing: Option<Dialing>,
+    backoff: Backoff,
+    /// What a release or a rebuild brought about, before anything that waits outside.
+    queue: VecDeque<Input>,
+}
+
+impl Driver {
+    async fn run(&mut self) -> Result<(), DriveError> {
+        loop {
+            let input = match self.queue.pop_front() {
+                Some(input) => input,
+                None => match self.next_input().await {
+                    Some(input) => input,
+                    None => return Ok(()),
+                },
+            };
+            if self.step(input).await? == Flow::Ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for what comes next; `None` ends the engine.
+    async fn next_input(&mut self) -> Option<Input> {
+        loop {
+            match self.wait().await {
+                Woken::Received(Ok(frame)) => return Some(Input::Frame(frame)),
+                Woken::Received(Err(error)) => return Some(self.lost(&words(&error))),
+                Woken::Dialed(Ok(transport)) => {
+                    self.dialing = None;
+                    self.transport = Some(transport);
+                    return Some(Input::LinkUp);
+                }
+                Woken::Dialed(Err(error)) => return Some(self.lost(&words(&error))),
+                Woken::Face(FaceEvent::Asks(face, Command::Shutdown)) => {
+                    if self.attached.is_main(face) {
+                        return None;
+                    }
+                    self.attached.remove(face);
+                    return Some(Input::FaceGone(face));
+                }
+                Woken::Face(FaceEvent::Asks(face, command)) => {
+                    return Some(Input::Command { face, command });
+                }
+                Woken::Face(FaceEvent::Gone(_, FaceKind::Main)) => return None,
+                Woken::Face(FaceEvent::Gone(face, FaceKind::Guest)) => {
+                    self.attached.remove(face);
+                    return Some(Input::FaceGone(face));
+                }
+                Woken::NewFace(Some(face)) => {
+                    return Some(Input::FaceCame(self.attached.add(face)));
+                }
+                Woken::NewFace(None) => self.faces = None,
+                Woken::Deadline => return Some(Input::Tick),
+            }
+        }
+    }
+
+    /// The one place that waits for the world. Every arm is cancel-safe: `recv` and `poll_recv`
+    /// take an item only in the poll that returns it, the dial lives on in `self`.
+    async fn wait(&mut self) -> Woken {
+        let sleeping = self.engine.deadline().map(|due| self.until(due));
+        let Self { transport, dialing, attached, faces, .. } = self;
+        tokio::select! {
+            received = async {
+                match transport {
+                    Some(transport) => transport.recv().await,
+                    None => pending().await,
+                }
+            } => Woken::Received(received),
+            dialed = async {
+                match dialing {
+                    Some(dialing) => dialing.await,
+                    None => pending().await,
+                }
+            } => Woken::Dialed(dialed),
+            event = poll_fn(|cx| attached.poll(cx)) => Woken::Face(event),
+            face = async {
+                match faces {
+                    Some(faces) => faces.recv().await,
+                    None => pending().await,
+                }
+            } => Woken::NewFace(face),
+            () = async {
+                match sleeping {
+                    Some(time) => sleep(time).await,
+                    None => pending().await,
+                }
+            } => Woken::Deadline,
+        }
+    }
+
+    fn until(&mut self, due: Timestamp) -> Duration {
+        due.since(self.clock.now()).max(SHORTEST_SLEEP)
+    }
+
+    /// The connection, or the attempt at one, is over.
+    fn lost(&mut self, reason: &str) -> Input {
+        self.transport = None;
+        self.dialing = None;
+        Input::LinkLost { reason: reason.to_owned(), draw: draw() }
+    }
+
+    /// Input, commit, release.
+    async fn step(&mut self, input: Input) -> Result<Flow, DriveError> {
+        // A command that could not be committed is asked again of the engine that comes after.
+        let again = matches!(input, Input::Command { .. }).then(|| input.clone());
+        match self.commit(input) {
+            Ok(outgoing) => {
+                self.backoff.reset();
+                Ok(self.release(outgoing).await)
+            }
+            Err(error) => self.rebuild(error, again).await,
+        }
+    }
+
+    fn commit(&mut self, input: Input) -> Result<Outgoing, DriveError> {
+        let now = self.clock.now();
+        let step = self.engine.handle(input, now, &self.store)?;
+        Ok(self.store.commit(step)?)
+    }
+
+    /// The engine's memory is ahead of the disk: it is dropped and built anew from there, as soon
+    /// as the store takes writes.
+    async fn rebuild(
+        &mut self,
+        error: DriveError,
+        again: Option<Input>,
+    ) -> Result<Flow, DriveError> {
+        self.transport = None;
+        self.dialing = None;
+        let mut error = error;
+        loop {
+            let pause = self.backoff.next_pause(1.0);
+            if !error.is_disk_full() && self.backoff.failures() > MOST_FAILURES {
+                self.tell_all(Update::Ended { reason: words(&error) }).await;
+                return Err(error);
+            }
+            let retry_at = self.clock.now().plus(pause);
+            let state = LinkState::Offline { retry_at, reason: words(&error) };
+            self.tell_all(Update::Link(state)).await;
+            sleep(pause).await;
+            match self.reopen() {
+                Ok(outgoing) => {
+                    self.queue.clear();
+                    self.queue.extend(again);
+                    return Ok(self.release(outgoing).await);
+                }
+                Err(next) => error = next,
+            }
+        }
+    }
+
+    fn reopen(&mut self) -> Result<Outgoing, DriveError> {
+        let faces = self.engine.take_faces();
+        let opened = Engine::open(&self.store, faces.clone(), self.clock.now());
+        let committed =
+            opened.map_err(DriveError::from).and_then(|opened| Ok(self.store.commit(opened)?));
+        match committed {
+            Ok((engine, outgoing)) => {
+                self.engine = engine;
+                Ok(outgoing)
+            }
+            Err(error) => {
+                self.engine.give_faces(faces);
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what a committed step wants done. Frames first: the network is the slow part.
+    async fn release(&mut self, outgoing: Outgoing) -> Flow {
+        for frame in &outgoing.frames {
+            let Some(transport) = &mut self.transport else { break };
+            let sent = timeout(SEND_TIME, transport.send(frame)).await;
+            let reason = match sent {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => words(&error),
+                Err(_elapsed) => "the server takes nothing any more".to_owned(),
+            };
+            let lost = self.lost(&reason);
+            self.queue.push_back(lost);
+        }
+        if let Some(reason) = outgoing.hang_up {
+            let lost = self.lost(&reason);
+            self.queue.push_back(lost);
+        }
+        if let Some(dial) = outgoing.dial {
+            self.dial(dial);
+        }
+        let mut dropped: Vec<FaceId> = Vec::new();
+        let mut audible = Audible::Yes;
+        for (audience, update) in &outgoing.updates {
+            if self.attached.tell(*audience, update, &mut dropped).await == Audible::MainGone {
+                audible = Audible::MainGone;
+            }
+        }
+        for face in dropped {
+            self.attached.remove(face);
+            self.queue.push_back(Input::FaceGone(face));
+        }
+        match (outgoing.ended, audible) {
+            (false, Audible::Yes) => Flow::On,
+            (true, _) | (_, Audible::MainGone) => Flow::Ended,
+        }
+    }
+
+    fn dial(&mut self, dial: Dial) {
+        self.transport = None;
+        let route = self.route.clone();
+        let connect = async move { Transport::connect(&route, Some(&dial.token)).await };
+        self.dialing = Some(Box::pin(connect));
+    }
+
+    async fn tell_all(&mut self, update: Update) {
+        let outgoing = Outgoing {
+            updates: vec![(crate::engine::Audience::All, update)],
+            ..Outgoing::default()
+        };
+        // Nobody listening is noticed by the next wait.
+        let _flow = self.release(outgoing).await;
+    }
+}
+
+/// An error with its causes, in words for people.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Uniform in `0.0..1.0`; jitters the pause before a dial. Without randomness there is no jitter.
+fn draw() -> f64 {
+    let bits = getrandom::u32().unwrap_or(u32::MAX);
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}

@@ -1,0 +1,86 @@
+//! What a face is told when it comes, and what is told of rooms when a turn ends.
+
+use serde_json::Value;
+
+use crate::matrix::{Event, OwnedRoomId, OwnedUserId};
+
+use super::{
+    Audience, Engine, FaceId, Outcome, Update, error::EngineError, faces::answer, turn::Turn,
+};
+
+impl Engine {
+    pub(super) fn on_face_came(
+        &mut self,
+        face: FaceId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.faces.add(face);
+        self.greet(Audience::One(face), turn);
+        Ok(())
+    }
+
+    /// The present, for those who stayed while the engine was built anew.
+    pub(super) fn greet_all(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.greet(Audience::All, turn);
+        for (face, room) in self.faces.views() {
+            self.on_open(face, &room, turn)?;
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, audience: Audience, turn: &mut Turn<'_>) {
+        turn.tell(audience, Update::Link(self.link.state().clone()));
+        turn.tell(audience, Update::Rooms(self.rooms.summaries()));
+        turn.tell(audience, self.outbox.counts());
+        if self.rooms.synced {
+            turn.tell(audience, Update::Synced);
+        }
+    }
+
+    /// Writes and tells the lines that changed in this turn.
+    pub(super) fn flush_rooms(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let changed = self.rooms.take_changed();
+        for room in changed.latched {
+            self.on_latched(&room, turn)?;
+        }
+        if !changed.rows.is_empty() {
+            let lines = changed.rows.iter().map(|row| row.summary.clone()).collect();
+            turn.tell_all(Update::Rooms(lines));
+            turn.writes.rooms.extend(changed.rows);
+        }
+        self.tick_rooms(turn);
+        Ok(())
+    }
+
+    /// Answers those who wait for a room that has come down, or waited long enough.
+    pub(super) fn tick_rooms(&mut self, turn: &mut Turn<'_>) {
+        for (face, id, room_id) in self.rooms.settled(turn.now) {
+            answer(face, id, Ok(Outcome::Room { room_id }), turn);
+        }
+    }
+
+    /// Global account data: which rooms are direct chats.
+    pub(super) fn on_account_data(
+        &mut self,
+        event: &Event,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        if event.kind != "m.direct" {
+            return Ok(());
+        }
+        for (room, users) in self.rooms.set_direct(direct_chats(event).collect()) {
+            self.rooms.touch(&room, turn.store)?.record.direct = users;
+        }
+        Ok(())
+    }
+}
+
+/// User and room, from the content of `m.direct`.
+fn direct_chats(event: &Event) -> impl Iterator<Item = (OwnedUserId, OwnedRoomId)> {
+    event.content.iter().flat_map(|(user, rooms)| {
+        let rooms = rooms.as_array().into_iter().flatten().filter_map(Value::as_str);
+        rooms.filter_map(move |room| {
+            Some((OwnedUserId::try_from(user.as_str()).ok()?, OwnedRoomId::try_from(room).ok()?))
+        })
+    })
+}

@@ -1,0 +1,97 @@
+//! Requests of the session layer become frames; their answers go back to it.
+
+use serde_json::value::RawValue;
+
+use crate::{
+    e2ee::{OutgoingRequest, RequestFailure, RequestId},
+    matrix::{MatrixError, OwnedRoomId, RoomId},
+    rooms::TimelineDelta,
+};
+
+use super::{
+    Audience, Engine, Update,
+    error::EngineError,
+    request::{Call, Origin},
+    turn::Turn,
+};
+
+impl Engine {
+    /// After a start: what was prepared and not answered goes out again, byte for byte.
+    pub(super) fn resume_keys(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        for request in self.machine.unanswered(&turn.step)? {
+            self.ask_keys(request);
+        }
+        Ok(())
+    }
+
+    /// Notes a request, unless it is noted already.
+    pub(super) fn ask_keys(&mut self, request: OutgoingRequest) {
+        let OutgoingRequest { id, kind, method, path, body } = request;
+        let noted = |origin: &Origin| matches!(origin, Origin::Keys(other, _) if *other == id);
+        if self.requests.has(noted) {
+            return;
+        }
+        let method = match method.as_str() {
+            "PUT" => "PUT",
+            _ => "POST",
+        };
+        // The machine wrote the body; a text that is no JSON would be a bug there and is not sent.
+        let Ok(body) = RawValue::from_string(body) else { return };
+        let call = Call { method, path, query: Vec::new(), body: Some(body) };
+        self.requests.ask(Origin::Keys(id, kind), call);
+    }
+
+    pub(super) fn on_keys_answer(
+        &mut self,
+        id: &RequestId,
+        result: Result<&str, MatrixError>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let answer = result.map_err(|error| match error.is_retryable() {
+            true => RequestFailure::Later(error),
+            false => RequestFailure::Refused(error),
+        });
+        Ok(self.machine.receive_response(id, answer, &mut turn.step)?)
+    }
+
+    /// The request stays and is repeated; the session layer is told, because it sends a message
+    /// without a device that cannot be reached rather than never.
+    pub(super) fn on_keys_postponed(
+        &mut self,
+        id: &RequestId,
+        error: &MatrixError,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let answer = Err(RequestFailure::Later(error.clone()));
+        Ok(self.machine.receive_response(id, answer, &mut turn.step)?)
+    }
+
+    /// A key came, or a reason why none will: events that wait for it are looked at again, in the
+    /// step that keeps the key.
+    pub(super) fn decrypt_again(
+        &mut self,
+        room: &RoomId,
+        session_id: &str,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let mut changed = Vec::new();
+        for mut stored in turn.store.undecrypted(room, session_id)? {
+            let body = self.decrypt(room, &stored.event, turn)?;
+            if body != stored.body {
+                stored.body = body;
+                changed.push(stored);
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let owned: OwnedRoomId = room.to_owned();
+        turn.writes.events.extend(changed.iter().map(|stored| (owned.clone(), stored.clone())));
+        for face in self.faces.followers(room) {
+            let delta = TimelineDelta::Events(changed.clone());
+            let update = Update::Timeline { room: owned.clone(), delta, live: true };
+            turn.tell(Audience::One(face), update);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Who is in a room, completely: a message is encrypted only for a list of members that is whole.
+//!
+//! # Spec
+//! Client-Server API, "Lazy-loading room members".
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    e2ee::Recipients,
+    matrix::{Event, MatrixError, OwnedUserId, RoomId, UserId},
+    time::Timestamp,
+};
+
+use super::{
+    Engine,
+    error::EngineError,
+    request::{Call, Origin},
+    turn::Turn,
+};
+
+/// The answer of `/members`.
+#[derive(Debug, Deserialize)]
+struct Members {
+    #[serde(default)]
+    chunk: Vec<Value>,
+}
+
+impl Engine {
+    /// To whom a room's messages go; `None` while the list is being asked for.
+    pub(super) fn recipients(
+        &mut self,
+        room: &RoomId,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Recipients>, EngineError> {
+        let entry = self.rooms.get(room, turn.store)?;
+        if entry.record.members_complete {
+            return Ok(Some(entry.state.recipients()));
+        }
+        let asked = Origin::Members(room.to_owned());
+        if !self.requests.has(|origin| *origin == asked) {
+            entry.changed_members = Some(BTreeSet::new());
+            let call =
+                Call::get(&["rooms", room.as_str(), "members"]).with("not_membership", "leave");
+            self.requests.ask(asked, call);
+        }
+        Ok(None)
+    }
+
+    /// All members came. Whose membership changed in a sync since they were asked for is left as
+    /// the sync said: the list may be older.
+    pub(super) fn on_members(
+        &mut self,
+        room: &RoomId,
+        result: Result<&str, MatrixError>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let changed = self.rooms.get(room, turn.store)?.changed_members.take();
+        let members = match result.map(serde_json::from_str::<Members>) {
+            Ok(Ok(members)) => members,
+            // Nothing can be sent without; the next message, or the next try of this one, asks again.
+            Ok(Err(_)) | Err(_) => return self.no_members(room, turn),
+        };
+        let changed = changed.unwrap_or_default();
+        let mut listed = BTreeSet::new();
+        for value in members.chunk {
+            let Ok(event) = serde_json::from_value::<Event>(value) else { continue };
+            let Some(user) = member_of(&event) else { continue };
+            if !changed.contains(&user) {
+                self.apply_state(room, &event, turn)?;
+            }
+            listed.insert(user);
+        }
+        self.drop_unlisted(room, &listed, &changed, turn)?;
+        self.rooms.touch(room, turn.store)?.record.members_complete = true;
+        self.pump(room, turn)
+    }
+
+    /// Members we knew and the whole list does not: they left in a gap.
+    fn drop_unlisted(
+        &mut self,
+        room: &RoomId,
+        listed: &BTreeSet<OwnedUserId>,
+        changed: &BTreeSet<OwnedUserId>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let known = self.rooms.state(room, turn.store)?.recipients();
+        for user in known.joined.into_iter().chain(known.invited) {
+            if !listed.contains(&user) && !changed.contains(&user) {
+                self.apply_state(room, &departure(&user), turn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The server refuses the list: the message whose turn it is fails, with the words.
+    fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let error = crate::rooms::SendError {
+            code: "no_members".to_owned(),
+            message: "the server does not tell who is in this room; try again".to_owned(),
+        };
+        self.fail_head(room, error, turn);
+        Ok(())
+    }
+}
+
+fn member_of(event: &Event) -> Option<OwnedUserId> {
+    if event.kind != "m.room.member" {
+        return None;
+    }
+    OwnedUserId::try_from(event.state_key.as_deref()?).ok()
+}
+
+/// A member event that nobody sent: the whole list lacks the user.
+fn departure(user: &UserId) -> Event {
+    let mut content = Map::new();
+    content.insert("membership".to_owned(), json!("leave"));
+    Event {
+        kind: "m.room.member".to_owned(),
+        event_id: None,
+        sender: None,
+        state_key: Some(user.to_string()),
+        origin_server_ts: Timestamp::default(),
+        content,
+        redacts: None,
+        unsigned: crate::matrix::Unsigned::default(),
+    }
+}

@@ -1,0 +1,143 @@
+//! One room: its line, its state once it was needed, and the places of its events.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    matrix::{Event, Membership, OwnedEventId, OwnedUserId, RoomHeroes, RoomId},
+    rooms::{Direct, RoomKind, RoomState, RoomSummary},
+    store::{RoomRow, Store},
+    time::Timestamp,
+};
+
+use super::error::EngineError;
+
+/// How far apart two live stretches stand, so that the history between them fits in.
+const STRIDE: i64 = 1 << 20;
+
+/// What is kept on disk beside a room's line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Record {
+    /// `summary` of the sync answers, folded.
+    pub(super) heroes: RoomHeroes,
+    /// Whether the state holds every member.
+    pub(super) members_complete: bool,
+    /// For whom `m.direct` names the room.
+    pub(super) direct: Vec<OwnedUserId>,
+    /// The newest event we told the server we read.
+    pub(super) read: Option<OwnedEventId>,
+}
+
+/// One room.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) summary: RoomSummary,
+    pub(super) record: Record,
+    pub(super) state: RoomState,
+    /// Users whose membership changed since all members were asked for; `None` while nobody asked.
+    pub(super) changed_members: Option<BTreeSet<OwnedUserId>>,
+    /// Who types, ourselves left out.
+    pub(super) typing: Vec<OwnedUserId>,
+    /// Where the next live event goes.
+    next: i64,
+}
+
+/// Whether events are missing before a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// Some are.
+    Before,
+    /// None are.
+    None,
+}
+
+impl Room {
+    /// Reads what the store has of a room.
+    pub(super) fn open(
+        summary: RoomSummary,
+        record: Record,
+        me: &OwnedUserId,
+        store: &Store,
+    ) -> Result<Self, EngineError> {
+        let id = summary.room_id.clone();
+        let mut state = RoomState::new(&id, me);
+        for event in store.state(&id)? {
+            state.apply(&event);
+        }
+        state.apply_heroes(&record.heroes);
+        if summary.encrypted {
+            state.latch_encrypted();
+        }
+        let next = store.bounds(&id)?.map_or(1, |(_, last)| last.max(0).saturating_add(1));
+        let (changed_members, typing) = (None, Vec::new());
+        Ok(Self { summary, record, state, changed_members, typing, next })
+    }
+
+    /// Takes a state event.
+    pub(super) fn apply(&mut self, event: &Event) {
+        self.state.apply(event);
+        if let (Some(changed), "m.room.member") = (&mut self.changed_members, event.kind.as_str()) {
+            let user = event.state_key.as_deref().and_then(|key| OwnedUserId::try_from(key).ok());
+            changed.extend(user);
+        }
+    }
+
+    /// Takes the counts and heroes of a sync answer; what it leaves out is unchanged.
+    pub(super) fn fold_heroes(&mut self, new: &RoomHeroes) {
+        self.state.apply_heroes(new);
+        let heroes = &mut self.record.heroes;
+        heroes.joined = new.joined.or(heroes.joined);
+        heroes.invited = new.invited.or(heroes.invited);
+        if new.heroes.is_some() {
+            heroes.heroes.clone_from(&new.heroes);
+        }
+    }
+
+    /// The place for the next live event; after a gap it leaves room for what is missing.
+    pub(super) fn place(&mut self, gap: Gap) -> i64 {
+        let place = match gap {
+            Gap::Before if self.next > 1 => self.next.saturating_add(STRIDE),
+            Gap::Before | Gap::None => self.next,
+        };
+        self.next = place.saturating_add(1);
+        place
+    }
+
+    /// Brings the line up to date with the state.
+    pub(super) fn refresh(&mut self) {
+        let direct = if self.record.direct.is_empty() { Direct::No } else { Direct::Yes };
+        self.state.set_direct(direct);
+        if self.record.members_complete {
+            self.state.set_all_members();
+        } else {
+            self.state.doubt_members();
+        }
+        self.state.fill(&mut self.summary);
+    }
+
+    /// The line and record as they are now.
+    pub(super) fn row(&self) -> RoomRow {
+        let record = serde_json::to_value(&self.record).unwrap_or(Value::Null);
+        RoomRow { summary: self.summary.clone(), record }
+    }
+}
+
+/// The line of a room nothing is known of.
+pub(super) fn empty_summary(room: &RoomId) -> RoomSummary {
+    RoomSummary {
+        room_id: room.to_owned(),
+        name: String::new(),
+        kind: RoomKind::Group,
+        membership: Membership::Leave,
+        encrypted: false,
+        unread: 0,
+        highlights: 0,
+        members: 0,
+        topic: None,
+        last_activity: Timestamp::default(),
+        inviter: None,
+    }
+}
