@@ -7,6 +7,8 @@ mod config;
 #[cfg(test)]
 mod cutter;
 #[cfg(test)]
+mod grotto;
+#[cfg(test)]
 mod real_parts;
 #[cfg(test)]
 mod rig;
