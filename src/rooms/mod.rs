@@ -9,7 +9,12 @@ pub use state::{
     ClearRoom, Direct, Member, MemberState, PowerLevels, RoomState, direct_rooms, newest_successor,
 };
 pub use summary::{RoomKind, RoomSummary};
-pub use timeline::{Echo, EventBody, SendError, SendState, StoredEvent, Timeline, TimelineDelta};
+pub use timeline::{
+    Change, ChangeKind, Echo, EventBody, FileContent, FileKind, FoldedChange, Item, ItemId,
+    ItemKind, Items, MemberChange, Message, MessageContent, Quote, Reaction, Relation, Removed,
+    Reply, SendError, SendState, Sending, StoredEvent, Timeline, TimelineDelta, Unreadable,
+    fold_changes, is_valid_edit, message_content,
+};
 
 // What faces need of the session layer, so that they need not name it.
 pub use crate::e2ee::{Decrypted, Shield, ShieldReason, Undecryptable, UndecryptableReason};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    e2ee::{Decrypted, Shield, Undecryptable},
-    matrix::Event,
+    e2ee::{Decrypted, Shield, ShieldReason, Undecryptable},
+    matrix::{Event, EventId, OwnedEventId, UserId},
 };
 
 /// An event with its place in the room and what became of its encryption.
@@ -51,4 +51,135 @@ impl StoredEvent {
             EventBody::Clear(_) | EventBody::Undecryptable(_) => &self.event.content,
         }
     }
+
+    /// Its id; events without one never reach a timeline.
+    pub fn id(&self) -> Option<&EventId> {
+        self.event.event_id.as_deref()
+    }
+
+    /// Its sender, by the server's word; the shield says what that is worth.
+    pub fn sender(&self) -> Option<&UserId> {
+        self.event.sender.as_deref()
+    }
+
+    /// Whether it came encrypted, readable or not.
+    pub fn was_encrypted(&self) -> bool {
+        match &self.body {
+            EventBody::Clear(_) => false,
+            EventBody::Decrypted(_) | EventBody::Undecryptable(_) => true,
+        }
+    }
+
+    /// The mark beside it.
+    pub fn shield(&self) -> Shield {
+        match &self.body {
+            EventBody::Clear(shield) => *shield,
+            EventBody::Decrypted(inner) => inner.shield,
+            EventBody::Undecryptable(_) => Shield::None,
+        }
+    }
+
+    /// What it asks of another event. State events and unreadable ones ask nothing.
+    pub fn relation(&self) -> Option<Relation<'_>> {
+        match &self.body {
+            EventBody::Undecryptable(_) => None,
+            EventBody::Clear(_) | EventBody::Decrypted(_) if self.event.state_key.is_some() => None,
+            EventBody::Clear(_) | EventBody::Decrypted(_) => relation(self.kind(), self.content()),
+        }
+    }
+
+    /// What it redacts. Redactions are never encrypted: one that claims to be is none.
+    pub fn redacts(&self) -> Option<&EventId> {
+        let clear = matches!(self.body, EventBody::Clear(_)) && self.event.state_key.is_none();
+        let redaction = clear && self.event.kind == "m.room.redaction";
+        redaction.then(|| redacted(&self.event.content, self.event.redacts.as_ref())).flatten()
+    }
+}
+
+/// What an event asks of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation<'a> {
+    /// To stand in its place.
+    Edit(&'a EventId),
+    /// To hang below it.
+    Reaction {
+        /// Of which event.
+        target: &'a EventId,
+        /// Usually an emoji; untrusted.
+        key: &'a str,
+    },
+    /// To be in its thread, perhaps as an answer to somebody in it.
+    Thread {
+        /// The first event of the thread.
+        root: &'a EventId,
+        /// What it answers.
+        reply: Option<&'a EventId>,
+    },
+    /// To be an answer to it.
+    Reply(&'a EventId),
+}
+
+/// Longest key of a reaction, in bytes; longer ones are no reactions.
+const MAX_KEY_BYTES: usize = 256;
+
+/// The relation in a content.
+pub(super) fn relation<'a>(kind: &str, content: &'a Map<String, Value>) -> Option<Relation<'a>> {
+    let relates = content.get("m.relates_to")?.as_object()?;
+    let target = || event_id(relates.get("event_id"));
+    let reply = || event_id(relates.get("m.in_reply_to")?.get("event_id"));
+    match (kind, relates.get("rel_type").and_then(Value::as_str)) {
+        ("m.reaction", Some("m.annotation")) => {
+            let key = relates.get("key")?.as_str()?;
+            let fits = !key.trim().is_empty() && key.len() <= MAX_KEY_BYTES;
+            fits.then_some(Relation::Reaction { target: target()?, key })
+        }
+        (_, Some("m.replace")) => target().map(Relation::Edit),
+        (_, Some("m.thread")) => {
+            let falls_back = relates.get("is_falling_back").and_then(Value::as_bool) == Some(true);
+            let reply = if falls_back { None } else { reply() };
+            target().map(|root| Relation::Thread { root, reply })
+        }
+        _ => reply().map(Relation::Reply),
+    }
+}
+
+/// The target of a redaction, where new and old room versions put it.
+pub(super) fn redacted<'a>(
+    content: &'a Map<String, Value>,
+    outer: Option<&'a OwnedEventId>,
+) -> Option<&'a EventId> {
+    event_id(content.get("redacts")).or(outer.map(AsRef::as_ref))
+}
+
+fn event_id(value: Option<&Value>) -> Option<&EventId> {
+    let text = value?.as_str().filter(|text| text.len() <= 255)?;
+    <&EventId>::try_from(text).ok()
+}
+
+/// Whether `edit` may stand in the place of `original`, both of one room: same sender and type,
+/// neither a state event, the original no edit itself, encrypted if the original was, by a session
+/// of that sender.
+///
+/// # Spec
+/// Client-Server API, "Validity of replacement events"; the last part is what MSC3925 and
+/// CVE-2026-45057 taught.
+pub fn is_valid_edit(original: &StoredEvent, edit: &StoredEvent) -> bool {
+    let about = matches!(edit.relation(), Some(Relation::Edit(id)) if Some(id) == original.id());
+    let of_an_edit = matches!(original.relation(), Some(Relation::Edit(_)));
+    let unreadable = matches!(original.body, EventBody::Undecryptable(_));
+    about
+        && !of_an_edit
+        && !unreadable
+        && original.sender().is_some()
+        && original.sender() == edit.sender()
+        && original.kind() == edit.kind()
+        && original.event.state_key.is_none()
+        && (edit.was_encrypted() || !original.was_encrypted())
+        && edit.shield() != Shield::Red(ShieldReason::MismatchedSender)
+        && new_content(edit.content()).is_some()
+}
+
+/// The part of an edit that stands in the place of the original's content.
+pub(super) fn new_content(content: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    content.get("m.new_content")?.as_object()
 }

@@ -1,0 +1,1 @@
+//! What people see, whatever came and in whatever order.
