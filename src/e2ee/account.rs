@@ -252,6 +252,21 @@ impl AccountPart {
         &self.device_keys
     }
 
+    /// The public halves of all one-time and fallback keys that we hold the private halves of.
+    #[cfg(test)]
+    pub(super) fn private_key_owners(&self) -> std::collections::BTreeSet<String> {
+        let pickle = serde_json::to_value(self.olm.pickle()).unwrap();
+        let fallback = |name: &str| pickle["fallback_keys"][name]["key"].clone();
+        let one_time = pickle["one_time_keys"]["private_keys"].as_object().unwrap().values();
+        one_time
+            .cloned()
+            .chain([fallback("fallback_key"), fallback("previous_fallback_key")])
+            .filter_map(|key| serde_json::from_value::<[u8; 32]>(key).ok())
+            .map(|key| vodozemac::Curve25519SecretKey::from_slice(&key))
+            .map(|key| Curve25519PublicKey::from(&key).to_base64())
+            .collect()
+    }
+
     /// One-time keys on the server, last it said.
     pub(super) fn one_time_keys(&self) -> u64 {
         self.state.one_time_keys

@@ -32,6 +32,8 @@ mod request;
 mod room_settings;
 mod session;
 mod step;
+#[cfg(test)]
+mod tests;
 mod to_device;
 mod tracking;
 mod trust;

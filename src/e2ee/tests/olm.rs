@@ -1,0 +1,1 @@
+//! Olm messages between machines: opened, checked, mended.

@@ -1,0 +1,1 @@
+//! Device lists: kept current, checked, bounded.
