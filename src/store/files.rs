@@ -83,7 +83,8 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 pub(super) fn check_private(path: &Path, wanted: u32) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(path).map_err(|e| OpenError::io(path, e))?.permissions().mode();
-    if mode & 0o077 == 0 {
+    let others = mode & 0o077;
+    if others == 0 {
         return Ok(());
     }
     Err(OpenError::Exposed { path: path.to_owned(), mode: mode & 0o7777, wanted })

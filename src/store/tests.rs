@@ -32,6 +32,7 @@ fn room(name: &str) -> OwnedRoomId {
     RoomId::parse(format!("!{name}:example.org")).unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers make it on the spot")]
 fn event(id: &str, content: Value) -> Event {
     serde_json::from_value(json!({
         "type": "m.room.message", "event_id": format!("${id}"), "sender": "@bob:example.org",
@@ -330,4 +331,53 @@ fn a_step_that_cannot_be_written_changes_nothing() {
     store.commit(Pending::new(step, ())).unwrap_err();
     assert_eq!(ids(&store.newest(&room("a"), 9).unwrap()), ["$x"]);
     assert_eq!(store.position().unwrap(), None);
+}
+
+#[test]
+fn a_full_store_says_so_takes_nothing_and_goes_on_when_there_is_room_again() {
+    let mut store = store();
+    write_events(&mut store, "a", vec![clear(1, "x")]);
+    let limit = |store: &Store, pages: i64| {
+        store
+            .connection()
+            .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+            .unwrap();
+    };
+    limit(&store, 1);
+    let many = || -> Vec<_> {
+        (2..200).map(|n| (room("a"), clear(n, &format!("{n}{}", "x".repeat(200))))).collect()
+    };
+    let error =
+        store.commit(Pending::new(Writes { events: many(), ..Writes::default() }, ())).unwrap_err();
+    assert!(error.is_disk_full(), "{error:?}");
+    assert!(error.to_string().contains("free some space"), "{error}");
+    assert_eq!(ids(&store.newest(&room("a"), 9).unwrap()), ["$x"]);
+    limit(&store, 1_000_000);
+    commit(&mut store, Writes { events: many(), ..Writes::default() });
+    assert_eq!(store.bounds(&room("a")).unwrap(), Some((1, 199)));
+}
+
+/// Every read by room has to find its rows by an index: at a million events a scan is seconds.
+#[test]
+fn no_read_of_a_room_scans_all_events() {
+    let store = store();
+    let of_room = "FROM event WHERE room = (SELECT id FROM room WHERE room_id = '!a:x')";
+    for (rest, index) in [
+        ("ORDER BY position DESC LIMIT 5", "(room=?)"),
+        ("AND position < 5 ORDER BY position DESC LIMIT 5", "(room=? AND position<?)"),
+        ("AND event_id = '$x'", "(room=? AND event_id=?)"),
+        ("AND target = '$x' ORDER BY position", "event_by_target (room=? AND target=?)"),
+        ("AND session_id = 'x' ORDER BY position", "event_by_session (room=? AND session_id=?)"),
+    ] {
+        let plan = plan(&store, &format!("SELECT event {of_room} {rest}"));
+        assert!(plan.contains(index) && !plan.contains("SCAN event"), "{rest}: {plan}");
+    }
+    let counts = "SELECT reason, count(*) FROM event WHERE reason IS NOT NULL GROUP BY reason";
+    assert!(plan(&store, counts).contains("COVERING INDEX event_by_reason"));
+}
+
+fn plan(store: &Store, sql: &str) -> String {
+    let mut statement = store.connection().prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+    rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
 }

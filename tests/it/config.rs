@@ -123,10 +123,10 @@ fn the_example_names_every_key() {
         let known = error.split("only ").nth(1).unwrap();
         let mut known: Vec<_> = known.split(", ").collect();
         let home = || shown["accounts"]["home"].as_table().unwrap().keys().cloned().collect();
-        let mut named = if section == "accounts" { home() } else { names(section) };
+        let mut shown_keys = if section == "accounts" { home() } else { names(section) };
         known.sort_unstable();
-        named.sort_unstable();
-        assert_eq!(named, known, "{section}");
+        shown_keys.sort_unstable();
+        assert_eq!(shown_keys, known, "{section}");
     }
 }
 

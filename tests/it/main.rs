@@ -15,6 +15,8 @@ mod rig;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod store_model;
+#[cfg(test)]
 mod supply;
 #[cfg(test)]
 mod tidy;

@@ -251,7 +251,9 @@ fn a_damaged_key_file_is_told_from_a_damaged_store() {
         let dir = made(&key);
         let path = dir.path().join("store.key");
         let text = fs::read_to_string(&path).unwrap();
-        for broken in [text[..text.len() / 2].to_owned(), text.replacen("\":\"", "\":\"zz", 1)] {
+        for broken in
+            [text.split_at(text.len() / 2).0.to_owned(), text.replacen("\":\"", "\":\"zz", 1)]
+        {
             fs::write(&path, broken).unwrap();
             let error = open(dir.path(), Some(&passphrase("x")));
             assert!(matches!(error, OpenError::KeyDamaged(_)), "{error}");

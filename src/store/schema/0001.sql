@@ -51,8 +51,8 @@ CREATE TABLE event (
   UNIQUE (room, position),
   UNIQUE (room, event_id)
 ) STRICT;
-CREATE INDEX event_by_target  ON event (room, target)     WHERE target IS NOT NULL;
-CREATE INDEX event_by_session ON event (room, session_id) WHERE session_id IS NOT NULL;
+CREATE INDEX event_by_target  ON event (room, target, position)     WHERE target IS NOT NULL;
+CREATE INDEX event_by_session ON event (room, session_id, position) WHERE session_id IS NOT NULL;
 CREATE INDEX event_by_reason  ON event (reason)           WHERE reason IS NOT NULL;
 
 -- Events are missing just before `position`.
