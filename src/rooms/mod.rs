@@ -1,10 +1,14 @@
 //! Rooms and timelines as pure values: events in, what people see out, the same for any order of
 //! arrival.
 
+mod compose;
+mod receipt;
 mod state;
 mod summary;
 mod timeline;
 
+pub use compose::{Form, Markup, Target, Typed, compose_reaction};
+pub use receipt::Receipts;
 pub use state::{
     ClearRoom, Direct, Member, MemberState, PowerLevels, RoomState, direct_rooms, newest_successor,
 };
