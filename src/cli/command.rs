@@ -343,7 +343,7 @@ pub struct GatewayArgs {
     /// Connections at once, in all
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub max_connections: usize,
-    /// Connections at once from one address
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    /// Connections at once from one address; raise it behind a reverse proxy
+    #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_connections_per_address: usize,
 }

@@ -41,6 +41,11 @@ impl Errand {
         self.give_up = Instant::now() + self.patience;
     }
 
+    /// Gives the seat up, for whoever ends the engine.
+    pub fn into_handle(self) -> Handle {
+        self.handle
+    }
+
     /// Every room the engine told of.
     pub fn rooms(&self) -> &BTreeMap<OwnedRoomId, RoomSummary> {
         &self.rooms
@@ -51,7 +56,7 @@ impl Errand {
     /// # Errors
     /// When the engine is gone.
     pub async fn tell(&mut self, command: Command) -> Result<(), HeadlessError> {
-        self.handle.commands.send(command).await.map_err(|_gone| gone())
+        self.handle.commands.send(command).await.map_err(|_closed| HeadlessError::Gone)
     }
 
     /// Waits until what the engine knows is what the server knows.
@@ -86,7 +91,7 @@ impl Errand {
     /// # Errors
     /// When the engine ended.
     pub async fn next(&mut self) -> Result<Update, HeadlessError> {
-        let update = self.handle.updates.recv().await.ok_or_else(gone)?;
+        let update = self.handle.updates.recv().await.ok_or(HeadlessError::Gone)?;
         self.note(&update)?;
         Ok(update)
     }
@@ -98,7 +103,7 @@ impl Errand {
     pub async fn next_in_time(&mut self) -> Result<Update, HeadlessError> {
         match timeout_at(self.give_up, self.handle.updates.recv()).await {
             Ok(update) => {
-                let update = update.ok_or_else(gone)?;
+                let update = update.ok_or(HeadlessError::Gone)?;
                 self.note(&update)?;
                 Ok(update)
             }
@@ -135,12 +140,8 @@ impl Errand {
             LinkState::Connecting => {}
             LinkState::Online => self.trouble = None,
             LinkState::Offline { reason, .. } => self.trouble = Some(reason.clone()),
-            LinkState::Ended { reason } => return Err(HeadlessError::Ended(reason.clone())),
+            LinkState::Ended { reason } => return Err(HeadlessError::LoggedOut(reason.clone())),
         }
         Ok(())
     }
-}
-
-fn gone() -> HeadlessError {
-    HeadlessError::Ended("the grotto that holds this account ended; try again".to_owned())
 }

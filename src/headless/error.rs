@@ -31,9 +31,17 @@ pub enum HeadlessError {
     /// The room cannot be told from its name.
     #[error(transparent)]
     Room(#[from] RoomError),
-    /// The engine ended.
+    /// The engine ended, and said why.
     #[error("{0}")]
     Ended(String),
+    /// The engine ended without a word: its process is gone.
+    #[error("the grotto that held this account ended; try again")]
+    Gone,
+    /// The server ended this login.
+    #[error(
+        "this device is logged out ({0}); remove what it left with `grotto logout`, then log in again"
+    )]
+    LoggedOut(String),
     /// The result could not be written.
     #[error("cannot write the result")]
     Output(#[source] io::Error),
@@ -72,9 +80,13 @@ impl HeadlessError {
         match self {
             Self::Timeout { .. } | Self::Queued { .. } => true,
             Self::Refused(error) => ["timeout", "unreachable"].contains(&error.code.as_str()),
-            Self::Room(_) | Self::Ended(_) | Self::Output(_) | Self::Input(_) | Self::Empty => {
-                false
-            }
+            Self::Room(_)
+            | Self::Ended(_)
+            | Self::Gone
+            | Self::LoggedOut(_)
+            | Self::Output(_)
+            | Self::Input(_)
+            | Self::Empty => false,
         }
     }
 

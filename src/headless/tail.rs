@@ -1,9 +1,6 @@
 //! `tail`: follows rooms until it is stopped.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    pin::pin,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -42,27 +39,15 @@ pub enum Start {
     Backlog(u32),
 }
 
-/// Prints what happens until `stop` is done, the engine ends or nobody reads.
+/// Prints what happens, for as long as its future is kept and somebody reads.
 ///
 /// # Errors
-/// When a room is not known, the first sync does not come in time, or the engine ends by itself.
+/// When a room is not known, the first sync does not come in time, nobody reads any more, or the
+/// engine ends.
 pub async fn tail(
     errand: &mut Errand,
     output: &mut Output,
-    options: TailOptions,
-    stop: impl Future<Output = ()>,
-) -> Result<(), HeadlessError> {
-    let mut stop = pin!(stop);
-    tokio::select! {
-        () = &mut stop => Ok(()),
-        result = follow(errand, output, options) => result,
-    }
-}
-
-async fn follow(
-    errand: &mut Errand,
-    output: &mut Output,
-    options: TailOptions,
+    options: &TailOptions,
 ) -> Result<(), HeadlessError> {
     errand.tell(Command::FollowAll).await?;
     let mut tail = Tail::new(output, options.start);

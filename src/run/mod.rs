@@ -1,6 +1,31 @@
 //! Wires the house together; the only module that knows all others.
+//!
+//! ```text
+//! main thread              engine thread           doors thread
+//! screen or command ─────▶ engine::driver ───────▶ gateway of this process (no stream offered)
+//!                              ▲                   control socket: commands of other processes
+//!                              └── faces ──────────────┘
+//! ```
+//!
+//! One process holds an account's store. Another one that finds it held becomes a guest: it hands
+//! its work over through the control socket, with the same output and exit code.
 
+mod account;
+mod commands;
+mod context;
+mod control;
+mod doors;
 mod failure;
+mod gateway;
+mod holder;
+mod login;
+mod login_call;
+mod logout;
+mod passphrase;
+mod process;
+mod screen;
+mod seat;
+mod secrets;
 mod start;
 
 pub use failure::Failure;

@@ -1,0 +1,182 @@
+//! Commands that work at an engine, here or in the process that holds the account.
+
+use std::io::Read as _;
+
+use tokio::runtime::Builder;
+
+use super::{
+    account,
+    context::Context,
+    control::Stay,
+    failure::Failure,
+    seat::{OnSignal, Seat},
+    start,
+};
+use crate::{
+    cli::{Command, CreateArgs, Exit, KeysCommand, SendArgs, TailArgs},
+    headless::{
+        self, Encryption, Errand, Form, HeadlessError, HistoryOptions, Markup, NewRoom, Output,
+        Relation, SendOptions, Sending, Start, TailOptions, Typed,
+    },
+    matrix::OwnedUserId,
+    rooms::RoomKind,
+};
+
+/// Longest message taken from standard input, in bytes. One event holds less; the engine says so.
+const MAX_STDIN_BYTES: u64 = 256 << 10;
+
+/// Work for an engine, with everything that is read beforehand.
+enum Work {
+    Rooms,
+    Create(NewRoom),
+    Join(String),
+    Leave(String),
+    Invite(String, OwnedUserId),
+    Send(SendOptions),
+    Tail(TailOptions),
+    History(HistoryOptions),
+    KeyStatus,
+}
+
+/// Does a command's work.
+///
+/// # Errors
+/// With words and exit code.
+pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    let chosen = account::choose(context)?;
+    let mut work = work(command)?;
+    let mut output = start::output(&context.global);
+    let is_tail = matches!(work, Work::Tail(_));
+    let (stay, on_signal) =
+        if is_tail { (Stay::Long, OnSignal::Done) } else { (Stay::Brief, OnSignal::Fail) };
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        loop {
+            let seat = Seat::take(context, &chosen, stay).await?;
+            let was_guest = matches!(seat, Seat::Guest(_));
+            let patience = context.global.timeout;
+            let result = seat
+                .work(patience, on_signal, async |errand| perform(&work, errand, &mut output).await)
+                .await?;
+            match (result, &mut work) {
+                // The holder ended: hold the account from here on, and go on where it stopped.
+                (Err(HeadlessError::Gone), Work::Tail(options)) if was_guest => {
+                    options.start = Start::Missed;
+                }
+                (result, _) => return verdict(result),
+            }
+        }
+    })
+}
+
+/// What a command's end means for the shell.
+pub(super) fn verdict(result: Result<(), HeadlessError>) -> Result<(), Failure> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_closed_pipe() => Ok(()),
+        Err(error) if error.is_unreachable() => Err(Failure::new(Exit::Unreachable, error)),
+        Err(error) if error.is_refused_by_policy() => Err(Failure::new(Exit::Refused, error)),
+        Err(error) => Err(Failure::new(Exit::Failed, error)),
+    }
+}
+
+async fn perform(
+    work: &Work,
+    errand: &mut Errand,
+    output: &mut Output,
+) -> Result<(), HeadlessError> {
+    match work {
+        Work::Rooms => headless::rooms(errand, output).await,
+        Work::Create(new) => headless::create(errand, output, new.clone()).await,
+        Work::Join(room) => headless::join(errand, output, room).await,
+        Work::Leave(room) => headless::leave(errand, output, room).await,
+        Work::Invite(room, user) => headless::invite(errand, output, room, user.clone()).await,
+        Work::Send(options) => headless::send(errand, output, options.clone()).await,
+        Work::Tail(options) => headless::tail(errand, output, options).await,
+        Work::History(options) => headless::history(errand, output, options.clone()).await,
+        Work::KeyStatus => headless::key_status(errand, output).await,
+    }
+}
+
+fn work(command: Command) -> Result<Work, Failure> {
+    Ok(match command {
+        Command::Rooms => Work::Rooms,
+        Command::Create(arguments) => Work::Create(new_room(arguments)),
+        Command::Join(arguments) => Work::Join(arguments.room),
+        Command::Leave(arguments) => Work::Leave(arguments.room),
+        Command::Invite(arguments) => Work::Invite(arguments.room, arguments.user),
+        Command::Send(arguments) => Work::Send(message(arguments)?),
+        Command::Tail(arguments) => Work::Tail(tail(arguments)),
+        Command::History(arguments) => Work::History(HistoryOptions {
+            room: arguments.room,
+            limit: arguments.limit,
+            before: arguments.before,
+        }),
+        Command::Keys(KeysCommand::Status) => Work::KeyStatus,
+        Command::Login(_)
+        | Command::Logout(_)
+        | Command::Passphrase(_)
+        | Command::Gateway(_)
+        | Command::Completions { .. }
+        | Command::Man => return Err(Failure::say(Exit::Usage, "this command needs no engine")),
+    })
+}
+
+fn new_room(arguments: CreateArgs) -> NewRoom {
+    NewRoom {
+        name: arguments.name,
+        invite: arguments.invite,
+        kind: if arguments.dm { RoomKind::Dm } else { RoomKind::Group },
+        encryption: if arguments.unencrypted { Encryption::Off } else { Encryption::On },
+    }
+}
+
+fn tail(arguments: TailArgs) -> TailOptions {
+    let start = match (arguments.backlog, arguments.since_start) {
+        (Some(limit), _) => Start::Backlog(limit),
+        (None, true) => Start::Now,
+        (None, false) => Start::Missed,
+    };
+    TailOptions { rooms: arguments.rooms, start }
+}
+
+fn message(arguments: SendArgs) -> Result<SendOptions, Failure> {
+    let reaction = arguments.reaction().map_err(|wrong| Failure::say(Exit::Usage, wrong))?;
+    if let Some(reaction) = reaction {
+        let what = Sending::Reaction { key: reaction.key, event: reaction.event };
+        return Ok(SendOptions { room: arguments.room, what });
+    }
+    let form = match (arguments.notice, arguments.emote) {
+        (true, _) => Form::Notice,
+        (false, true) => Form::Emote,
+        (false, false) => Form::Text,
+    };
+    let relation = match (arguments.edit, arguments.thread, arguments.reply) {
+        (Some(event), _, _) => Relation::Edit(event),
+        (None, Some(root), reply) => Relation::Thread { root, reply },
+        (None, None, Some(event)) => Relation::Reply(event),
+        (None, None, None) => Relation::None,
+    };
+    let text = match arguments.text.as_deref() {
+        Some("-") | None => standard_input()?,
+        Some(text) => text.to_owned(),
+    };
+    let markup = if arguments.plain { Markup::Plain } else { Markup::Markdown };
+    let what = Sending::Message(Typed { text, form, markup, relation });
+    Ok(SendOptions { room: arguments.room, what })
+}
+
+/// All of standard input, without the line end at its end.
+fn standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(MAX_STDIN_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|error| Failure::new(Exit::Failed, HeadlessError::Input(error)))?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_STDIN_BYTES {
+        let words = format!("the message is longer than {MAX_STDIN_BYTES} bytes; nothing was sent");
+        return Err(Failure::say(Exit::Failed, words));
+    }
+    Ok(text
+        .strip_suffix('\n')
+        .map(|text| text.strip_suffix('\r').unwrap_or(text))
+        .unwrap_or(&text)
+        .to_owned())
+}

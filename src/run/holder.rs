@@ -1,0 +1,135 @@
+//! This process holds the account: the engine's thread, its doors, and their orderly end.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use tokio::{
+    runtime::Builder,
+    sync::mpsc::{Receiver, Sender, channel},
+    time::timeout,
+};
+
+use super::{
+    account::Chosen,
+    context::Context,
+    doors::{Doors, Way, Whereabouts},
+    failure::Failure,
+};
+use crate::{
+    cli::Exit,
+    engine::{
+        Command, Face, FaceKind, Handle,
+        driver::{self, DriveError, face},
+    },
+    link::Route,
+    store::Store,
+};
+
+/// How long the end waits for guests that came for one thing.
+const GUESTS_TIME: Duration = Duration::from_secs(30);
+
+/// Faces on their way to the engine.
+const FACES: usize = 16;
+
+/// The doors are open, the engine is not running yet.
+pub(super) struct Ground {
+    doors: Doors,
+    route: Route,
+    faces: Sender<Face>,
+    queue: Receiver<Face>,
+}
+
+impl Ground {
+    /// Opens the doors; without `socket` no guests come.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn prepare(way: Way, socket: Option<PathBuf>) -> Result<Self, Failure> {
+        let (faces, queue) = channel(FACES);
+        let (doors, route) = Doors::start(way, socket, faces.clone())?;
+        Ok(Self { doors, route, faces, queue })
+    }
+
+    /// The way to the server.
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Starts the engine on a store.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn hold(self, store: Store) -> Result<(Holder, Handle), Failure> {
+        let Self { doors, route, faces, queue } = self;
+        let (handle, main) = face(FaceKind::Main);
+        faces.try_send(main).map_err(|error| Failure::say(Exit::Failed, error.to_string()))?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let engine = thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || runtime.block_on(driver::run(store, route, queue)))?;
+        Ok((Holder { engine, doors }, handle))
+    }
+
+    /// Closes the doors again.
+    pub(super) fn leave(self) {
+        self.doors.close();
+    }
+}
+
+/// The running engine.
+pub(super) struct Holder {
+    engine: thread::JoinHandle<Result<(), DriveError>>,
+    doors: Doors,
+}
+
+impl Holder {
+    /// Starts the engine on the account's store, with a control socket.
+    ///
+    /// # Errors
+    /// When an address is wrong or the system gives no thread.
+    pub(super) fn start(
+        context: &Context,
+        chosen: &Chosen,
+        store: Store,
+    ) -> Result<(Self, Handle), Failure> {
+        let account = store.account();
+        let settings = &chosen.settings;
+        let server = Whereabouts {
+            homeserver: settings.homeserver.clone().unwrap_or(account.homeserver.clone()),
+            stream_url: settings.stream_url.clone().or(account.stream_url.clone()),
+        };
+        let way = Way::to(&server, settings, &context.config.limits)?;
+        let socket = context.paths.control_socket(&chosen.user_id);
+        Ground::prepare(way, Some(socket))?.hold(store)
+    }
+
+    /// Ends in order: guests that came for one thing, the engine, the doors.
+    ///
+    /// # Errors
+    /// With what ended the engine, if it did not end in order.
+    pub(super) async fn finish(mut self, mut handle: Handle) -> Result<(), Failure> {
+        // The engine waits for its main face, so that one goes on reading.
+        let guests = timeout(GUESTS_TIME, self.doors.let_guests_finish());
+        tokio::select! {
+            waited = guests => tracing::debug!(all = waited.is_ok(), "guests left"),
+            () = read_on(&mut handle) => {}
+        }
+        // A closed channel means that the engine ended already.
+        drop(handle.commands.try_send(Command::Shutdown));
+        drop(handle);
+        let ended = self.engine.join();
+        self.doors.close();
+        match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::new(Exit::Failed, error)),
+            Err(_panic) => Err(Failure::say(
+                Exit::Failed,
+                "the engine failed by a bug of ours; the log says where",
+            )),
+        }
+    }
+}
+
+/// Reads and forgets, until the engine ends.
+async fn read_on(handle: &mut Handle) {
+    while handle.updates.recv().await.is_some() {}
+}

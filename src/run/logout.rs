@@ -1,0 +1,59 @@
+//! `logout`: ends this device on the server, then destroys the local keys.
+
+use tokio::runtime::Builder;
+
+use super::{
+    account::{self, cannot_open},
+    commands::verdict,
+    context::Context,
+    failure::Failure,
+    holder::Holder,
+    process::EndSignals,
+    secrets,
+};
+use crate::{
+    cli::{Exit, LogoutArgs},
+    headless::{Errand, HeadlessError, logout},
+    store::Store,
+};
+
+/// Logs out.
+///
+/// # Errors
+/// When another process has the account open, or the server cannot be reached; then nothing is
+/// destroyed.
+pub(super) fn run(context: &Context, arguments: &LogoutArgs) -> Result<(), Failure> {
+    let chosen = account::choose(context)?;
+    let store = account::open(context, &chosen)?.map_err(cannot_open)?;
+    if !arguments.yes && !is_wanted(&chosen.user_id)? {
+        return Err(Failure::say(Exit::Failed, "not logged out"));
+    }
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut signals = EndSignals::install()?;
+        let (holder, handle) = Holder::start(context, &chosen, store)?;
+        let mut errand = Errand::new(handle, context.global.timeout);
+        let result = tokio::select! {
+            result = logout(&mut errand) => result,
+            () = signals.wait() => Err(HeadlessError::Ended("interrupted; not logged out".to_owned())),
+        };
+        // Once the login is over the engine has nothing left to fail at.
+        drop(holder.finish(errand.into_handle()).await);
+        match result {
+            // The server had ended it before: what is left here is of no use.
+            Ok(()) | Err(HeadlessError::LoggedOut(_)) => {
+                Store::destroy(&chosen.dir).map_err(cannot_open)
+            }
+            Err(error) => verdict(Err(error)),
+        }
+    })
+}
+
+/// Asks, where somebody can be asked.
+fn is_wanted(user_id: &str) -> Result<bool, Failure> {
+    let question = format!(
+        "Log {user_id} out and destroy its keys here? Messages that only this device can read are \
+         lost. [y/N] "
+    );
+    let answer = secrets::ask_line(&question)?;
+    Ok(answer.is_none_or(|answer| ["y", "yes"].contains(&answer.to_lowercase().as_str())))
+}
