@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn wide_letters_and_emoji_count_two_columns_and_marks_none() {
-        assert_eq!(wrapped("日本語テキスト", 5), ["日本", "語", "テキ", "スト"]);
+        assert_eq!(wrapped("日本語テキスト", 5), ["日本", "語テ", "キス", "ト"]);
         assert_eq!(width("👨‍👩‍👧‍👦"), 2);
         assert_eq!(width("e\u{301}"), 1);
         assert_eq!(wrapped("👍👍👍", 4), ["👍👍", "👍"]);

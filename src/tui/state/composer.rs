@@ -1,0 +1,439 @@
+//! The text that is being written: a cursor that moves by grapheme clusters, cutting and putting
+//! back, history, and what the text is for (a new message, a reply, an edit).
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::{matrix::OwnedEventId, tui::wrap};
+
+/// The longest text that can be written, in bytes: with everything around it, an encrypted event
+/// must stay below the 65,536 bytes of the specification.
+pub(in crate::tui) const MAX_TEXT_BYTES: usize = 45_000;
+/// How many sent lines of a room can be brought back.
+const MAX_HISTORY: usize = 100;
+
+/// What the text is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::tui) enum Purpose {
+    /// A message of its own.
+    #[default]
+    New,
+    /// It answers an event.
+    Reply {
+        /// Which.
+        event: OwnedEventId,
+        /// Whose and what, for the line above the composer; safe text.
+        shown: String,
+    },
+    /// It replaces an own message.
+    Edit {
+        /// Which.
+        event: OwnedEventId,
+        /// What was being written before the edit began.
+        set_aside: String,
+    },
+}
+
+/// What happened to a text that was too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tui) enum Taken {
+    /// It is in, whole.
+    Whole,
+    /// Its end is missing.
+    Cut,
+}
+
+/// Where to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tui) enum Direction {
+    /// To the beginning.
+    Back,
+    /// To the end.
+    Forward,
+}
+
+/// How far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tui) enum Step {
+    /// A grapheme cluster.
+    Grapheme,
+    /// A word and what separates it.
+    Word,
+    /// The rest of the line.
+    Line,
+    /// The rest of the text.
+    Text,
+}
+
+/// The text being written in one room.
+#[derive(Clone, Debug, Default)]
+pub(in crate::tui) struct Composer {
+    text: String,
+    /// Byte offset, on a grapheme boundary.
+    cursor: usize,
+    purpose: Purpose,
+    cut: String,
+    history: Vec<String>,
+    /// Which line of the history is shown, counted from the newest, and what was there before.
+    recalled: Option<(usize, String)>,
+}
+
+impl Composer {
+    /// What was written.
+    pub(in crate::tui) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it is for.
+    pub(in crate::tui) fn purpose(&self) -> &Purpose {
+        &self.purpose
+    }
+
+    /// Whether there is nothing.
+    pub(in crate::tui) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Puts text in at the cursor. Controls other than line ends are left out.
+    pub(in crate::tui) fn insert(&mut self, text: &str) -> Taken {
+        let clean = clean(text);
+        let room = MAX_TEXT_BYTES.saturating_sub(self.text.len());
+        let fits = longest_prefix(&clean, room);
+        let taken = if fits.len() == clean.len() { Taken::Whole } else { Taken::Cut };
+        self.text.insert_str(self.cursor, fits);
+        self.cursor += fits.len();
+        self.settle();
+        taken
+    }
+
+    /// Moves the cursor.
+    pub(in crate::tui) fn go(&mut self, step: Step, to: Direction) {
+        self.cursor = self.target(step, to);
+    }
+
+    /// Deletes; what is longer than a grapheme can be put back by [`Composer::yank`].
+    pub(in crate::tui) fn delete(&mut self, step: Step, to: Direction) {
+        let target = self.target(step, to);
+        let (from, until) = (self.cursor.min(target), self.cursor.max(target));
+        let gone: String = self.text.drain(from..until).collect();
+        self.cursor = from;
+        if step != Step::Grapheme && !gone.is_empty() {
+            self.cut = gone;
+        }
+        self.settle();
+    }
+
+    /// Puts back what was cut last.
+    pub(in crate::tui) fn yank(&mut self) -> Taken {
+        let cut = self.cut.clone();
+        self.insert(&cut)
+    }
+
+    /// Moves up or down by a row of the screen; `false` when there is none.
+    pub(in crate::tui) fn go_row(&mut self, to: Direction, columns: usize) -> bool {
+        let rows = self.rows(columns);
+        let (row, column) = self.cursor_cell(columns);
+        let target = match to {
+            Direction::Back => row.checked_sub(1),
+            Direction::Forward => row.checked_add(1),
+        };
+        let Some(range) = target.and_then(|target| rows.get(target)) else { return false };
+        self.cursor = offset_at(&self.text, range, column);
+        true
+    }
+
+    /// Takes the text out to be sent; it is remembered in the history.
+    pub(in crate::tui) fn take(&mut self) -> (String, Purpose) {
+        let text = std::mem::take(&mut self.text);
+        if !text.trim().is_empty() && self.history.last() != Some(&text) {
+            self.history.push(text.clone());
+            if MAX_HISTORY < self.history.len() {
+                self.history.remove(0);
+            }
+        }
+        let purpose = std::mem::take(&mut self.purpose);
+        let next = match &purpose {
+            Purpose::Edit { set_aside, .. } => set_aside.clone(),
+            Purpose::New | Purpose::Reply { .. } => String::new(),
+        };
+        self.replace(next);
+        (text, purpose)
+    }
+
+    /// Puts back what [`Composer::take`] took, because it could not be given to the engine.
+    pub(in crate::tui) fn put_back(&mut self, text: String, purpose: Purpose) {
+        self.purpose = purpose;
+        self.replace(text);
+    }
+
+    /// Empties it, and forgets what it was for.
+    pub(in crate::tui) fn clear(&mut self) {
+        if !self.text.is_empty() {
+            self.cut = std::mem::take(&mut self.text);
+        }
+        self.purpose = Purpose::New;
+        self.replace(String::new());
+    }
+
+    /// The text will answer `event`.
+    pub(in crate::tui) fn reply_to(&mut self, event: OwnedEventId, shown: String) {
+        self.cancel_purpose();
+        self.purpose = Purpose::Reply { event, shown };
+    }
+
+    /// The text of an own message is changed.
+    pub(in crate::tui) fn edit(&mut self, event: OwnedEventId, text: &str) {
+        self.cancel_purpose();
+        self.purpose = Purpose::Edit { event, set_aside: std::mem::take(&mut self.text) };
+        self.replace(clean(text));
+    }
+
+    /// Back to a message of its own. Answers whether it was anything else.
+    pub(in crate::tui) fn cancel_purpose(&mut self) -> bool {
+        match std::mem::take(&mut self.purpose) {
+            Purpose::New => false,
+            Purpose::Reply { .. } => true,
+            Purpose::Edit { set_aside, .. } => {
+                self.replace(set_aside);
+                true
+            }
+        }
+    }
+
+    /// Brings back a line sent earlier (or later).
+    pub(in crate::tui) fn recall(&mut self, to: Direction) {
+        let shown = self.recalled.as_ref().map(|(index, _)| *index);
+        let index = match (shown, to) {
+            (None, Direction::Back) => Some(0),
+            (Some(index), Direction::Back) => Some(index + 1),
+            (Some(index), Direction::Forward) => index.checked_sub(1),
+            (None, Direction::Forward) => return,
+        };
+        let set_aside = match self.recalled.take() {
+            Some((_, text)) => text,
+            None => self.text.clone(),
+        };
+        let line = index.and_then(|index| self.history.iter().rev().nth(index).cloned());
+        match (index, line) {
+            (Some(index), Some(line)) => {
+                self.replace(line);
+                self.recalled = Some((index, set_aside));
+            }
+            (Some(index), None) => {
+                // Nothing older: stay.
+                self.recalled = index.checked_sub(1).map(|index| (index, set_aside));
+            }
+            (None, _) => self.replace(set_aside),
+        }
+    }
+
+    /// The rows of the text at this width, as ranges of bytes; never none.
+    pub(in crate::tui) fn rows(&self, columns: usize) -> Vec<std::ops::Range<usize>> {
+        let columns = columns.max(2);
+        let (mut rows, mut start, mut used) = (Vec::new(), 0, 0);
+        for (at, grapheme) in self.text.grapheme_indices(true) {
+            if grapheme == "\n" {
+                rows.push(start..at);
+                (start, used) = (at + 1, 0);
+                continue;
+            }
+            let wide = wrap::width(grapheme);
+            if used + wide > columns {
+                rows.push(start..at);
+                (start, used) = (at, 0);
+            }
+            used += wide;
+        }
+        rows.push(start..self.text.len());
+        if used >= columns {
+            // The cursor after a full row needs one of its own.
+            rows.push(self.text.len()..self.text.len());
+        }
+        rows
+    }
+
+    /// Row and column of the cursor at this width.
+    pub(in crate::tui) fn cursor_cell(&self, columns: usize) -> (usize, usize) {
+        let rows = self.rows(columns);
+        let row = rows.iter().rposition(|range| range.start <= self.cursor).unwrap_or(0);
+        let start = rows.get(row).map_or(0, |range| range.start);
+        (row, wrap::width(self.text.get(start..self.cursor).unwrap_or_default()))
+    }
+
+    fn replace(&mut self, text: String) {
+        self.cursor = text.len();
+        self.text = text;
+        self.recalled = None;
+    }
+
+    /// After a change: the cursor back onto a boundary (a letter and a mark may have joined), and
+    /// what was recalled is now a text of its own.
+    fn settle(&mut self) {
+        self.recalled = None;
+        self.cursor = self
+            .text
+            .grapheme_indices(true)
+            .map(|(at, _)| at)
+            .find(|at| self.cursor <= *at)
+            .unwrap_or(self.text.len());
+    }
+
+    fn target(&self, step: Step, to: Direction) -> usize {
+        let before = self.text.get(..self.cursor).unwrap_or_default();
+        let after = self.text.get(self.cursor..).unwrap_or_default();
+        match (step, to) {
+            (Step::Grapheme, Direction::Back) => {
+                before.grapheme_indices(true).next_back().map_or(0, |(at, _)| at)
+            }
+            (Step::Grapheme, Direction::Forward) => {
+                self.cursor + after.graphemes(true).next().map_or(0, str::len)
+            }
+            (Step::Word, Direction::Back) => {
+                let is_word = |part: &(usize, &str)| part.1.chars().any(char::is_alphanumeric);
+                before.split_word_bound_indices().rev().find(is_word).map_or(0, |(at, _)| at)
+            }
+            (Step::Word, Direction::Forward) => {
+                let is_word = |part: &(usize, &str)| part.1.chars().any(char::is_alphanumeric);
+                let word = after.split_word_bound_indices().find(is_word);
+                word.map_or(self.text.len(), |(at, word)| self.cursor + at + word.len())
+            }
+            (Step::Line, Direction::Back) => before.rfind('\n').map_or(0, |at| at + 1),
+            (Step::Line, Direction::Forward) => {
+                after.find('\n').map_or(self.text.len(), |at| self.cursor + at)
+            }
+            (Step::Text, Direction::Back) => 0,
+            (Step::Text, Direction::Forward) => self.text.len(),
+        }
+    }
+}
+
+/// What may be written: line ends in one form, tabs as spaces, no other controls.
+fn clean(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+fn longest_prefix(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let end = text.grapheme_indices(true).map(|(at, _)| at).take_while(|at| *at <= bytes).last();
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
+/// The offset in `range` nearest to `column`.
+fn offset_at(text: &str, range: &std::ops::Range<usize>, column: usize) -> usize {
+    let mut used = 0;
+    let row = text.get(range.clone()).unwrap_or_default();
+    for (at, grapheme) in row.grapheme_indices(true) {
+        if column <= used {
+            return range.start + at;
+        }
+        used += wrap::width(grapheme);
+    }
+    range.end
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(text: &str) -> Composer {
+        let mut composer = Composer::default();
+        composer.insert(text);
+        composer
+    }
+
+    #[test]
+    fn deleting_takes_a_whole_grapheme() {
+        let mut composer = written("a👨‍👩‍👧e\u{301}");
+        composer.delete(Step::Grapheme, Direction::Back);
+        assert_eq!(composer.text(), "a👨‍👩‍👧");
+        composer.delete(Step::Grapheme, Direction::Back);
+        assert_eq!(composer.text(), "a");
+    }
+
+    #[test]
+    fn what_was_cut_can_be_put_back() {
+        let mut composer = written("hello brave world");
+        composer.delete(Step::Word, Direction::Back);
+        assert_eq!(composer.text(), "hello brave ");
+        composer.go(Step::Text, Direction::Back);
+        composer.yank();
+        assert_eq!(composer.text(), "worldhello brave ");
+    }
+
+    #[test]
+    fn pasted_controls_are_left_out_and_line_ends_kept() {
+        let composer = written("a\x1b[31mb\r\nc\td\u{7}\u{9b}");
+        assert_eq!(composer.text(), "a[31mb\nc    d");
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_and_said_so() {
+        let mut composer = Composer::default();
+        assert_eq!(composer.insert(&"é".repeat(MAX_TEXT_BYTES)), Taken::Cut);
+        assert!(composer.text().len() <= MAX_TEXT_BYTES);
+    }
+
+    #[test]
+    fn an_edit_gives_back_what_was_being_written() {
+        let mut composer = written("draft");
+        let event: OwnedEventId = "$e".try_into().unwrap();
+        composer.edit(event, "old message");
+        assert_eq!(composer.text(), "old message");
+        assert!(composer.cancel_purpose());
+        assert_eq!(composer.text(), "draft");
+    }
+
+    #[test]
+    fn history_goes_back_and_returns_to_the_draft() {
+        let mut composer = written("one");
+        composer.take();
+        composer.insert("two");
+        composer.take();
+        composer.insert("draft");
+        composer.recall(Direction::Back);
+        composer.recall(Direction::Back);
+        composer.recall(Direction::Back);
+        assert_eq!(composer.text(), "one");
+        composer.recall(Direction::Forward);
+        assert_eq!(composer.text(), "two");
+        composer.recall(Direction::Forward);
+        assert_eq!(composer.text(), "draft");
+    }
+
+    #[test]
+    fn rows_and_the_cursor_follow_the_width() {
+        let mut composer = written("abcdef\n日本語");
+        assert_eq!(composer.rows(4), [0..4, 4..6, 7..13, 13..16]);
+        assert_eq!(composer.cursor_cell(4), (3, 2));
+        assert!(composer.go_row(Direction::Back, 4));
+        assert_eq!(composer.cursor_cell(4), (2, 2));
+        composer.go(Step::Text, Direction::Back);
+        assert!(!composer.go_row(Direction::Back, 4));
+    }
+
+    proptest! {
+        #[test]
+        fn the_cursor_stays_on_a_boundary(
+            text in "(\\PC|\n|\u{301}|👍|\u{200d}){0,20}",
+            steps in proptest::collection::vec(0_u8..12, 0..40),
+        ) {
+            let mut composer = written(&text);
+            for step in steps {
+                let kind = [Step::Grapheme, Step::Word, Step::Line][usize::from(step % 3)];
+                let to = if step % 2 == 0 { Direction::Back } else { Direction::Forward };
+                match step / 4 {
+                    0 => composer.go(kind, to),
+                    1 => composer.delete(kind, to),
+                    _ => { composer.yank(); composer.go_row(to, 7); }
+                }
+                prop_assert!(composer.text.is_char_boundary(composer.cursor));
+                let (row, column) = composer.cursor_cell(7);
+                prop_assert!(row < composer.rows(7).len() && column <= 7);
+            }
+        }
+    }
+}
