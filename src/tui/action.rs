@@ -48,30 +48,48 @@ pub struct ActionEntry {
     pub keys: &'static [&'static str],
 }
 
-/// Declares [`Action`] and [`Action::TABLE`] from the same lines.
+/// Declares an enum of actions for each mode, [`Action`] over them, and [`Action::TABLE`], all from
+/// the same lines.
 macro_rules! actions {
-    ($($mode:ident { $($variant:ident $name:literal [$($key:literal)*] $doc:literal)* })*) => {
+    ($($mode:ident $group:ident $group_doc:literal {
+        $($variant:ident $name:literal [$($key:literal)*] $doc:literal)*
+    })*) => {
+        $(
+            #[doc = $group_doc]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            pub enum $group {
+                $(#[doc = $doc] $variant,)*
+            }
+        )*
+
         /// What a key means.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Action {
-            $($(#[doc = $doc] $variant,)*)*
+            $(#[doc = $group_doc] $mode($group),)*
         }
 
         impl Action {
             /// Every action once, in the order of the help.
             pub const TABLE: &'static [ActionEntry] = &[$($(ActionEntry {
-                action: Self::$variant,
+                action: Self::$mode($group::$variant),
                 name: $name,
                 doc: $doc,
                 mode: Mode::$mode,
                 keys: &[$($key),*],
             },)*)*];
+
+            /// Where it works.
+            pub fn mode(self) -> Mode {
+                match self {
+                    $(Self::$mode(_) => Mode::$mode,)*
+                }
+            }
         }
     };
 }
 
 actions! {
-    Anywhere {
+    Anywhere AnywhereAction "What works everywhere." {
         Help "help" ["f1" "alt-h"] "Shows all keys."
         SwitchRoom "switch_room" ["ctrl-k"] "Opens a list of all rooms to filter and jump to."
         NextUnread "next_unread" ["alt-a"] "Goes to the next room with unread messages."
@@ -97,7 +115,7 @@ actions! {
         Quit "quit" ["ctrl-q"] "Quits; what is not sent yet is sent next time."
         Back "back" ["esc"] "Closes what is open, or goes one step back."
     }
-    Composer {
+    Composer ComposerAction "What works while writing." {
         Submit "submit" ["enter"] "Sends the message."
         NewLine "new_line" ["alt-enter" "shift-enter" "ctrl-j"] "Begins a new line."
         CursorLeft "cursor_left" ["left" "ctrl-b"] "Moves left by a character."
@@ -120,7 +138,7 @@ actions! {
         HistoryBack "history_back" ["ctrl-p"] "Brings back the line sent before."
         HistoryForward "history_forward" ["ctrl-n"] "Goes on to the line sent after."
     }
-    Messages {
+    Messages MessagesAction "What can be done with the selected message." {
         SelectUp "select_up" ["up" "k"] "Selects the message above."
         SelectDown "select_down" ["down" "j"] "Selects the message below; after the last: back to writing."
         SelectOldest "select_oldest" ["home" "g"] "Selects the oldest message that is loaded."
@@ -135,13 +153,13 @@ actions! {
         Compose "compose" ["i"] "Goes back to writing."
         MessageHelp "message_help" ["?"] "Shows all keys."
     }
-    Rooms {
+    Rooms RoomsAction "What works in the room list." {
         RoomUp "room_up" ["up" "ctrl-p"] "Moves up in the list."
         RoomDown "room_down" ["down" "ctrl-n"] "Moves down in the list."
         OpenRoom "open_room" ["enter" "right"] "Opens the room, or answers the invite."
         FilterBack "filter_back" ["backspace" "ctrl-h"] "Deletes the last letter of the filter."
     }
-    Overlay {
+    Overlay OverlayAction "What works in lists and questions over the screen." {
         OverlayUp "overlay_up" ["up" "ctrl-p"] "Moves up."
         OverlayDown "overlay_down" ["down" "ctrl-n"] "Moves down."
         Accept "accept" ["enter"] "Takes what is chosen or typed."

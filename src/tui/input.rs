@@ -22,6 +22,8 @@ pub enum Input {
     Update(Update),
     /// The engine's queue was full; nothing came of this command.
     Refused(Command),
+    /// A frame is about to be drawn: lays out what will be visible.
+    Prepare,
     /// What the state says was drawn: it is on the screen now.
     Drawn,
     /// A deadline that the state asked for has come.

@@ -96,7 +96,7 @@ impl Keymap {
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|source| KeymapError::BadKey { action: name.clone(), source })?;
             for row in &rows {
-                if let Some(first) = taken.insert((mode_of(action), row.clone()), action) {
+                if let Some(first) = taken.insert((action.mode(), row.clone()), action) {
                     return Err(KeymapError::Conflict {
                         keys: show_row(row),
                         first: name_of(first),
@@ -107,7 +107,7 @@ impl Keymap {
             keys.insert(action, rows);
         }
         for (action, rows) in &mut keys {
-            let mode = mode_of(*action);
+            let mode = action.mode();
             rows.retain(|row| taken.get(&(mode, row.clone())).is_none_or(|owner| owner == action));
         }
         check_shadows(&keys)?;
@@ -143,7 +143,7 @@ impl Keymap {
         let mut roots: BTreeMap<Mode, Node> = BTreeMap::new();
         for (action, rows) in &keys {
             for row in rows {
-                let mut node = roots.entry(mode_of(*action)).or_default();
+                let mut node = roots.entry(action.mode()).or_default();
                 for key in row {
                     node = node.next.entry(*key).or_default();
                 }
@@ -174,10 +174,6 @@ fn show_row(row: &[KeyPress]) -> String {
     row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn mode_of(action: Action) -> Mode {
-    action.entry().map_or(Mode::Anywhere, |entry| entry.mode)
-}
-
 fn name_of(action: Action) -> String {
     action.entry().map_or_else(String::new, |entry| entry.name.to_owned())
 }
@@ -186,7 +182,7 @@ fn check_shadows(keys: &BTreeMap<Action, Vec<Vec<KeyPress>>>) -> Result<(), Keym
     let all = || keys.iter().flat_map(|(action, rows)| rows.iter().map(move |row| (*action, row)));
     for (short, row) in all() {
         for (long, longer) in all() {
-            let same_place = mode_of(short) == mode_of(long);
+            let same_place = short.mode() == long.mode();
             if same_place && row.len() < longer.len() && longer.starts_with(row) {
                 return Err(KeymapError::Shadowed {
                     keys: show_row(row),
@@ -202,6 +198,7 @@ fn check_shadows(keys: &BTreeMap<Action, Vec<Vec<KeyPress>>>) -> Result<(), Keym
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::action::{AnywhereAction, MessagesAction};
 
     fn changes(list: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
         list.iter()
@@ -232,9 +229,9 @@ mod tests {
     fn a_users_key_is_taken_from_the_action_that_had_it() {
         let map = Keymap::with_changes(&changes(&[("quit", &["ctrl-k"])])).unwrap();
         let resolved = map.resolve(Mode::Composer, &[key("ctrl-k")]);
-        assert_eq!(resolved, Resolved::Action(Action::Quit));
+        assert_eq!(resolved, Resolved::Action(Action::Anywhere(AnywhereAction::Quit)));
         assert_eq!(map.resolve(Mode::Composer, &[key("ctrl-q")]), Resolved::Unbound);
-        assert!(map.keys_of(Action::SwitchRoom).is_empty());
+        assert!(map.keys_of(Action::Anywhere(AnywhereAction::SwitchRoom)).is_empty());
     }
 
     #[test]
@@ -242,7 +239,10 @@ mod tests {
         let map = Keymap::with_changes(&changes(&[("select_oldest", &["g g"])])).unwrap();
         let row = [key("g"), key("g")];
         assert_eq!(map.resolve(Mode::Messages, &row[..1]), Resolved::Pending);
-        assert_eq!(map.resolve(Mode::Messages, &row), Resolved::Action(Action::SelectOldest));
+        assert_eq!(
+            map.resolve(Mode::Messages, &row),
+            Resolved::Action(Action::Messages(MessagesAction::SelectOldest))
+        );
     }
 
     #[test]

@@ -24,7 +24,10 @@ mod view;
 mod widgets;
 mod wrap;
 
-pub use action::{Action, ActionEntry, Mode};
+pub use action::{
+    Action, ActionEntry, AnywhereAction, ComposerAction, MessagesAction, Mode, OverlayAction,
+    RoomsAction,
+};
 pub use input::{Input, KeyCode, KeyPress, Modifiers, Size};
 pub use keymap::{Keymap, KeymapError, Resolved};
 pub use options::{Disclosure, Handle, StateLines, TimelineOptions, TuiError, TuiOptions};

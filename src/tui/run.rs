@@ -65,7 +65,7 @@ pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError
         let mut next = first;
         for _ in 0..BURST {
             let Some(input) = next else { break };
-            pace.is_due |= !matches!(input, Input::Tick) || state.is_due(now());
+            pace.is_due = true;
             let effects = update(&mut state, input, now());
             if let Ended::Yes = carry_out(effects, &mut state, &handle, &mut screen)? {
                 return end(&state, &handle).await;
@@ -73,6 +73,8 @@ pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError
             next = ready(&mut keys, &mut handle)?;
         }
         if pace.may_draw() {
+            let effects = update(&mut state, Input::Prepare, now());
+            carry_out(effects, &mut state, &handle, &mut screen)?;
             draw(&mut screen, &state, &theme)?;
             let effects = update(&mut state, Input::Drawn, now());
             carry_out(effects, &mut state, &handle, &mut screen)?;

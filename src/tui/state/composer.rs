@@ -88,6 +88,14 @@ impl Composer {
         &self.purpose
     }
 
+    /// Rows above the text that say what it is for.
+    pub(in crate::tui) fn context_rows(&self) -> u16 {
+        match self.purpose {
+            Purpose::New => 0,
+            Purpose::Reply { .. } | Purpose::Edit { .. } => 1,
+        }
+    }
+
     /// Whether there is nothing.
     pub(in crate::tui) fn is_empty(&self) -> bool {
         self.text.is_empty()

@@ -1,38 +1,33 @@
 //! Everything the screen shows, as plain values: no I/O, no clock, no terminal library.
 
-use super::{input::Size, options::TuiOptions};
-use crate::time::Timestamp;
+mod areas;
+mod composer;
+mod facts;
+mod focus;
+mod fuzzy;
+mod look;
+mod message_list;
+mod message_parts;
+mod message_rows;
+mod notice;
+mod overlay;
+mod room_list;
+mod room_pane;
+mod scroll;
+mod shortcode;
+mod stub;
+mod whole;
+mod words;
 
-/// The screen's state.
-#[derive(Debug)]
-pub struct State {
-    _options: TuiOptions,
-    size: Size,
-}
+pub use whole::State;
 
-impl State {
-    /// The state before anything was told; `seed` makes transaction ids unique.
-    pub fn new(options: TuiOptions, size: Size, _seed: u64) -> Self {
-        Self { _options: options, size }
-    }
-
-    /// The size of the screen.
-    pub fn size(&self) -> Size {
-        self.size
-    }
-
-    /// When [`super::Input::Tick`] is wanted.
-    pub fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
-
-    /// Whether the deadline has come.
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        self.deadline().is_some_and(|at| at <= now)
-    }
-
-    /// Why the engine ended, if it did.
-    pub fn ended(&self) -> Option<&str> {
-        None
-    }
-}
+pub(super) use areas::{Area, Areas, Needs, SMALLEST};
+pub(super) use composer::{Composer, Direction, Purpose, Step, Taken};
+pub(super) use facts::{Facts, editable};
+pub(super) use focus::Focus;
+pub(super) use notice::{Notice, Tone};
+pub(super) use overlay::{Answer, Overlay, Prompt, Question};
+pub(super) use room_list::ListedRoom;
+pub(super) use room_pane::RoomPane;
+pub(super) use shortcode::expand as expand_shortcode;
+pub(super) use whole::{Asked, TypingNotice};

@@ -66,9 +66,8 @@ impl RoomList {
         if query.trim().is_empty() {
             return all.collect();
         }
-        let mut hits: Vec<_> = all
-            .filter_map(|room| Some((fuzzy::score(query, room.name.as_str())?, room)))
-            .collect();
+        let mut hits: Vec<_> =
+            all.filter_map(|room| Some((fuzzy::score(query, room.name.as_str())?, room))).collect();
         hits.sort_by_key(|(score, _)| Reverse(*score));
         hits.into_iter().map(|(_, room)| room).collect()
     }
@@ -132,9 +131,7 @@ impl RoomList {
         let mut shown: Vec<&ListedRoom> = self
             .rooms
             .values()
-            .filter(|room| {
-                matches!(room.summary.membership, Membership::Join | Membership::Invite)
-            })
+            .filter(|room| matches!(room.summary.membership, Membership::Join | Membership::Invite))
             .collect();
         shown.sort_by_key(|room| {
             let summary = &room.summary;

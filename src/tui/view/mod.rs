@@ -1,10 +1,13 @@
-//! The state as cells. Takes `&State`: drawing cannot change anything.
+//! The state as cells. Takes `&State`: drawing cannot change anything. Where things are was decided
+//! before (`state::Areas`), what is visible of the messages too (`RoomPane::visible`).
 
-use ratatui::{buffer::Buffer, layout::Position};
+mod alarms;
+mod composer;
+mod help;
+mod overlay;
+mod room_list;
+mod screen;
+mod status;
+mod timeline;
 
-use super::{state::State, theme::Theme};
-
-/// Draws the whole screen and says where the cursor is, if it is anywhere.
-pub fn draw(_state: &State, _theme: &Theme, _cells: &mut Buffer) -> Option<Position> {
-    None
-}
+pub use screen::draw;

@@ -1,0 +1,133 @@
+//! The messages of a room as a list of rows: each item laid out when it is looked at, and kept until
+//! it, its neighbor's day or the width changes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::civil::Date;
+
+use super::{
+    look::{Look, day_words},
+    message_parts::{self, Detail, Names},
+    message_rows::ruled,
+    scroll::Heights,
+    stub::{Item, ItemId},
+};
+use crate::{
+    matrix::{OwnedUserId, SafeText},
+    tui::{
+        theme::StyleName,
+        wrap::{Row, Span},
+    },
+};
+
+/// Most items whose rows are kept.
+const MOST_KEPT: usize = 4096;
+
+/// Rows that were laid out, by item.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    kept: HashMap<ItemId, Kept>,
+}
+
+impl Cache {
+    /// Forgets all, after something changed that is not part of an item.
+    pub(super) fn clear(&mut self) {
+        self.kept.clear();
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    made_for: MadeFor,
+    rows: Vec<Row>,
+}
+
+/// What the rows of an item depend on.
+#[derive(Debug, PartialEq, Eq)]
+struct MadeFor {
+    version: u64,
+    columns: usize,
+    new_day: Option<Date>,
+    is_first_unread: bool,
+    is_selected: bool,
+}
+
+/// A room's messages, to be looked at.
+#[derive(Debug)]
+pub(super) struct MessageList<'a> {
+    pub items: &'a [Item],
+    pub cache: &'a mut Cache,
+    pub look: &'a Look,
+    pub names: &'a BTreeMap<OwnedUserId, SafeText>,
+    pub first_unread: Option<&'a ItemId>,
+    pub selected: Option<&'a ItemId>,
+}
+
+impl MessageList<'_> {
+    /// The rows of an item, with the lines above it (a new day, the first unread message).
+    pub(super) fn rows(&mut self, index: usize) -> &[Row] {
+        let Some(item) = self.items.get(index) else { return &[] };
+        let made_for = self.made_for(index, item);
+        let is_kept = self.cache.kept.get(&item.id).is_some_and(|kept| kept.made_for == made_for);
+        if !is_kept {
+            let rows = self.lay_out(item, &made_for);
+            if MOST_KEPT <= self.cache.kept.len() {
+                self.cache.clear();
+            }
+            self.cache.kept.insert(item.id.clone(), Kept { made_for, rows });
+        }
+        self.cache.kept.get(&item.id).map_or(&[], |kept| &kept.rows)
+    }
+
+    fn made_for(&self, index: usize, item: &Item) -> MadeFor {
+        let day = self.look.day(item.at);
+        let before = index.checked_sub(1).and_then(|index| self.items.get(index));
+        let is_new = before.is_none_or(|before| self.look.day(before.at) != day);
+        MadeFor {
+            version: item.version,
+            columns: self.look.columns,
+            new_day: day.filter(|_| is_new),
+            is_first_unread: self.first_unread == Some(&item.id),
+            is_selected: self.selected == Some(&item.id),
+        }
+    }
+
+    fn lay_out(&self, item: &Item, made_for: &MadeFor) -> Vec<Row> {
+        let columns = self.look.columns;
+        let mut rows = Vec::new();
+        if let Some(day) = made_for.new_day {
+            rows.push(ruled(&day_words(day), StyleName::MessageDay, columns));
+        }
+        if made_for.is_first_unread {
+            rows.push(ruled("new", StyleName::MessageUnread, columns));
+        }
+        let names = Names { known: self.names, look: self.look };
+        let (mark, detail) =
+            if made_for.is_selected { ("▌", Detail::Full) } else { (" ", Detail::Short) };
+        for mut row in message_parts::rows(item, names, detail, columns.saturating_sub(1)) {
+            row.spans.insert(0, Span::new(mark, StyleName::MessageMark));
+            rows.push(row);
+        }
+        rows
+    }
+}
+
+impl Heights for MessageList<'_> {
+    type Key = ItemId;
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn key(&self, index: usize) -> Option<ItemId> {
+        self.items.get(index).map(|item| item.id.clone())
+    }
+
+    fn index(&self, key: &ItemId) -> Option<usize> {
+        self.items.iter().rposition(|item| item.id == *key)
+    }
+
+    fn height(&mut self, index: usize) -> usize {
+        self.rows(index).len()
+    }
+}

@@ -1,0 +1,238 @@
+//! The whole: what is open, what was told, what was asked.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::{
+    areas::{Areas, Needs},
+    focus::Focus,
+    look::Look,
+    notice::{Notice, Tone},
+    overlay::Overlay,
+    room_list::RoomList,
+    room_pane::RoomPane,
+};
+use crate::{
+    engine::{Alarm, Command, CommandId, LinkState},
+    matrix::{OwnedRoomId, OwnedTransactionId, RoomId},
+    time::Timestamp,
+    tui::{
+        input::{Attention, KeyPress, Size},
+        keymap::Keymap,
+        options::{TimelineOptions, TuiOptions},
+    },
+};
+
+/// Most warnings that are shown at once.
+const MOST_ALARM_ROWS: usize = 2;
+/// Columns before the text of the composer.
+pub(in crate::tui) const PROMPT_COLUMNS: u16 = 2;
+
+/// The screen's state.
+#[derive(Debug)]
+pub struct State {
+    pub(in crate::tui) user_id: String,
+    pub(in crate::tui) keymap: Keymap,
+    pub(in crate::tui) options: TimelineOptions,
+    pub(in crate::tui) size: Size,
+    pub(in crate::tui) areas: Areas,
+    pub(in crate::tui) attention: Attention,
+    pub(in crate::tui) focus: Focus,
+    pub(in crate::tui) overlay: Option<Overlay>,
+    pub(in crate::tui) rooms: RoomList,
+    /// Rooms that were visited; those the engine follows are in `followed`.
+    pub(in crate::tui) panes: BTreeMap<OwnedRoomId, RoomPane>,
+    /// Rooms that the engine keeps us told about, the least recently used first.
+    pub(in crate::tui) followed: VecDeque<OwnedRoomId>,
+    pub(in crate::tui) current: Option<OwnedRoomId>,
+    pub(in crate::tui) link: LinkState,
+    pub(in crate::tui) synced: bool,
+    pub(in crate::tui) unsent: Unsent,
+    pub(in crate::tui) alarms: VecDeque<Alarm>,
+    pub(in crate::tui) notice: Option<Notice>,
+    pub(in crate::tui) pending_keys: Vec<KeyPress>,
+    pub(in crate::tui) asked: BTreeMap<CommandId, Asked>,
+    /// Commands that the engine had no room for; sent again before others.
+    pub(in crate::tui) refused: VecDeque<Command>,
+    pub(in crate::tui) typing: Option<TypingNotice>,
+    pub(in crate::tui) ended: Option<String>,
+    pub(in crate::tui) now: Timestamp,
+    ids: Ids,
+}
+
+/// Messages that are not sent yet, in all rooms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::tui) struct Unsent {
+    /// On their way.
+    pub waiting: usize,
+    /// Given up until the user tries again.
+    pub failed: usize,
+}
+
+/// What was asked of the engine, to be said when the answer comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tui) enum Asked {
+    /// A room that is opened when it is there.
+    Enter,
+    /// To leave a room or decline an invite.
+    Leave(OwnedRoomId),
+    /// To invite; whom, safe.
+    Invite(String),
+}
+
+/// That others were told we type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tui) struct TypingNotice {
+    /// Where.
+    pub room: OwnedRoomId,
+    /// When they were told last.
+    pub told: Timestamp,
+    /// When they are told that it stopped.
+    pub stops: Timestamp,
+}
+
+#[derive(Debug)]
+struct Ids {
+    seed: u64,
+    next: u64,
+}
+
+impl State {
+    /// The state before anything was told; `seed` must differ from run to run: it makes
+    /// transaction ids unique.
+    pub fn new(options: TuiOptions, size: Size, seed: u64) -> Self {
+        let mut state = Self {
+            user_id: options.user_id.to_string(),
+            keymap: options.keymap,
+            options: options.timeline,
+            size,
+            areas: Areas::default(),
+            attention: Attention::Here,
+            focus: Focus::Rooms,
+            overlay: None,
+            rooms: RoomList::default(),
+            panes: BTreeMap::new(),
+            followed: VecDeque::new(),
+            current: None,
+            link: LinkState::Connecting,
+            synced: false,
+            unsent: Unsent::default(),
+            alarms: VecDeque::new(),
+            notice: None,
+            pending_keys: Vec::new(),
+            asked: BTreeMap::new(),
+            refused: VecDeque::new(),
+            typing: None,
+            ended: None,
+            now: Timestamp::default(),
+            ids: Ids { seed, next: 0 },
+        };
+        state.divide();
+        state
+    }
+
+    /// The size of the screen.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// When [`crate::tui::Input::Tick`] is wanted: something shown, or told to others, ends then.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let notice = self.notice.as_ref().map(|notice| notice.until);
+        let typing = self.typing.as_ref().map(|typing| typing.stops);
+        let countdown = match &self.link {
+            LinkState::Offline { retry_at, .. } if self.now < *retry_at => {
+                Some(self.now.plus(Duration::from_secs(1)))
+            }
+            LinkState::Offline { .. }
+            | LinkState::Connecting
+            | LinkState::Online
+            | LinkState::Ended { .. } => None,
+        };
+        let again = (!self.refused.is_empty()).then(|| self.now.plus(Duration::from_millis(50)));
+        let loading = self.pane().and_then(RoomPane::loading_until);
+        notice.into_iter().chain(typing).chain(countdown).chain(again).chain(loading).min()
+    }
+
+    /// Why the engine ended, if it did so by itself.
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    /// The open room.
+    pub(in crate::tui) fn pane(&self) -> Option<&RoomPane> {
+        self.panes.get(self.current.as_ref()?)
+    }
+
+    /// The open room, to be changed.
+    pub(in crate::tui) fn pane_mut(&mut self) -> Option<&mut RoomPane> {
+        self.panes.get_mut(self.current.as_ref()?)
+    }
+
+    /// How messages are laid out now.
+    pub(in crate::tui) fn look(&self) -> Look {
+        Look {
+            user_id: self.user_id.clone(),
+            time_zone: self.options.time_zone.clone(),
+            columns: self.areas.messages.columns(),
+            state_lines: self.options.state_lines,
+        }
+    }
+
+    /// Whether this room is open.
+    pub(in crate::tui) fn is_current(&self, room: &RoomId) -> bool {
+        self.current.as_deref() == Some(room)
+    }
+
+    /// Says something in the status line for a few seconds.
+    pub(in crate::tui) fn say(&mut self, tone: Tone, text: &str) {
+        self.notice = Some(Notice::new(text, tone, self.now));
+    }
+
+    /// A transaction id never used before.
+    pub(in crate::tui) fn new_txn(&mut self) -> OwnedTransactionId {
+        self.ids.next += 1;
+        format!("grotto-{:016x}-{}", self.ids.seed, self.ids.next).into()
+    }
+
+    /// Names a request.
+    pub(in crate::tui) fn new_request(&mut self, asked: Asked) -> CommandId {
+        self.ids.next += 1;
+        let id = CommandId(self.ids.next);
+        self.asked.insert(id, asked);
+        id
+    }
+
+    /// Columns of the composer's text.
+    pub(in crate::tui) fn composer_columns(&self) -> usize {
+        usize::from(self.areas.composer.width.saturating_sub(PROMPT_COLUMNS))
+    }
+
+    /// Divides the screen again, after anything that changes sizes.
+    pub(in crate::tui) fn divide(&mut self) {
+        let narrow = if self.current.is_none() {
+            Focus::Rooms.narrow_pane()
+        } else {
+            self.focus.narrow_pane()
+        };
+        let mut needs = Needs {
+            size: self.size,
+            narrow,
+            composer_rows: 1,
+            alarm_rows: as_rows(self.alarms.len().min(MOST_ALARM_ROWS)),
+            context_rows: self.pane().map_or(0, |pane| pane.composer.context_rows()),
+        };
+        // The composer's width does not depend on its height.
+        self.areas = Areas::divide(needs);
+        let columns = self.composer_columns();
+        needs.composer_rows =
+            self.pane().map_or(1, |pane| as_rows(pane.composer.rows(columns).len()));
+        self.areas = Areas::divide(needs);
+    }
+}
+
+fn as_rows(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,87 @@
+//! What the engine tells.
+
+use super::{effects::Effects, effects::TerminalEffect, rooms};
+use crate::{
+    engine::{Alarm, CommandError, CommandId, Outcome, Update},
+    matrix::{OwnedRoomId, OwnedUserId, SafeText},
+    tui::state::{Asked, State, Tone},
+};
+
+/// Most warnings that are kept.
+const MOST_ALARMS: usize = 32;
+
+/// Takes an update.
+pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects) {
+    match update {
+        Update::Link(link) => state.link = link,
+        Update::Synced => state.synced = true,
+        Update::Rooms(summaries) => state.rooms.take(summaries),
+        Update::RoomsGone(gone) => rooms::forget(state, &gone),
+        Update::Timeline { room, delta, live: _ } => {
+            // Only followed rooms: what others say is in their summaries.
+            if let Some(pane) = followed_pane(state, &room) {
+                pane.take(delta);
+            }
+        }
+        Update::Members { room, names } => {
+            if let Some(pane) = followed_pane(state, &room) {
+                pane.take_names(names);
+            }
+        }
+        Update::Typing { room, users } => on_typing(state, &room, users),
+        Update::Receipts { room, read } => {
+            if let Some(pane) = followed_pane(state, &room) {
+                pane.take_receipts(read);
+            }
+        }
+        Update::Outbox { waiting, failed } => {
+            state.unsent.waiting = waiting;
+            state.unsent.failed = failed;
+        }
+        Update::Alarm(alarm) => on_alarm(state, alarm),
+        Update::Outcome { id, result } => on_outcome(state, id, result, effects),
+        Update::Ended { reason } => {
+            state.ended = Some(SafeText::line(&reason).into_string());
+            effects.terminal(TerminalEffect::Quit);
+        }
+    }
+}
+
+fn followed_pane<'a>(
+    state: &'a mut State,
+    room: &OwnedRoomId,
+) -> Option<&'a mut crate::tui::state::RoomPane> {
+    if state.followed.contains(room) { state.panes.get_mut(room) } else { None }
+}
+
+fn on_typing(state: &mut State, room: &OwnedRoomId, users: Vec<OwnedUserId>) {
+    let own = state.user_id.clone();
+    if let Some(pane) = followed_pane(state, room) {
+        pane.typing = users.into_iter().filter(|user| user.as_str() != own).collect();
+    }
+}
+
+fn on_alarm(state: &mut State, alarm: Alarm) {
+    if !state.alarms.contains(&alarm) && state.alarms.len() < MOST_ALARMS {
+        state.alarms.push_back(alarm);
+    }
+}
+
+fn on_outcome(
+    state: &mut State,
+    id: CommandId,
+    result: Result<Outcome, CommandError>,
+    effects: &mut Effects,
+) {
+    let Some(asked) = state.asked.remove(&id) else { return };
+    match (asked, result) {
+        (_, Err(error)) => state.say(Tone::Failed, &error.message),
+        (Asked::Enter, Ok(Outcome::Room { room_id })) => {
+            state.notice = None;
+            rooms::go_to(state, room_id, effects);
+        }
+        (Asked::Leave(room), Ok(_)) => rooms::forget(state, &[room]),
+        (Asked::Invite(user), Ok(_)) => state.say(Tone::Done, &format!("{user} is invited")),
+        (Asked::Enter, Ok(_)) => state.notice = None,
+    }
+}

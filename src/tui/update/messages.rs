@@ -1,0 +1,198 @@
+//! The selected message: choosing one, and what can be done with it.
+
+use serde_json::{Map, Value, json};
+
+use super::{effects::Effects, effects::TerminalEffect, keys, slash::Said};
+use crate::{
+    engine::{Command, Draft},
+    matrix::{OwnedEventId, OwnedRoomId},
+    tui::{
+        action::MessagesAction,
+        state::{
+            Direction, Facts, Focus, Overlay, Prompt, Purpose, Question, RoomPane, State, Tone,
+            editable, expand_shortcode,
+        },
+        wrap,
+    },
+};
+
+/// The longest reaction, in bytes.
+const MOST_REACTION: usize = 100;
+
+/// Does what a key means while a message is selected.
+pub(super) fn act(state: &mut State, action: MessagesAction, effects: &mut Effects) {
+    match action {
+        MessagesAction::SelectUp => step(state, -1),
+        MessagesAction::SelectDown => step(state, 1),
+        MessagesAction::SelectOldest => select_end(state, Direction::Back),
+        MessagesAction::SelectNewest => select_end(state, Direction::Forward),
+        MessagesAction::Reply => reply(state),
+        MessagesAction::React => ask_reaction(state),
+        MessagesAction::Edit => edit(state),
+        MessagesAction::Redact => ask_redaction(state),
+        MessagesAction::Copy => copy(state, effects),
+        MessagesAction::Retry => retry(state, effects),
+        MessagesAction::Discard => discard(state, effects),
+        MessagesAction::Compose => keys::set_focus(state, Focus::Composer),
+        MessagesAction::MessageHelp => state.overlay = Some(Overlay::Help { scrolled: 0 }),
+    }
+}
+
+/// Keys go to the messages from now on: the newest is selected.
+pub(super) fn enter(state: &mut State) {
+    if let Some(pane) = state.pane_mut().filter(|pane| pane.selected.is_none()) {
+        pane.select_end(Direction::Forward);
+    }
+}
+
+/// The content of what was said, with what it answers or replaces.
+pub(super) fn content(pane: &RoomPane, said: &Said) -> Map<String, Value> {
+    let (kind, body) = match said {
+        Said::Text(text) => ("m.text", text),
+        Said::Emote(text) => ("m.emote", text),
+    };
+    let mut content = Map::new();
+    content.insert("msgtype".to_owned(), json!(kind));
+    content.insert("body".to_owned(), json!(body));
+    content.insert("m.mentions".to_owned(), json!({}));
+    match pane.composer.purpose() {
+        Purpose::New => {}
+        Purpose::Reply { event, .. } => {
+            let relation = json!({"m.in_reply_to": {"event_id": event}});
+            content.insert("m.relates_to".to_owned(), relation);
+            if let Some(sender) = pane.sender_of(event) {
+                content.insert("m.mentions".to_owned(), json!({"user_ids": [sender]}));
+            }
+        }
+        Purpose::Edit { event, .. } => {
+            let new = content.clone();
+            content.insert("body".to_owned(), json!(format!("* {body}")));
+            content.insert("m.new_content".to_owned(), Value::Object(new));
+            let relation = json!({"rel_type": "m.replace", "event_id": event});
+            content.insert("m.relates_to".to_owned(), relation);
+        }
+    }
+    content
+}
+
+/// Reacts with an emoji, its name, or any short text.
+pub(super) fn react(
+    state: &mut State,
+    room: OwnedRoomId,
+    event: OwnedEventId,
+    typed: &str,
+    effects: &mut Effects,
+) {
+    let key = expand_shortcode(typed);
+    if key.is_empty() || MOST_REACTION < key.len() {
+        return;
+    }
+    let relation = json!({"rel_type": "m.annotation", "event_id": event, "key": key});
+    let content = Map::from_iter([("m.relates_to".to_owned(), relation)]);
+    let txn = state.new_txn();
+    let kind = "m.reaction".to_owned();
+    effects.command(Command::Send(Draft { room, txn, kind, content }));
+}
+
+/// Edits the newest own message, from the composer.
+pub(super) fn edit_last_own(state: &mut State) {
+    let user_id = state.user_id.clone();
+    let Some(pane) = state.pane_mut() else { return };
+    if let Some((event, text)) = pane.last_own(&user_id) {
+        pane.composer.edit(event, &text);
+    }
+}
+
+fn step(state: &mut State, by: isize) {
+    let moved = state.pane_mut().is_some_and(|pane| pane.select_step(by));
+    if !moved && by > 0 {
+        keys::set_focus(state, Focus::Composer);
+    }
+}
+
+fn select_end(state: &mut State, to: Direction) {
+    if let Some(pane) = state.pane_mut() {
+        pane.select_end(to);
+    }
+}
+
+fn selected(state: &State) -> Option<(OwnedRoomId, Facts)> {
+    let item = state.pane()?.selected_item()?;
+    Some((state.current.clone()?, Facts::of(item)))
+}
+
+/// The selected message, if the server has it; says so if not.
+fn selected_event(state: &mut State) -> Option<(OwnedRoomId, OwnedEventId, Facts)> {
+    let (room, facts) = selected(state)?;
+    match facts.event.clone() {
+        Some(event) => Some((room, event, facts)),
+        None => {
+            state.say(Tone::Failed, "the server does not have this message yet");
+            None
+        }
+    }
+}
+
+fn reply(state: &mut State) {
+    let Some((_, event, facts)) = selected_event(state) else { return };
+    let Some(pane) = state.pane_mut() else { return };
+    let name = facts.sender.map_or_else(String::new, |user| pane.name_of(&user).into_string());
+    let text = facts.text.unwrap_or_default().replace('\n', " ");
+    pane.composer.reply_to(event, wrap::cut(&format!("{name}: {text}"), 200));
+    keys::set_focus(state, Focus::Composer);
+}
+
+fn ask_reaction(state: &mut State) {
+    if let Some((room, event, _)) = selected_event(state) {
+        let kind = Prompt::React { room, event };
+        state.overlay = Some(Overlay::Prompt { kind, typed: String::new() });
+    }
+}
+
+fn edit(state: &mut State) {
+    let user_id = state.user_id.clone();
+    let found = state.pane().and_then(|pane| editable(pane.selected_item()?, &user_id));
+    match found {
+        Some((event, text)) => {
+            if let Some(pane) = state.pane_mut() {
+                pane.composer.edit(event, &text);
+            }
+            keys::set_focus(state, Focus::Composer);
+        }
+        None => state.say(Tone::Failed, "only own messages that were sent can be edited"),
+    }
+}
+
+fn ask_redaction(state: &mut State) {
+    if let Some((room, event, facts)) = selected_event(state) {
+        let shown = wrap::cut(&facts.text.unwrap_or_default().replace('\n', " "), 100);
+        let kind = Question::Redact { room, event, shown };
+        let chosen = kind.first_choice();
+        state.overlay = Some(Overlay::Question { kind, chosen });
+    }
+}
+
+fn copy(state: &mut State, effects: &mut Effects) {
+    if let Some(text) = selected(state).and_then(|(_, facts)| facts.text) {
+        effects.terminal(TerminalEffect::Copy(text));
+        state.say(Tone::Done, "copied, if this terminal allows it (OSC 52)");
+    }
+}
+
+fn retry(state: &mut State, effects: &mut Effects) {
+    match selected(state) {
+        Some((_, Facts { unsent: Some(txn), failed: true, .. })) => {
+            effects.command(Command::Retry(txn));
+        }
+        Some(_) => state.say(Tone::Failed, "this message did not fail"),
+        None => {}
+    }
+}
+
+fn discard(state: &mut State, effects: &mut Effects) {
+    match selected(state) {
+        Some((_, Facts { unsent: Some(txn), .. })) => effects.command(Command::Discard(txn)),
+        Some(_) => state.say(Tone::Failed, "this message was sent; remove it with d"),
+        None => {}
+    }
+}

@@ -1,0 +1,158 @@
+//! Keys while something stands over the screen.
+
+use super::{effects::Effects, effects::TerminalEffect, messages, rooms, slash};
+use crate::{
+    engine::{Command, Request},
+    tui::{
+        action::OverlayAction,
+        state::{Answer, Asked, Overlay, Prompt, Question, State, Tone},
+    },
+};
+
+/// The longest line that is taken.
+const MOST_TYPED: usize = 512;
+
+/// Does what a key means.
+pub(super) fn act(state: &mut State, action: OverlayAction, effects: &mut Effects) {
+    match action {
+        OverlayAction::OverlayUp => step(state, -1),
+        OverlayAction::OverlayDown => step(state, 1),
+        OverlayAction::Accept => accept(state, effects),
+        OverlayAction::OverlayBack => {
+            if let Some(typed) = typed_mut(state) {
+                typed.pop();
+            }
+            first(state);
+        }
+        OverlayAction::OverlayClear => {
+            if let Some(typed) = typed_mut(state) {
+                typed.clear();
+            }
+            first(state);
+        }
+    }
+}
+
+/// A letter: typed where there is a line, or the answer to a question.
+pub(super) fn on_letter(state: &mut State, letter: char, effects: &mut Effects) {
+    match (&mut state.overlay, letter) {
+        (Some(Overlay::Question { chosen, .. }), 'y') => {
+            *chosen = 0;
+            accept(state, effects);
+        }
+        (Some(Overlay::Question { .. }), 'n') => state.overlay = None,
+        (Some(Overlay::Help { .. }), 'q') => state.overlay = None,
+        (Some(Overlay::Help { .. }), ' ') => step(state, 10),
+        (Some(Overlay::Question { .. } | Overlay::Help { .. }) | None, _) => {}
+        (Some(Overlay::Switcher { .. } | Overlay::Prompt { .. }), _) => {
+            on_text(state, &letter.to_string());
+        }
+    }
+}
+
+/// Text that is typed or pasted into the line.
+pub(super) fn on_text(state: &mut State, text: &str) {
+    if let Some(typed) = typed_mut(state) {
+        let left = MOST_TYPED.saturating_sub(typed.len());
+        let clean = text.chars().filter(|c| !c.is_control()).take(left);
+        typed.extend(clean);
+    }
+    first(state);
+}
+
+fn typed_mut(state: &mut State) -> Option<&mut String> {
+    match state.overlay.as_mut()? {
+        Overlay::Switcher { typed, .. } | Overlay::Prompt { typed, .. } => Some(typed),
+        Overlay::Help { .. } | Overlay::Question { .. } => None,
+    }
+}
+
+/// The best match is chosen again after the line changed.
+fn first(state: &mut State) {
+    if let Some(Overlay::Switcher { chosen, .. }) = &mut state.overlay {
+        *chosen = 0;
+    }
+}
+
+fn step(state: &mut State, by: isize) {
+    let matches = match &state.overlay {
+        Some(Overlay::Switcher { typed, .. }) => state.rooms.matching(typed).len(),
+        Some(Overlay::Question { kind, .. }) => kind.answers().len(),
+        Some(Overlay::Help { .. } | Overlay::Prompt { .. }) | None => 0,
+    };
+    let last = matches.saturating_sub(1);
+    match &mut state.overlay {
+        Some(Overlay::Help { scrolled }) => *scrolled = scrolled.saturating_add_signed(by),
+        Some(Overlay::Switcher { chosen, .. } | Overlay::Question { chosen, .. }) => {
+            *chosen = chosen.saturating_add_signed(by).min(last);
+        }
+        Some(Overlay::Prompt { .. }) | None => {}
+    }
+}
+
+fn accept(state: &mut State, effects: &mut Effects) {
+    match state.overlay.take() {
+        Some(Overlay::Switcher { typed, chosen }) => {
+            let room = state.rooms.matching(&typed).get(chosen).map(|r| r.summary.room_id.clone());
+            if let Some(room) = room {
+                rooms::go_to(state, room, effects);
+            }
+        }
+        Some(Overlay::Prompt { kind, typed }) => {
+            if let Err(error) = on_prompt(state, kind.clone(), &typed, effects) {
+                state.say(Tone::Failed, &error.to_string());
+                state.overlay = Some(Overlay::Prompt { kind, typed });
+            }
+        }
+        Some(Overlay::Question { kind, chosen }) => {
+            let answer = kind.answers().get(chosen).map_or(Answer::Cancel, |answer| answer.0);
+            on_answer(state, kind, answer, effects);
+        }
+        Some(Overlay::Help { .. }) | None => {}
+    }
+}
+
+fn on_prompt(
+    state: &mut State,
+    kind: Prompt,
+    typed: &str,
+    effects: &mut Effects,
+) -> Result<(), slash::SlashError> {
+    let typed = typed.trim();
+    match kind {
+        Prompt::NewRoom => {
+            rooms::create(state, (!typed.is_empty()).then(|| typed.to_owned()), effects);
+        }
+        Prompt::NewDirect => rooms::create_direct(state, slash::user(typed)?, effects),
+        Prompt::Join if typed.is_empty() => {}
+        Prompt::Join => rooms::join(state, typed.to_owned(), effects),
+        Prompt::Invite(room) => {
+            let user = slash::user(typed)?;
+            let asked = Asked::Invite(user.to_string());
+            rooms::request(state, asked, Request::Invite { room, user }, effects);
+        }
+        Prompt::React { room, event } => messages::react(state, room, event, typed, effects),
+    }
+    Ok(())
+}
+
+fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Effects) {
+    match (kind, answer) {
+        (_, Answer::Cancel) => {}
+        (Question::Redact { room, event, .. }, Answer::Yes | Answer::Decline) => {
+            let txn = state.new_txn();
+            effects.command(Command::Redact { room, txn, event, reason: None });
+        }
+        (Question::Leave { room, .. }, Answer::Yes | Answer::Decline)
+        | (Question::Invitation { room, .. }, Answer::Decline) => {
+            let asked = Asked::Leave(room.clone());
+            rooms::request(state, asked, Request::Leave { room }, effects);
+        }
+        (Question::Invitation { room, .. }, Answer::Yes) => {
+            rooms::join(state, room.to_string(), effects);
+        }
+        (Question::Quit { .. }, Answer::Yes | Answer::Decline) => {
+            effects.terminal(TerminalEffect::Quit);
+        }
+    }
+}

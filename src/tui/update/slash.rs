@@ -1,0 +1,140 @@
+//! Lines that begin with a slash: a few commands, nothing sent by accident. `//` writes a slash.
+
+use super::{effects::Effects, rooms};
+use crate::{
+    engine::Request,
+    matrix::OwnedUserId,
+    tui::state::{Asked, State, Tone},
+};
+
+/// What a submitted text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Something said.
+    Said(Said),
+    /// Something to do.
+    Command(SlashCommand),
+}
+
+/// Something said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// A message.
+    Text(String),
+    /// An action: `/me waves`.
+    Emote(String),
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SlashCommand {
+    /// Join by id or alias.
+    Join(String),
+    /// Leave this room.
+    Leave,
+    /// Invite somebody to this room.
+    Invite(OwnedUserId),
+    /// Start a direct chat.
+    Direct(OwnedUserId),
+    /// Make a room.
+    Create(Option<String>),
+}
+
+/// Why a line with a slash is not taken; nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SlashError {
+    /// There is no such command.
+    #[error(
+        "there is no command `/{0}`: /me /join /leave /invite /dm /create; // begins a text with /"
+    )]
+    Unknown(String),
+    /// Something is missing.
+    #[error("usage: {0}")]
+    Usage(&'static str),
+    /// A user id was expected.
+    #[error("`{0}` is no user id; they look like @name:server")]
+    NoUser(String),
+}
+
+/// Reads a submitted text.
+pub(super) fn parse(text: &str) -> Result<Line, SlashError> {
+    if let Some(escaped) = text.strip_prefix("//") {
+        return Ok(Line::Said(Said::Text(format!("/{escaped}"))));
+    }
+    let Some(rest) = text.strip_prefix('/') else {
+        return Ok(Line::Said(Said::Text(text.to_owned())));
+    };
+    let (name, arguments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let arguments = arguments.trim();
+    let needed = |usage| if arguments.is_empty() { Err(SlashError::Usage(usage)) } else { Ok(()) };
+    let command = match name {
+        "me" => {
+            needed("/me does something")?;
+            return Ok(Line::Said(Said::Emote(arguments.to_owned())));
+        }
+        "join" => {
+            needed("/join #alias:server")?;
+            SlashCommand::Join(arguments.to_owned())
+        }
+        "leave" | "part" => SlashCommand::Leave,
+        "invite" => {
+            needed("/invite @name:server")?;
+            SlashCommand::Invite(user(arguments)?)
+        }
+        "dm" | "query" => {
+            needed("/dm @name:server")?;
+            SlashCommand::Direct(user(arguments)?)
+        }
+        "create" => SlashCommand::Create((!arguments.is_empty()).then(|| arguments.to_owned())),
+        _ => return Err(SlashError::Unknown(name.to_owned())),
+    };
+    Ok(Line::Command(command))
+}
+
+/// Reads a user id.
+pub(super) fn user(text: &str) -> Result<OwnedUserId, SlashError> {
+    OwnedUserId::try_from(text.trim()).ok().ok_or_else(|| SlashError::NoUser(text.to_owned()))
+}
+
+/// Does it.
+pub(super) fn carry_out(state: &mut State, command: SlashCommand, effects: &mut Effects) {
+    match command {
+        SlashCommand::Join(room) => rooms::join(state, room, effects),
+        SlashCommand::Leave => rooms::ask_to_leave(state),
+        SlashCommand::Invite(user) => match state.current.clone() {
+            Some(room) => {
+                let asked = Asked::Invite(user.to_string());
+                rooms::request(state, asked, Request::Invite { room, user }, effects);
+            }
+            None => state.say(Tone::Failed, "open a room first"),
+        },
+        SlashCommand::Direct(user) => rooms::create_direct(state, user, effects),
+        SlashCommand::Create(name) => rooms::create(state, name, effects),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_command_is_an_error_and_no_message() {
+        let error = parse("/shrug off").unwrap_err().to_string();
+        assert!(error.contains("`/shrug`"), "{error}");
+        assert!(parse("/etc/passwd is a file").is_err());
+    }
+
+    #[test]
+    fn two_slashes_write_one() {
+        assert_eq!(parse("//etc"), Ok(Line::Said(Said::Text("/etc".to_owned()))));
+    }
+
+    #[test]
+    fn commands_take_their_arguments() {
+        assert_eq!(parse("/me waves"), Ok(Line::Said(Said::Emote("waves".to_owned()))));
+        assert_eq!(parse("/join  #a:b "), Ok(Line::Command(SlashCommand::Join("#a:b".to_owned()))));
+        assert_eq!(parse("/me"), Err(SlashError::Usage("/me does something")));
+        assert_eq!(parse("/invite bob"), Err(SlashError::NoUser("bob".to_owned())));
+        assert_eq!(parse("/create"), Ok(Line::Command(SlashCommand::Create(None))));
+    }
+}

@@ -1,0 +1,48 @@
+//! Warnings that stay until they are dismissed: what is wrong and what to do, in words.
+
+use ratatui::layout::Rect;
+
+use crate::{
+    engine::Alarm,
+    matrix::SafeText,
+    tui::{
+        action::{Action, AnywhereAction},
+        state::State,
+        theme::StyleName,
+        widgets::Canvas,
+        wrap,
+    },
+};
+
+/// Draws the oldest warnings, one a row.
+pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
+    let keys = state.keymap.keys_of(Action::Anywhere(AnywhereAction::DismissAlarm));
+    let hint = keys.first().map_or_else(String::new, |key| format!(" [{key}: read] "));
+    for (alarm, y) in state.alarms.iter().zip(0..area.height) {
+        canvas.tint(Rect { y: area.y + y, height: 1, ..area }, StyleName::Alarm);
+        let room = usize::from(area.width).saturating_sub(wrap::width(&hint));
+        let text = wrap::cut(&format!(" ! {}", words(alarm)), room);
+        canvas.text(area, (0, y), &text, StyleName::Alarm);
+        canvas.text_right(area, y, &hint, StyleName::Alarm);
+    }
+}
+
+fn words(alarm: &Alarm) -> String {
+    match alarm {
+        Alarm::OwnKeysReplaced => {
+            "The server shows other keys for this device: do not trust it; log in anew".to_owned()
+        }
+        Alarm::StoreRegressed => {
+            "This store went back in time, or two programs use it: log in anew".to_owned()
+        }
+        Alarm::DeviceKeysChanged { user, device } => {
+            let user = SafeText::line(user.as_str());
+            let device = SafeText::line(device.as_str());
+            format!("{device} of {user} came back with other keys: ask them before you trust it")
+        }
+        Alarm::NewOwnDevice(device) => {
+            let device = SafeText::line(device.as_str());
+            format!("New device {device} in your account: if it is not yours, change the password")
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The composer: what it is for, the text, the cursor.
+
+use ratatui::layout::{Position, Rect};
+
+use super::screen::rect;
+use crate::{
+    matrix::SafeText,
+    tui::{
+        state::{Composer, Focus, Purpose, State},
+        theme::StyleName,
+        widgets::Canvas,
+        wrap,
+    },
+};
+
+/// Draws it and says where its cursor is.
+pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
+    let composer = &state.pane()?.composer;
+    context(composer, canvas, rect(state.areas.context));
+    let area = rect(state.areas.composer);
+    canvas.text(area, (0, 0), "> ", StyleName::ComposerContext);
+    let columns = state.composer_columns();
+    let rows = composer.rows(columns);
+    let (row, column) = composer.cursor_cell(columns);
+    // The cursor's row is always visible.
+    let height = usize::from(area.height);
+    let first = row.saturating_sub(height.saturating_sub(1)).min(rows.len());
+    for (range, y) in rows.iter().skip(first).take(height).zip(0_u16..) {
+        let text = composer.text().get(range.clone()).unwrap_or_default();
+        // What was pasted may hold what is better not shown as it is.
+        canvas.text(area, (2, y), SafeText::line(text).as_str(), StyleName::ComposerText);
+    }
+    if composer.is_empty() {
+        let words = placeholder(state);
+        canvas.text(area, (2, 0), words, StyleName::ComposerPlaceholder);
+    }
+    let x = u16::try_from(column).unwrap_or(u16::MAX).saturating_add(2);
+    let y = u16::try_from(row - first).unwrap_or(u16::MAX);
+    let last = Position { x: area.right().saturating_sub(1), y: area.bottom().saturating_sub(1) };
+    Some(Position { x: (area.x + x).min(last.x), y: (area.y + y).min(last.y) })
+}
+
+fn placeholder(state: &State) -> &'static str {
+    let is_encrypted = state
+        .current
+        .as_ref()
+        .and_then(|room| state.rooms.get(room))
+        .is_some_and(|room| room.summary.encrypted);
+    match (state.focus, is_encrypted) {
+        (Focus::Composer, true) => "Write an encrypted message",
+        (Focus::Composer, false) => "Write a message: this room is NOT encrypted",
+        (Focus::Rooms | Focus::Messages, _) => "",
+    }
+}
+
+fn context(composer: &Composer, canvas: &mut Canvas<'_>, area: Rect) {
+    let words = match composer.purpose() {
+        Purpose::New => return,
+        Purpose::Reply { shown, .. } => format!("replying to {shown} (esc: not)"),
+        Purpose::Edit { .. } => "editing your message (esc: leave it as it was)".to_owned(),
+    };
+    let words = wrap::cut(&words, usize::from(area.width));
+    canvas.text(area, (0, 0), &words, StyleName::ComposerContext);
+}

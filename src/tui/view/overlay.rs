@@ -1,0 +1,90 @@
+//! What stands over the screen.
+
+use ratatui::layout::{Position, Rect};
+
+use super::{help, room_list, screen::rect};
+use crate::tui::{
+    state::{Overlay, Question, State},
+    theme::StyleName,
+    widgets::{Canvas, ListEntry, framed, scroll_list},
+    wrap::{self, Row, Span},
+};
+
+/// Draws it and says where the cursor is, if something is typed.
+pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
+    let area = rect(state.areas.screen);
+    match state.overlay.as_ref()? {
+        Overlay::Help { scrolled } => {
+            let inside = framed(canvas, area, " Keys ", (96, area.height));
+            help::draw(&state.keymap, canvas, inside, *scrolled);
+            None
+        }
+        Overlay::Switcher { typed, chosen } => Some(switcher(state, canvas, typed, *chosen)),
+        Overlay::Prompt { kind, typed } => {
+            let title = format!(" {} ", kind.title());
+            let inside = framed(canvas, area, &title, (64, 3));
+            Some(line(canvas, inside, typed))
+        }
+        Overlay::Question { kind, chosen } => {
+            question(canvas, area, kind, *chosen);
+            None
+        }
+    }
+}
+
+/// A line to type; its end is visible.
+fn line(canvas: &mut Canvas<'_>, area: Rect, typed: &str) -> Position {
+    let shown = wrap::cut_start(typed, usize::from(area.width.saturating_sub(1)));
+    let x = canvas.text(area, (0, 0), &shown, StyleName::OverlayInput);
+    Position { x: area.x + x.min(area.width.saturating_sub(1)), y: area.y }
+}
+
+fn switcher(state: &State, canvas: &mut Canvas<'_>, typed: &str, chosen: usize) -> Position {
+    let area = rect(state.areas.screen);
+    let inside = framed(canvas, area, " Go to a room ", (60, area.height.min(20)));
+    let entries: Vec<ListEntry> = state
+        .rooms
+        .matching(typed)
+        .into_iter()
+        .map(|room| ListEntry {
+            chosen: StyleName::OverlaySelected,
+            ..room_list::entry(state, room)
+        })
+        .collect();
+    let list = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
+    scroll_list(canvas, list, &entries, (!entries.is_empty()).then_some(chosen));
+    line(canvas, Rect { height: 1, ..inside }, typed)
+}
+
+fn question(canvas: &mut Canvas<'_>, area: Rect, kind: &Question, chosen: usize) {
+    let width = area.width.min(60);
+    let columns = usize::from(width.saturating_sub(4));
+    let mut rows = wrap::wrap(&[Span::new(kind.text(), StyleName::OverlayText)], columns);
+    let most = usize::from(area.height).saturating_sub(4 + kind.answers().len());
+    rows.truncate(most.max(1));
+    let height = u16::try_from(rows.len() + kind.answers().len() + 3).unwrap_or(u16::MAX);
+    let inside = framed(canvas, area, " ? ", (width, height));
+    for (row, y) in rows.iter().zip(0_u16..) {
+        canvas.row(inside, (0, y), row);
+    }
+    let entries: Vec<ListEntry> = kind
+        .answers()
+        .iter()
+        .enumerate()
+        .map(|(index, answer)| choice(index, chosen, answer.1))
+        .collect();
+    let below = u16::try_from(rows.len() + 1).unwrap_or(u16::MAX).min(inside.height);
+    let list = Rect { y: inside.y + below, height: inside.height - below, ..inside };
+    scroll_list(canvas, list, &entries, Some(chosen));
+}
+
+fn choice(index: usize, chosen: usize, words: &str) -> ListEntry {
+    let mark = if index == chosen { '>' } else { ' ' };
+    let key = if index == 0 { " (y)" } else { "" };
+    ListEntry {
+        text: format!("{mark} {words}{key}"),
+        style: StyleName::OverlayText,
+        right: Row::default(),
+        chosen: StyleName::OverlaySelected,
+    }
+}

@@ -1,0 +1,107 @@
+//! The status line: the link, the room's encryption, what waits to be sent, who types, what just
+//! happened, whose account it is. When there is little room the right part goes first.
+
+use ratatui::layout::Rect;
+
+use crate::{
+    engine::LinkState,
+    matrix::SafeText,
+    tui::{
+        state::{Focus, State, Tone},
+        theme::StyleName,
+        widgets::Canvas,
+        wrap::{self, Span},
+    },
+};
+
+/// Draws it.
+pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
+    canvas.tint(area, StyleName::StatusBar);
+    let mut x = 1;
+    for span in left(state) {
+        x = canvas.text(area, (x, 0), &span.text, span.style) + 2;
+    }
+    let account = format!(" {} ", SafeText::line(&state.user_id));
+    let free = usize::from(area.width.saturating_sub(x));
+    if wrap::width(&account) <= free {
+        canvas.text_right(area, 0, &account, StyleName::StatusBar);
+    }
+}
+
+fn left(state: &State) -> Vec<Span> {
+    let mut spans = vec![link(state)];
+    spans.extend(queued(state));
+    // What just happened is more urgent than what stays.
+    if let Some(notice) = &state.notice {
+        let style = match notice.tone {
+            Tone::Done => StyleName::StatusNotice,
+            Tone::Failed => StyleName::StatusError,
+        };
+        spans.push(Span::new(notice.text.as_str(), style));
+        return spans;
+    }
+    spans.extend(pending(state));
+    spans.extend(encryption(state));
+    spans.extend(typing(state));
+    if state.focus == Focus::Messages {
+        let keys = "r reply  + react  e edit  d remove  y copy  ? all keys";
+        spans.push(Span::new(keys, StyleName::StatusNotice));
+    }
+    spans
+}
+
+fn link(state: &State) -> Span {
+    match &state.link {
+        LinkState::Connecting => Span::new("◌ connecting …", StyleName::StatusBar),
+        LinkState::Online if !state.synced => Span::new("◌ syncing …", StyleName::StatusBar),
+        LinkState::Online => Span::new("● online", StyleName::StatusOnline),
+        LinkState::Offline { retry_at, .. } => {
+            let seconds = retry_at.since(state.now).as_millis().div_ceil(1000);
+            Span::new(format!("○ offline, retry in {seconds} s"), StyleName::StatusOffline)
+        }
+        LinkState::Ended { reason } => {
+            let reason = SafeText::short(reason, 60);
+            Span::new(format!("○ {reason}"), StyleName::StatusOffline)
+        }
+    }
+}
+
+fn queued(state: &State) -> Vec<Span> {
+    let mut spans = Vec::new();
+    if state.unsent.waiting > 0 {
+        let words = format!("{} queued", state.unsent.waiting);
+        spans.push(Span::new(words, StyleName::StatusQueued));
+    }
+    if state.unsent.failed > 0 {
+        let words = format!("{} not sent", state.unsent.failed);
+        spans.push(Span::new(words, StyleName::SendFailed));
+    }
+    spans
+}
+
+fn pending(state: &State) -> Option<Span> {
+    let keys: Vec<String> = state.pending_keys.iter().map(ToString::to_string).collect();
+    (!keys.is_empty()).then(|| Span::new(format!("{} …", keys.join(" ")), StyleName::StatusNotice))
+}
+
+fn encryption(state: &State) -> Option<Span> {
+    let room = state.rooms.get(state.current.as_ref()?)?;
+    Some(if room.summary.encrypted {
+        Span::new("encrypted", StyleName::StatusEncrypted)
+    } else {
+        Span::new("NOT ENCRYPTED", StyleName::StatusClear)
+    })
+}
+
+fn typing(state: &State) -> Option<Span> {
+    let pane = state.pane()?;
+    let names: Vec<SafeText> =
+        pane.typing.iter().take(2).map(|user| pane.name_of(user).truncated(20)).collect();
+    let words = match (names.as_slice(), pane.typing.len()) {
+        ([], _) => return None,
+        ([one], _) => format!("{one} is typing …"),
+        ([one, two], 2) => format!("{one} and {two} are typing …"),
+        ([one, ..], all) => format!("{one} and {} others are typing …", all - 1),
+    };
+    Some(Span::new(words, StyleName::StatusTyping))
+}

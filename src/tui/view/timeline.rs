@@ -1,0 +1,58 @@
+//! The open room: its name and topic, and the rows that are visible of its messages. The rows were
+//! laid out before; here they only become cells.
+
+use ratatui::layout::Rect;
+
+use super::screen::rect;
+use crate::{
+    matrix::SafeText,
+    rooms::RoomKind,
+    tui::{
+        action::{Action, AnywhereAction},
+        state::{RoomPane, State},
+        theme::StyleName,
+        widgets::Canvas,
+        wrap,
+    },
+};
+
+/// Draws it.
+pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) {
+    header(state, canvas, rect(state.areas.header));
+    let Some(pane) = state.pane() else { return };
+    let area = rect(state.areas.messages);
+    let visible = pane.visible();
+    let blank = u16::try_from(visible.blank).unwrap_or(u16::MAX).min(area.height);
+    for (row, y) in visible.rows.iter().zip(blank..area.height) {
+        canvas.row(area, (0, y), row);
+    }
+    newer(state, pane, canvas, area);
+}
+
+fn header(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
+    let Some(room) = state.current.as_ref().and_then(|room| state.rooms.get(room)) else { return };
+    let columns = usize::from(area.width.saturating_sub(2));
+    let name = wrap::cut(room.name.as_str(), columns);
+    let mut x = canvas.text(area, (1, 0), &name, StyleName::Header) + 2;
+    if room.summary.kind != RoomKind::Dm {
+        let members = format!("{} members", room.summary.members);
+        x = canvas.text(area, (x, 0), &members, StyleName::Dim) + 2;
+    }
+    if let Some(topic) = &room.summary.topic {
+        let left = usize::from(area.width.saturating_sub(x + 1));
+        let topic = SafeText::line(topic);
+        canvas.text(area, (x, 0), &wrap::cut(topic.as_str(), left), StyleName::Dim);
+    }
+}
+
+/// Says, on the last row, that there is more below than what is visible.
+fn newer(state: &State, pane: &RoomPane, canvas: &mut Canvas<'_>, area: Rect) {
+    let below = pane.visible().below;
+    if below == 0 || area.height == 0 {
+        return;
+    }
+    let keys = state.keymap.keys_of(Action::Anywhere(AnywhereAction::ToNewest));
+    let key = keys.first().map_or_else(String::new, |key| format!(" ({key})"));
+    let words = format!(" ↓ {below} newer{key} ");
+    canvas.text_right(area, area.height - 1, &words, StyleName::StatusNotice);
+}
