@@ -21,11 +21,11 @@ mod words;
 
 pub use whole::State;
 
-pub(super) use areas::{Area, Areas, Needs, SMALLEST};
+pub(super) use areas::{Area, SMALLEST};
 pub(super) use composer::{Composer, Direction, Purpose, Step, Taken};
 pub(super) use facts::{Facts, editable};
 pub(super) use focus::Focus;
-pub(super) use notice::{Notice, Tone};
+pub(super) use notice::Tone;
 pub(super) use overlay::{Answer, Overlay, Prompt, Question};
 pub(super) use room_list::ListedRoom;
 pub(super) use room_pane::RoomPane;

@@ -97,7 +97,6 @@ impl RoomPane {
             }
             TimelineDelta::GapClosed { .. } => self.loading = None,
             TimelineDelta::Gap { .. }
-            | TimelineDelta::FullyRead(_)
             | TimelineDelta::Echo(_)
             | TimelineDelta::EchoDiscarded(_) => {}
         }

@@ -40,6 +40,10 @@ fn words(alarm: &Alarm) -> String {
             let device = SafeText::line(device.as_str());
             format!("{device} of {user} came back with other keys: ask them before you trust it")
         }
+        Alarm::KeysRefused(code) => {
+            let code = SafeText::short(code, 60);
+            format!("The server refused this device's keys ({code}): others cannot write to it")
+        }
         Alarm::NewOwnDevice(device) => {
             let device = SafeText::line(device.as_str());
             format!("New device {device} in your account: if it is not yours, change the password")

@@ -1,0 +1,132 @@
+//! Screens as text: keys and updates in, what a person sees out.
+
+mod feed;
+mod hostile;
+mod keys;
+mod rooms;
+
+use grotto::{
+    engine::{Command, LinkState, Update},
+    time::Timestamp,
+    tui::{
+        Disclosure, Effects, Input, KeyPress, Size, State, StateLines, TerminalEffect, Theme,
+        TimelineOptions, TuiOptions, draw, update,
+    },
+};
+use ratatui::{buffer::Buffer, layout::Rect};
+
+/// Sunday, 22 November 2026, 12:41 UTC.
+pub const NOON: Timestamp = Timestamp(1_795_351_260_000);
+/// Our own user.
+pub const OWN: &str = "@ana:example.org";
+
+/// A screen with a person before it.
+pub struct Screen {
+    pub state: State,
+    pub now: Timestamp,
+    /// All that was asked of the engine since it was looked at last.
+    pub commands: Vec<Command>,
+    pub terminal: Vec<TerminalEffect>,
+    theme: Theme,
+}
+
+impl Screen {
+    /// A connected screen without rooms.
+    pub fn new(width: u16, height: u16) -> Self {
+        let timeline = TimelineOptions {
+            time_zone: jiff::tz::TimeZone::UTC,
+            state_lines: StateLines::Folded,
+            read_receipts: Disclosure::Sent,
+            typing_notices: Disclosure::Sent,
+        };
+        let options = TuiOptions { timeline, ..TuiOptions::new(OWN.try_into().unwrap()) };
+        let state = State::new(options, Size { width, height }, 1);
+        let mut screen = Self {
+            state,
+            now: NOON,
+            commands: Vec::new(),
+            terminal: Vec::new(),
+            theme: Theme::default(),
+        };
+        screen.tell([Update::Link(LinkState::Online), Update::Synced]);
+        screen
+    }
+
+    /// Feeds one input.
+    pub fn input(&mut self, input: Input) {
+        let Effects { commands, terminal } = update(&mut self.state, input, self.now);
+        self.commands.extend(commands);
+        self.terminal.extend(terminal);
+    }
+
+    /// Feeds updates of the engine.
+    pub fn tell(&mut self, updates: impl IntoIterator<Item = Update>) {
+        for update in updates {
+            self.input(Input::Update(update));
+        }
+    }
+
+    /// Presses keys: names separated by spaces; `'text'` types a text.
+    pub fn press(&mut self, keys: &str) {
+        for (index, part) in keys.split('\'').enumerate() {
+            if index % 2 == 1 {
+                for c in part.chars() {
+                    self.input(Input::Key(KeyPress::plain(grotto::tui::KeyCode::Char(c))));
+                }
+            } else {
+                for key in part.split_whitespace() {
+                    self.input(Input::Key(KeyPress::parse(key).unwrap()));
+                }
+            }
+        }
+    }
+
+    /// Draws a frame.
+    pub fn frame(&mut self) -> Buffer {
+        self.input(Input::Prepare);
+        let Size { width, height } = self.state.size();
+        let mut cells = Buffer::empty(Rect::new(0, 0, width, height));
+        let cursor = draw(&self.state, &self.theme, &mut cells);
+        if let Some(cursor) = cursor {
+            assert!(cursor.x < width && cursor.y < height, "the cursor left the screen");
+        }
+        self.input(Input::Drawn);
+        cells
+    }
+
+    /// Draws a frame and reads it.
+    pub fn text(&mut self) -> String {
+        let cells = self.frame();
+        rows(&cells).join("\n")
+    }
+
+    /// What was asked since the last look.
+    pub fn asked(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.commands)
+    }
+}
+
+/// The rows of a buffer without the blanks at their ends; wide letters once.
+pub fn rows(cells: &Buffer) -> Vec<String> {
+    let width = cells.area.width;
+    (0..cells.area.height)
+        .map(|y| {
+            let mut row = String::new();
+            let mut x = 0;
+            while x < width {
+                let symbol = cells[(x, y)].symbol();
+                row.push_str(symbol);
+                x += u16::try_from(grotto::matrix::grapheme_width(symbol).max(1)).unwrap();
+            }
+            row.trim_end().to_owned()
+        })
+        .collect()
+}
+
+/// Presses `keys` on a screen with `rooms` and compares what is seen.
+pub fn check(mut screen: Screen, keys: &str, seen: &str) {
+    screen.press(keys);
+    let expected: Vec<&str> = seen.trim_matches('\n').lines().map(str::trim_end).collect();
+    let text = screen.text();
+    assert_eq!(text, expected.join("\n"), "\n--- seen ---\n{text}\n");
+}
