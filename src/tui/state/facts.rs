@@ -1,9 +1,8 @@
 //! What can be done with an item of the timeline.
 
-use super::stub::*;
 use crate::{
-    matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId},
-    rooms::SendState,
+    matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId, SafeText, UserId},
+    rooms::{Item, ItemKind, MessageContent, SendState, Sending},
 };
 
 /// What an action needs to know of the item it acts on.
@@ -13,74 +12,68 @@ pub(in crate::tui) struct Facts {
     pub event: Option<OwnedEventId>,
     /// Who sent it.
     pub sender: Option<OwnedUserId>,
-    /// The transaction of a message of ours that is not sent yet.
+    /// The transaction of something of ours that is not sent yet.
     pub unsent: Option<OwnedTransactionId>,
-    /// Whether sending it failed.
+    /// Whether sending that failed.
     pub failed: bool,
     /// What it says, safe.
     pub text: Option<String>,
+    /// What of it can be edited, safe: only text of ours.
+    pub editable: Option<String>,
 }
 
 impl Facts {
     /// Those of `item`.
-    pub(in crate::tui) fn of(item: &Item) -> Self {
-        let mut facts = Self::default();
-        match &item.id {
-            ItemId::Event(id) => facts.event = Some(id.clone()),
-            ItemId::Echo(txn) => facts.unsent = Some(txn.clone()),
-            ItemId::Gap(_) | ItemId::Start => {}
-        }
+    pub(in crate::tui) fn of(item: &Item<'_>) -> Self {
         match &item.kind {
             ItemKind::Message(message) => {
-                facts.sender = Some(message.sender.clone());
-                facts.failed = matches!(message.state, Some(SendState::Failed(_)));
-                facts.text = Some(match &message.content {
-                    MessageContent::Text(text)
-                    | MessageContent::Notice(text)
-                    | MessageContent::Emote(text) => text.as_str().to_owned(),
-                });
+                let text = SafeText::block(message.content.text()).into_string();
+                let editable = match message.content {
+                    MessageContent::Text(_) if message.is_ours => Some(text.clone()),
+                    MessageContent::Text(_)
+                    | MessageContent::Notice(_)
+                    | MessageContent::Emote(_)
+                    | MessageContent::File(_)
+                    | MessageContent::Location { .. }
+                    | MessageContent::Poll(_)
+                    | MessageContent::Unknown { .. } => None,
+                };
+                let facts = Self { text: Some(text), editable, ..Self::default() };
+                facts.on(message.event_id, message.sender).with(message.send)
             }
-            ItemKind::Removed(sender) | ItemKind::Unreadable(sender, _) => {
-                facts.sender = Some(sender.clone());
+            ItemKind::Removed(removed) => {
+                Self::default().on(removed.event_id, removed.sender).with(removed.send)
             }
-            ItemKind::Gap { .. } | ItemKind::Changes(_) | ItemKind::Start => {}
+            ItemKind::Unreadable(unreadable) => {
+                Self::default().on(unreadable.event_id, unreadable.sender)
+            }
+            ItemKind::Changes(changes) => {
+                Self::default().on(changes.last().and_then(|change| change.event_id), None)
+            }
+            ItemKind::Start | ItemKind::Gap | ItemKind::UnreadMarker => Self::default(),
         }
-        facts
+    }
+
+    fn on(mut self, event: Option<&EventId>, sender: Option<&UserId>) -> Self {
+        self.event = event.map(ToOwned::to_owned);
+        self.sender = sender.map(ToOwned::to_owned);
+        self
+    }
+
+    fn with(mut self, sending: Option<Sending<'_>>) -> Self {
+        if let Some(Sending { txn, state }) = sending {
+            self.failed = matches!(state, SendState::Failed(_));
+            self.unsent = (!matches!(state, SendState::Sent(_))).then(|| txn.clone());
+        }
+        self
     }
 }
 
 /// Whether keys can act on it.
-pub(super) fn is_selectable(item: &Item) -> bool {
-    match item.kind {
-        ItemKind::Message(_) | ItemKind::Unreadable(..) => true,
-        ItemKind::Removed(_) | ItemKind::Gap { .. } | ItemKind::Changes(_) | ItemKind::Start => {
-            false
-        }
+pub(super) fn is_selectable(item: &Item<'_>) -> bool {
+    match &item.kind {
+        ItemKind::Message(_) | ItemKind::Unreadable(_) => true,
+        ItemKind::Removed(removed) => removed.send.is_some(),
+        ItemKind::Gap | ItemKind::Changes(_) | ItemKind::Start | ItemKind::UnreadMarker => false,
     }
-}
-
-/// Whether it is something said by somebody else.
-pub(super) fn is_of_other(item: &Item, user_id: &str) -> bool {
-    is_selectable(item) && Facts::of(item).sender.is_some_and(|sender| sender != user_id)
-}
-
-/// Its event, if it is one.
-pub(super) fn event_id(item: &Item) -> Option<&OwnedEventId> {
-    match &item.id {
-        ItemId::Event(id) => Some(id),
-        ItemId::Echo(_) | ItemId::Gap(_) | ItemId::Start => None,
-    }
-}
-
-/// Whether it is this event.
-pub(super) fn is_event(item: &Item, event: &EventId) -> bool {
-    event_id(item).is_some_and(|id| id == event)
-}
-
-/// Event and text, if it is a message of ours that can be edited.
-pub(in crate::tui) fn editable(item: &Item, user_id: &str) -> Option<(OwnedEventId, String)> {
-    let facts = Facts::of(item);
-    let is_own = facts.sender.is_some_and(|sender| sender == user_id);
-    let event = facts.event.filter(|_| is_own)?;
-    Some((event, facts.text?))
 }

@@ -10,10 +10,10 @@ use super::{
     message_parts::{self, Detail, Names},
     message_rows::ruled,
     scroll::Heights,
-    stub::{Item, ItemId},
 };
 use crate::{
     matrix::{OwnedUserId, SafeText},
+    rooms::{Item, ItemId, ItemKind, Items},
     tui::{
         theme::StyleName,
         wrap::{Row, Span},
@@ -48,18 +48,16 @@ struct MadeFor {
     version: u64,
     columns: usize,
     new_day: Option<Date>,
-    is_first_unread: bool,
     is_selected: bool,
 }
 
 /// A room's messages, to be looked at.
 #[derive(Debug)]
 pub(super) struct MessageList<'a> {
-    pub items: &'a [Item],
+    pub items: Items<'a>,
     pub cache: &'a mut Cache,
     pub look: &'a Look,
     pub names: &'a BTreeMap<OwnedUserId, SafeText>,
-    pub first_unread: Option<&'a ItemId>,
     pub selected: Option<&'a ItemId>,
 }
 
@@ -67,10 +65,10 @@ impl MessageList<'_> {
     /// The rows of an item, with the lines above it (a new day, the first unread message).
     pub(super) fn rows(&mut self, index: usize) -> &[Row] {
         let Some(item) = self.items.get(index) else { return &[] };
-        let made_for = self.made_for(index, item);
+        let made_for = self.made_for(index, &item);
         let is_kept = self.cache.kept.get(&item.id).is_some_and(|kept| kept.made_for == made_for);
         if !is_kept {
-            let rows = self.lay_out(item, &made_for);
+            let rows = self.lay_out(&item, &made_for);
             if MOST_KEPT <= self.cache.kept.len() {
                 self.cache.clear();
             }
@@ -79,27 +77,35 @@ impl MessageList<'_> {
         self.cache.kept.get(&item.id).map_or(&[], |kept| &kept.rows)
     }
 
-    fn made_for(&self, index: usize, item: &Item) -> MadeFor {
-        let day = self.look.day(item.at);
-        let before = index.checked_sub(1).and_then(|index| self.items.get(index));
-        let is_new = before.is_none_or(|before| self.look.day(before.at) != day);
+    fn made_for(&self, index: usize, item: &Item<'_>) -> MadeFor {
+        // Marks have no time; the line of the day stands before the first item that has one.
+        let day = self.day(item);
+        let before = (0..index).rev().filter_map(|index| self.items.get(index)).take(3);
+        let day_before = before.filter_map(|item| self.day(&item)).next();
+        let is_new = day_before != day;
         MadeFor {
             version: item.version,
             columns: self.look.columns,
             new_day: day.filter(|_| is_new),
-            is_first_unread: self.first_unread == Some(&item.id),
             is_selected: self.selected == Some(&item.id),
         }
     }
 
-    fn lay_out(&self, item: &Item, made_for: &MadeFor) -> Vec<Row> {
+    fn day(&self, item: &Item<'_>) -> Option<Date> {
+        match item.kind {
+            ItemKind::Start | ItemKind::Gap | ItemKind::UnreadMarker => None,
+            ItemKind::Message(_)
+            | ItemKind::Removed(_)
+            | ItemKind::Unreadable(_)
+            | ItemKind::Changes(_) => self.look.day(item.ts),
+        }
+    }
+
+    fn lay_out(&self, item: &Item<'_>, made_for: &MadeFor) -> Vec<Row> {
         let columns = self.look.columns;
         let mut rows = Vec::new();
         if let Some(day) = made_for.new_day {
             rows.push(ruled(&day_words(day), StyleName::MessageDay, columns));
-        }
-        if made_for.is_first_unread {
-            rows.push(ruled("new", StyleName::MessageUnread, columns));
         }
         let names = Names { known: self.names, look: self.look };
         let (mark, detail) =
@@ -120,11 +126,11 @@ impl Heights for MessageList<'_> {
     }
 
     fn key(&self, index: usize) -> Option<ItemId> {
-        self.items.get(index).map(|item| item.id.clone())
+        self.items.get(index).map(|item| item.id)
     }
 
     fn index(&self, key: &ItemId) -> Option<usize> {
-        self.items.iter().rposition(|item| item.id == *key)
+        self.items.position(key)
     }
 
     fn height(&mut self, index: usize) -> usize {

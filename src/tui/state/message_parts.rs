@@ -3,19 +3,25 @@
 use std::collections::BTreeMap;
 
 use super::{
+    change_words,
     look::Look,
     message_rows::{Parts, ruled},
-    stub::*,
     words,
 };
 use crate::{
     matrix::{OwnedUserId, SafeText, UserId},
+    rooms::{
+        FileContent, Item, ItemKind, Message, MessageContent, Quote, Reaction, Removed, Unreadable,
+    },
     tui::{
         options::StateLines,
         theme::StyleName,
         wrap::{Row, Span},
     },
 };
+
+/// The longest name, in columns.
+const MOST_NAME: usize = 24;
 
 /// Who is called what.
 #[derive(Clone, Copy, Debug)]
@@ -26,16 +32,24 @@ pub(super) struct Names<'a> {
 
 impl Names<'_> {
     fn of(&self, user: &UserId) -> SafeText {
-        self.known.get(user).cloned().unwrap_or_else(|| SafeText::line(user.as_str()))
+        let name = self.known.get(user).cloned();
+        name.unwrap_or_else(|| SafeText::line(user.as_str())).truncated(MOST_NAME)
     }
 
-    fn span(&self, user: &UserId) -> Span {
-        let style = if user.as_str() == self.look.user_id {
-            StyleName::MessageOwn
-        } else {
-            StyleName::of_sender(user.as_str())
-        };
-        Span::new(self.of(user).truncated(24).into_string(), style)
+    /// The name before a message; nobody's (an echo of our own) is ours.
+    fn span(&self, user: Option<&UserId>) -> Span {
+        match user {
+            Some(user) if user.as_str() != self.look.user_id => {
+                Span::new(self.of(user).into_string(), StyleName::of_sender(user.as_str()))
+            }
+            Some(user) => Span::new(self.of(user).into_string(), StyleName::MessageOwn),
+            None => {
+                let known = self.known.iter().find(|(user, _)| user.as_str() == self.look.user_id);
+                let name = known.map(|(_, name)| name.clone());
+                let name = name.unwrap_or_else(|| SafeText::line(&self.look.user_id));
+                Span::new(name.truncated(MOST_NAME).into_string(), StyleName::MessageOwn)
+            }
+        }
     }
 }
 
@@ -49,62 +63,49 @@ pub(super) enum Detail {
 }
 
 /// The rows of an item.
-pub(super) fn rows(item: &Item, names: Names<'_>, detail: Detail, columns: usize) -> Vec<Row> {
-    let time = names.look.time(item.at);
-    match &item.kind {
-        ItemKind::Message(message) => {
-            Parts { time, ..message_parts(message, names, detail) }.rows(columns)
-        }
-        ItemKind::Removed(sender) => Parts {
-            time,
-            name: Some(names.span(sender)),
-            body: vec![Span::new("(message removed)", StyleName::MessageRedacted)],
-            ..Parts::default()
-        }
-        .rows(columns),
-        ItemKind::Unreadable(sender, why) => {
-            let words = format!("[cannot be decrypted: {}]", words::undecryptable(&why.reason));
-            Parts {
-                time,
-                name: Some(names.span(sender)),
-                body: vec![Span::new(words, StyleName::MessageUndecryptable)],
-                ..Parts::default()
-            }
-            .rows(columns)
-        }
-        ItemKind::Changes(lines) => match names.look.state_lines {
-            StateLines::Hidden => Vec::new(),
-            StateLines::Folded => Parts {
-                time,
-                body: vec![Span::new(lines.join("; "), StyleName::MessageState)],
-                ..Parts::default()
-            }
-            .rows(columns),
-        },
-        ItemKind::Gap { .. } => {
-            vec![ruled("messages are missing here, loading …", StyleName::MessageGap, columns)]
-        }
+pub(super) fn rows(item: &Item<'_>, names: Names<'_>, detail: Detail, columns: usize) -> Vec<Row> {
+    let parts = match &item.kind {
         ItemKind::Start => {
-            vec![ruled("the room begins here", StyleName::MessageGap, columns)]
+            return vec![ruled("the room begins here", StyleName::MessageGap, columns)];
         }
-    }
+        ItemKind::Gap => {
+            return vec![ruled("messages are missing: loading …", StyleName::MessageGap, columns)];
+        }
+        ItemKind::UnreadMarker => {
+            return vec![ruled("new", StyleName::MessageUnread, columns)];
+        }
+        ItemKind::Changes(_) if names.look.state_lines == StateLines::Hidden => return Vec::new(),
+        ItemKind::Changes(changes) => {
+            let words = change_words::sentence(changes, |user| names.of(user));
+            let body = vec![Span::new(words, StyleName::MessageState)];
+            Parts { body, ..Parts::default() }
+        }
+        ItemKind::Message(message) => message_parts(message, names, detail),
+        ItemKind::Removed(removed) => removed_parts(removed, names),
+        ItemKind::Unreadable(unreadable) => unreadable_parts(unreadable, names),
+    };
+    Parts { time: names.look.time(item.ts), ..parts }.rows(columns)
 }
 
-fn message_parts(message: &Message, names: Names<'_>, detail: Detail) -> Parts {
-    let mut parts = Parts { name: Some(names.span(&message.sender)), ..Parts::default() };
-    parts.body = match &message.content {
-        MessageContent::Text(text) => vec![Span::new(text.as_str(), StyleName::MessageText)],
-        MessageContent::Notice(text) => vec![Span::new(text.as_str(), StyleName::MessageNotice)],
-        MessageContent::Emote(text) => vec![Span::new(text.as_str(), StyleName::MessageEmote)],
-    };
-    parts.quote = message.reply.as_ref().map(|reply| quote(reply, names));
-    if message.edited {
+fn message_parts(message: &Message<'_>, names: Names<'_>, detail: Detail) -> Parts {
+    let mut parts = Parts { name: Some(names.span(message.sender)), ..Parts::default() };
+    if let MessageContent::Emote(_) = message.content
+        && let Some(name) = &mut parts.name
+    {
+        name.text.insert_str(0, "* ");
+    }
+    parts.body = body(&message.content);
+    parts.quote = message.reply.as_ref().map(|reply| quote(reply.quote, names));
+    if message.is_edited {
         parts.marks.push(Span::new("(edited)", StyleName::MessageEdited));
     }
+    if message.thread.is_some() {
+        parts.marks.push(Span::new("(in a thread)", StyleName::MessageEdited));
+    }
     parts.marks.extend(words::shield_mark(message.shield));
-    if let Some(state) = &message.state {
-        parts.marks.extend(words::send_mark(state));
-        parts.notes.extend(words::send_sentence(state));
+    if let Some(sending) = message.send {
+        parts.marks.extend(words::send_mark(sending.state));
+        parts.notes.extend(words::send_sentence(sending.state));
     }
     parts.notes.extend(reactions(&message.reactions));
     if detail == Detail::Full {
@@ -113,21 +114,107 @@ fn message_parts(message: &Message, names: Names<'_>, detail: Detail) -> Parts {
     parts
 }
 
-fn quote(reply: &Reply, names: Names<'_>) -> Span {
-    let words = match &reply.quote {
-        Some((sender, text)) => {
-            format!("{}: {}", names.of(sender).truncated(24), SafeText::line(text.as_str()))
+fn removed_parts(removed: &Removed<'_>, names: Names<'_>) -> Parts {
+    let by = match removed.by {
+        Some(by) if Some(by) != removed.sender => format!(" by {}", names.of(by)),
+        Some(_) | None => String::new(),
+    };
+    let why = match removed.reason {
+        Some(reason) => format!(": {}", SafeText::short(reason, 100)),
+        None => String::new(),
+    };
+    let words = format!("(message removed{by}{why})");
+    Parts {
+        name: Some(names.span(removed.sender)),
+        body: vec![Span::new(words, StyleName::MessageRedacted)],
+        marks: removed
+            .send
+            .and_then(|sending| words::send_mark(sending.state))
+            .into_iter()
+            .collect(),
+        ..Parts::default()
+    }
+}
+
+fn unreadable_parts(unreadable: &Unreadable<'_>, names: Names<'_>) -> Parts {
+    let words = format!("[cannot be decrypted: {}]", words::undecryptable(unreadable.reason));
+    Parts {
+        name: Some(names.span(unreadable.sender)),
+        body: vec![Span::new(words, StyleName::MessageUndecryptable)],
+        ..Parts::default()
+    }
+}
+
+fn body(content: &MessageContent<'_>) -> Vec<Span> {
+    let block = |text: &str, style| vec![Span::new(SafeText::block(text).into_string(), style)];
+    match content {
+        MessageContent::Text(text) => block(text, StyleName::MessageText),
+        MessageContent::Notice(text) => block(text, StyleName::MessageNotice),
+        MessageContent::Emote(text) => block(text, StyleName::MessageEmote),
+        MessageContent::File(file) => file_body(file),
+        MessageContent::Location { body, uri } => {
+            let words = format!("[place: {} {}]", SafeText::line(body), SafeText::short(uri, 80));
+            vec![Span::new(words, StyleName::MessageText)]
         }
-        None => "a message that is not loaded".to_owned(),
+        MessageContent::Poll(question) => {
+            block(&format!("[poll] {question}"), StyleName::MessageText)
+        }
+        MessageContent::Unknown { kind, body } => {
+            let kind = format!("[{}]", SafeText::short(kind, 60));
+            let mut spans = vec![Span::new(kind, StyleName::Dim)];
+            if let Some(body) = body {
+                spans.push(Span::new(" ", StyleName::Text));
+                spans.extend(block(body, StyleName::MessageText));
+            }
+            spans
+        }
+    }
+}
+
+fn file_body(file: &FileContent<'_>) -> Vec<Span> {
+    let kind = MessageContent::File(*file);
+    let size = file.size.map_or_else(String::new, |bytes| format!(", {}", size_words(bytes)));
+    let name = SafeText::short(file.name, 120);
+    let words = format!("[{}: {name}{size}]", kind.kind_name());
+    let mut spans = vec![Span::new(words, StyleName::MessageText)];
+    if let Some(caption) = file.caption {
+        let caption = format!(" {}", SafeText::block(caption));
+        spans.push(Span::new(caption, StyleName::MessageText));
+    }
+    spans
+}
+
+fn size_words(bytes: u64) -> String {
+    const STEP: u64 = 1000;
+    match bytes {
+        0..STEP => format!("{bytes} B"),
+        STEP..1_000_000 => format!("{} kB", bytes / STEP),
+        _ => format!("{} MB", bytes / (STEP * STEP)),
+    }
+}
+
+fn quote(quote: Quote<'_>, names: Names<'_>) -> Span {
+    let words = match quote {
+        Quote::Unknown => "a message that is not loaded".to_owned(),
+        Quote::Removed => "a removed message".to_owned(),
+        Quote::Unreadable { sender } => {
+            format!("{}: a message that cannot be decrypted", names.of(sender))
+        }
+        Quote::Message { sender, content } => {
+            format!("{}: {}", names.of(sender), SafeText::line(content.text()))
+        }
     };
     Span::new(words, StyleName::MessageQuote)
 }
 
-fn reactions(reactions: &[Reaction]) -> Option<Span> {
-    let one = |reaction: &Reaction| {
-        let own = if reaction.mine { "*" } else { "" };
-        format!("{} {}{own}", reaction.key.truncated(20), reaction.count)
+/// Each key with its count; a star says that one is ours, dots that ours is on its way.
+fn reactions(reactions: &[Reaction<'_>]) -> Option<Span> {
+    const MOST_SHOWN: usize = 20;
+    let one = |reaction: &Reaction<'_>| {
+        let own = if reaction.ours.is_some() { "*" } else { "" };
+        let sending = if reaction.send.is_some() { "…" } else { "" };
+        format!("{} {}{own}{sending}", SafeText::short(reaction.key, 20), reaction.count)
     };
-    let all: Vec<String> = reactions.iter().map(one).collect();
-    (!all.is_empty()).then(|| Span::new(all.join("   "), StyleName::MessageReaction))
+    let shown: Vec<String> = reactions.iter().take(MOST_SHOWN).map(one).collect();
+    (!shown.is_empty()).then(|| Span::new(shown.join("   "), StyleName::MessageReaction))
 }

@@ -1,6 +1,7 @@
 //! Everything the screen shows, as plain values: no I/O, no clock, no terminal library.
 
 mod areas;
+mod change_words;
 mod composer;
 mod facts;
 mod focus;
@@ -15,7 +16,6 @@ mod room_list;
 mod room_pane;
 mod scroll;
 mod shortcode;
-mod stub;
 mod whole;
 mod words;
 
@@ -23,7 +23,7 @@ pub use whole::State;
 
 pub(super) use areas::{Area, SMALLEST};
 pub(super) use composer::{Composer, Direction, Purpose, Step, Taken};
-pub(super) use facts::{Facts, editable};
+pub(super) use facts::Facts;
 pub(super) use focus::Focus;
 pub(super) use notice::Tone;
 pub(super) use overlay::{Answer, Overlay, Prompt, Question};

@@ -4,15 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     composer::{Composer, Direction, Purpose},
-    facts::{Facts, editable, event_id, is_event, is_of_other, is_selectable},
+    facts::{Facts, is_selectable},
     look::Look,
     message_list::{Cache, MessageList},
     scroll::{Anchor, Heights, Window},
-    stub::{Item, ItemId, ItemKind},
 };
 use crate::{
     matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId, SafeText, UserId},
-    rooms::{Timeline, TimelineDelta},
+    rooms::{Item, ItemId, Items, Timeline, TimelineDelta},
     time::Timestamp,
     tui::wrap::Row,
 };
@@ -26,7 +25,6 @@ const NEAR_START: usize = 20;
 #[derive(Debug, Default)]
 pub(in crate::tui) struct RoomPane {
     timeline: Timeline,
-    items: Vec<Item>,
     /// What is written.
     pub composer: Composer,
     /// The message given to the engine last, in case it was refused.
@@ -45,8 +43,9 @@ pub(in crate::tui) struct RoomPane {
     oldest: Option<i64>,
     has_start: bool,
     loading: Option<Loading>,
-    unread: UnreadLine,
-    marked: Option<OwnedEventId>,
+    read: ReadUpTo,
+    /// Position of the newest event that was marked as read.
+    marked: Option<i64>,
 }
 
 /// What is drawn of the messages.
@@ -68,16 +67,17 @@ struct Loading {
     until: Timestamp,
 }
 
-/// Where the line above the first unread message is.
+/// How far we have read, for the line above what is new. While the room is open the line stays
+/// where it was when the room was entered, or it would run away from the eyes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum UnreadLine {
-    /// Nowhere.
+enum ReadUpTo {
+    /// The room is not open: the line follows.
     #[default]
-    None,
-    /// Above the last so many messages of others, once they are there.
-    Above(u64),
-    /// Above this item.
-    At(ItemId),
+    Following,
+    /// It was entered, and where the line is was not told yet.
+    Entered,
+    /// The line stays; where it should be now.
+    Held(Option<OwnedEventId>),
 }
 
 impl RoomPane {
@@ -96,6 +96,14 @@ impl RoomPane {
                 self.loading = None;
             }
             TimelineDelta::GapClosed { .. } => self.loading = None,
+            TimelineDelta::FullyRead(event) => match &mut self.read {
+                ReadUpTo::Following => {}
+                ReadUpTo::Entered => self.read = ReadUpTo::Held(None),
+                ReadUpTo::Held(held) => {
+                    *held = Some(event.clone());
+                    return;
+                }
+            },
             TimelineDelta::Gap { .. }
             | TimelineDelta::Echo(_)
             | TimelineDelta::EchoDiscarded(_) => {}
@@ -120,16 +128,17 @@ impl RoomPane {
         self.names.get(user).cloned().unwrap_or_else(|| SafeText::line(user.as_str()))
     }
 
-    /// The room was entered; so many messages are unread.
-    pub(in crate::tui) fn on_entered(&mut self, unread: u64) {
-        if unread > 0 {
-            self.unread = UnreadLine::Above(unread);
-        }
+    /// The room was entered.
+    pub(in crate::tui) fn on_entered(&mut self) {
+        let is_known = self.timeline.items().position(&ItemId::Unread).is_some();
+        self.read = if is_known { ReadUpTo::Held(None) } else { ReadUpTo::Entered };
     }
 
     /// The room was left for another.
     pub(in crate::tui) fn on_left(&mut self) {
-        self.unread = UnreadLine::None;
+        if let ReadUpTo::Held(Some(event)) = std::mem::take(&mut self.read) {
+            self.timeline.apply(TimelineDelta::FullyRead(event));
+        }
         self.selected = None;
         self.typing.clear();
     }
@@ -153,7 +162,6 @@ impl RoomPane {
 
     /// Lays out what is visible in `height` rows.
     pub(in crate::tui) fn lay_out(&mut self, look: &Look, height: usize) {
-        self.place_unread_line(look);
         let selected = self.selected.as_ref().filter(|_| self.must_reveal).cloned();
         self.must_reveal = false;
         let mut anchor = std::mem::take(&mut self.anchor);
@@ -176,12 +184,11 @@ impl RoomPane {
     /// for just now.
     pub(in crate::tui) fn wanted_history(&mut self, now: Timestamp) -> Option<i64> {
         let parts = &self.visible.window.parts;
-        let in_view = |item: &Item| match item.kind {
-            ItemKind::Gap { position } => Some(position),
-            _ => None,
-        };
-        let gap =
-            parts.iter().rev().find_map(|part| self.items().get(part.index).and_then(in_view));
+        let items = self.timeline.items();
+        let gap = parts.iter().rev().find_map(|part| match items.get(part.index)?.id {
+            ItemId::Gap(position) => Some(position),
+            ItemId::Start | ItemId::Event(_) | ItemId::Unread | ItemId::Echo(_) => None,
+        });
         let is_near_start = parts.first().is_none_or(|part| part.index < NEAR_START);
         let start = self.oldest.filter(|_| is_near_start && !self.has_start);
         let before = gap.or(start)?;
@@ -193,19 +200,19 @@ impl RoomPane {
         Some(before)
     }
 
-    /// The newest message that is visible, if it was not marked as read yet.
+    /// The newest event that is visible, if it is newer than what was marked as read.
     pub(in crate::tui) fn newly_read(&mut self) -> Option<OwnedEventId> {
-        let items = self.items();
-        let known = self.marked.as_ref().and_then(|id| items.iter().rposition(|i| is_event(i, id)));
-        let newest = self.visible.window.parts.iter().rev().find_map(|part| {
-            let id = event_id(items.get(part.index)?)?;
-            (known < Some(part.index)).then(|| id.clone())
+        let items = self.timeline.items();
+        let (position, event) = self.visible.window.parts.iter().rev().find_map(|part| {
+            let item = items.get(part.index)?;
+            let ItemId::Event(position) = item.id else { return None };
+            Some((position, Facts::of(&item).event?))
         })?;
-        if self.marked.as_ref() == Some(&newest) {
+        if Some(position) <= self.marked {
             return None;
         }
-        self.marked = Some(newest.clone());
-        Some(newest)
+        self.marked = Some(position);
+        Some(event)
     }
 
     /// The receipt was not sent.
@@ -230,89 +237,81 @@ impl RoomPane {
         self.must_reveal = false;
     }
 
-    /// Goes to the first unread message; `false` when there is none.
+    /// Goes to the line above what is new; `false` when there is none.
     pub(in crate::tui) fn to_unread(&mut self) -> bool {
-        let UnreadLine::At(id) = &self.unread else { return false };
-        self.anchor = Anchor::At { key: id.clone(), below: 0 };
-        true
+        let is_known = self.timeline.items().position(&ItemId::Unread).is_some();
+        if is_known {
+            self.anchor = Anchor::At { key: ItemId::Unread, below: 0 };
+        }
+        is_known
     }
 
-    /// Selects another message: `by` places further; `false` when there is none.
-    pub(in crate::tui) fn select_step(&mut self, by: isize) -> bool {
-        let index = self.selected_index();
-        let mut next = match index {
-            Some(index) => index.checked_add_signed(by),
-            None => self.items().len().checked_sub(1),
+    /// Selects another message, above or below; `false` when there is none.
+    pub(in crate::tui) fn select_step(&mut self, to: Direction) -> bool {
+        let Some(selected) = self.selected_index() else {
+            self.select_end(Direction::Forward);
+            return self.selected.is_some();
         };
-        while let Some(index) = next {
-            let Some(item) = self.items().get(index) else { return false };
-            if is_selectable(item) {
-                self.selected = Some(item.id.clone());
-                self.must_reveal = true;
-                return true;
-            }
-            next = index.checked_add_signed(if by == 0 { -1 } else { by });
+        let items = self.timeline.items();
+        let found = match to {
+            Direction::Back => find(&items, (0..selected).rev()),
+            Direction::Forward => find(&items, selected + 1..items.len()),
+        };
+        let has_moved = found.is_some();
+        if has_moved {
+            self.selected = found;
+            self.must_reveal = true;
         }
-        false
+        has_moved
     }
 
     /// Selects the first or the last message.
     pub(in crate::tui) fn select_end(&mut self, to: Direction) {
-        let found = match to {
-            Direction::Back => self.items().iter().find(|item| is_selectable(item)),
-            Direction::Forward => self.items().iter().rev().find(|item| is_selectable(item)),
+        let items = self.timeline.items();
+        self.selected = match to {
+            Direction::Back => find(&items, 0..items.len()),
+            Direction::Forward => find(&items, (0..items.len()).rev()),
         };
-        self.selected = found.map(|item| item.id.clone());
         self.must_reveal = true;
     }
 
-    /// The selected item.
-    pub(in crate::tui) fn selected_item(&self) -> Option<&Item> {
-        self.items().get(self.selected_index()?)
+    /// What can be done with the selected item.
+    pub(in crate::tui) fn selected_facts(&self) -> Option<Facts> {
+        self.timeline.items().get(self.selected_index()?).as_ref().map(Facts::of)
     }
 
-    /// The newest message of ours that can be edited.
-    pub(in crate::tui) fn last_own(&self, user_id: &str) -> Option<(OwnedEventId, String)> {
-        self.items().iter().rev().find_map(|item| editable(item, user_id))
-    }
-
-    /// The items, oldest first.
-    pub(in crate::tui) fn items(&self) -> &[Item] {
-        &self.items
+    /// Event and text of the newest message of ours that can be edited.
+    pub(in crate::tui) fn last_own(&self) -> Option<(OwnedEventId, String)> {
+        self.newest_first().map(|item| Facts::of(&item)).find_map(|f| Some((f.event?, f.editable?)))
     }
 
     /// Who sent an event, if it is loaded.
     pub(in crate::tui) fn sender_of(&self, event: &EventId) -> Option<OwnedUserId> {
-        let item = self.items().iter().rev().find(|item| is_event(item, event))?;
-        Facts::of(item).sender
+        let facts = self.newest_first().map(|item| Facts::of(&item));
+        facts.into_iter().find(|facts| facts.event.as_deref() == Some(event))?.sender
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = Item<'_>> {
+        let items = self.timeline.items();
+        (0..items.len()).rev().filter_map(move |index| items.get(index))
     }
 
     fn selected_index(&self) -> Option<usize> {
-        let id = self.selected.as_ref()?;
-        self.items().iter().rposition(|item| item.id == *id)
+        self.timeline.items().position(self.selected.as_ref()?)
     }
 
     fn list<'a>(&'a mut self, look: &'a Look) -> MessageList<'a> {
         MessageList {
-            items: &self.items,
+            items: self.timeline.items(),
             cache: &mut self.cache,
             look,
             names: &self.names,
-            first_unread: match &self.unread {
-                UnreadLine::At(id) => Some(id),
-                UnreadLine::None | UnreadLine::Above(_) => None,
-            },
             selected: self.selected.as_ref(),
         }
     }
+}
 
-    fn place_unread_line(&mut self, look: &Look) {
-        let UnreadLine::Above(count) = self.unread else { return };
-        let of_others = self.items().iter().rev().filter(|item| is_of_other(item, &look.user_id));
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let found = of_others.take(count).last().map(|item| item.id.clone());
-        if let Some(id) = found {
-            self.unread = UnreadLine::At(id);
-        }
-    }
+/// The first of these items that keys can act on.
+fn find(items: &Items<'_>, mut indices: impl Iterator<Item = usize>) -> Option<ItemId> {
+    indices.find_map(|index| items.get(index).filter(is_selectable)).map(|item| item.id)
 }

@@ -10,7 +10,7 @@ use crate::{
         action::MessagesAction,
         state::{
             Direction, Facts, Focus, Overlay, Prompt, Purpose, Question, RoomPane, State, Tone,
-            editable, expand_shortcode,
+            expand_shortcode,
         },
         wrap,
     },
@@ -22,8 +22,8 @@ const MOST_REACTION: usize = 100;
 /// Does what a key means while a message is selected.
 pub(super) fn act(state: &mut State, action: MessagesAction, effects: &mut Effects) {
     match action {
-        MessagesAction::SelectUp => step(state, -1),
-        MessagesAction::SelectDown => step(state, 1),
+        MessagesAction::SelectUp => step(state, Direction::Back),
+        MessagesAction::SelectDown => step(state, Direction::Forward),
         MessagesAction::SelectOldest => select_end(state, Direction::Back),
         MessagesAction::SelectNewest => select_end(state, Direction::Forward),
         MessagesAction::Reply => reply(state),
@@ -96,16 +96,15 @@ pub(super) fn react(
 
 /// Edits the newest own message, from the composer.
 pub(super) fn edit_last_own(state: &mut State) {
-    let user_id = state.user_id.clone();
     let Some(pane) = state.pane_mut() else { return };
-    if let Some((event, text)) = pane.last_own(&user_id) {
+    if let Some((event, text)) = pane.last_own() {
         pane.composer.edit(event, &text);
     }
 }
 
-fn step(state: &mut State, by: isize) {
-    let moved = state.pane_mut().is_some_and(|pane| pane.select_step(by));
-    if !moved && by > 0 {
+fn step(state: &mut State, to: Direction) {
+    let moved = state.pane_mut().is_some_and(|pane| pane.select_step(to));
+    if !moved && to == Direction::Forward {
         keys::set_focus(state, Focus::Composer);
     }
 }
@@ -117,8 +116,7 @@ fn select_end(state: &mut State, to: Direction) {
 }
 
 fn selected(state: &State) -> Option<(OwnedRoomId, Facts)> {
-    let item = state.pane()?.selected_item()?;
-    Some((state.current.clone()?, Facts::of(item)))
+    Some((state.current.clone()?, state.pane()?.selected_facts()?))
 }
 
 /// The selected message, if the server has it; says so if not.
@@ -150,8 +148,7 @@ fn ask_reaction(state: &mut State) {
 }
 
 fn edit(state: &mut State) {
-    let user_id = state.user_id.clone();
-    let found = state.pane().and_then(|pane| editable(pane.selected_item()?, &user_id));
+    let found = selected(state).and_then(|(_, facts)| Some((facts.event?, facts.editable?)));
     match found {
         Some((event, text)) => {
             if let Some(pane) = state.pane_mut() {

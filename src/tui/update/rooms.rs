@@ -47,8 +47,7 @@ pub(super) fn go_to(state: &mut State, room: OwnedRoomId, effects: &mut Effects)
         }
     }
     follow(state, &room, effects);
-    let unread = state.rooms.get(&room).map_or(0, |listed| listed.summary.unread);
-    state.panes.entry(room.clone()).or_default().on_entered(unread);
+    state.panes.entry(room.clone()).or_default().on_entered();
     state.rooms.select(room.clone());
     state.current = Some(room);
     keys::set_focus(state, Focus::Composer);
