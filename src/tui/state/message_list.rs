@@ -9,11 +9,11 @@ use super::{
     look::{Look, day_words},
     message_parts::{self, Detail, Names},
     message_rows::ruled,
-    scroll::Heights,
+    scroll::Scrolled,
 };
 use crate::{
     matrix::{OwnedUserId, SafeText},
-    rooms::{Item, ItemId, ItemKind, Items},
+    rooms::{Item, ItemId, ItemKind, Timeline},
     tui::{
         theme::StyleName,
         wrap::{Row, Span},
@@ -54,7 +54,7 @@ struct MadeFor {
 /// A room's messages, to be looked at.
 #[derive(Debug)]
 pub(super) struct MessageList<'a> {
-    pub items: Items<'a>,
+    pub timeline: &'a Timeline,
     pub cache: &'a mut Cache,
     pub look: &'a Look,
     pub names: &'a BTreeMap<OwnedUserId, SafeText>,
@@ -63,9 +63,9 @@ pub(super) struct MessageList<'a> {
 
 impl MessageList<'_> {
     /// The rows of an item, with the lines above it (a new day, the first unread message).
-    pub(super) fn rows(&mut self, index: usize) -> &[Row] {
-        let Some(item) = self.items.get(index) else { return &[] };
-        let made_for = self.made_for(index, &item);
+    pub(super) fn rows(&mut self, id: &ItemId) -> &[Row] {
+        let Some(item) = self.timeline.item(id) else { return &[] };
+        let made_for = self.made_for(&item);
         let is_kept = self.cache.kept.get(&item.id).is_some_and(|kept| kept.made_for == made_for);
         if !is_kept {
             let rows = self.lay_out(&item, &made_for);
@@ -77,11 +77,11 @@ impl MessageList<'_> {
         self.cache.kept.get(&item.id).map_or(&[], |kept| &kept.rows)
     }
 
-    fn made_for(&self, index: usize, item: &Item<'_>) -> MadeFor {
+    fn made_for(&self, item: &Item<'_>) -> MadeFor {
         // Marks have no time; the line of the day stands before the first item that has one.
         let day = self.day(item);
-        let before = (0..index).rev().filter_map(|index| self.items.get(index)).take(3);
-        let day_before = before.filter_map(|item| self.day(&item)).next();
+        let before = self.timeline.items_before(&item.id).rev().take(3);
+        let day_before = before.map(|item| self.day(&item)).find(Option::is_some).flatten();
         let is_new = day_before != day;
         MadeFor {
             version: item.version,
@@ -118,22 +118,26 @@ impl MessageList<'_> {
     }
 }
 
-impl Heights for MessageList<'_> {
+impl Scrolled for MessageList<'_> {
     type Key = ItemId;
 
-    fn len(&self) -> usize {
-        self.items.len()
+    fn last(&self) -> Option<ItemId> {
+        self.timeline.items().next_back().map(|item| item.id)
     }
 
-    fn key(&self, index: usize) -> Option<ItemId> {
-        self.items.get(index).map(|item| item.id)
+    fn before(&self, key: &ItemId) -> Option<ItemId> {
+        self.timeline.items_before(key).next_back().map(|item| item.id)
     }
 
-    fn index(&self, key: &ItemId) -> Option<usize> {
-        self.items.position(key)
+    fn after(&self, key: &ItemId) -> Option<ItemId> {
+        self.timeline.items_from(key).nth(1).map(|item| item.id)
     }
 
-    fn height(&mut self, index: usize) -> usize {
-        self.rows(index).len()
+    fn is_there(&self, key: &ItemId) -> bool {
+        self.timeline.item(key).is_some()
+    }
+
+    fn height(&mut self, key: &ItemId) -> usize {
+        self.rows(key).len()
     }
 }

@@ -7,11 +7,11 @@ use super::{
     facts::{Facts, is_selectable},
     look::Look,
     message_list::{Cache, MessageList},
-    scroll::{Anchor, Heights, Window},
+    scroll::{Anchor, Edge, Window},
 };
 use crate::{
     matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId, SafeText, UserId},
-    rooms::{Item, ItemId, Items, Timeline, TimelineDelta},
+    rooms::{Item, ItemId, Timeline, TimelineDelta},
     time::Timestamp,
     tui::wrap::Row,
 };
@@ -21,8 +21,11 @@ const LOADING: Duration = Duration::from_secs(15);
 /// Older messages are asked for when this few items are above what is visible.
 const NEAR_START: usize = 20;
 
+/// Most messages that are counted below what is visible.
+const MOST_COUNTED: usize = 100;
+
 /// An open room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::tui) struct RoomPane {
     timeline: Timeline,
     /// What is written.
@@ -37,11 +40,9 @@ pub(in crate::tui) struct RoomPane {
     read_by: BTreeMap<OwnedUserId, OwnedEventId>,
     anchor: Anchor<ItemId>,
     /// The selected message must be brought into view.
-    must_reveal: bool,
+    must_reveal: Option<Edge>,
     visible: Visible,
     cache: Cache,
-    oldest: Option<i64>,
-    has_start: bool,
     loading: Option<Loading>,
     read: ReadUpTo,
     /// Position of the newest event that was marked as read.
@@ -57,7 +58,7 @@ pub(in crate::tui) struct Visible {
     pub blank: usize,
     /// How many items are below.
     pub below: usize,
-    window: Window,
+    window: Window<ItemId>,
 }
 
 /// A request for older messages that is not answered yet.
@@ -81,18 +82,36 @@ enum ReadUpTo {
 }
 
 impl RoomPane {
+    /// A room as `own` sees it, before anything was told.
+    pub(in crate::tui) fn new(own: &UserId) -> Self {
+        Self {
+            timeline: Timeline::new(own),
+            composer: Composer::default(),
+            last_given: None,
+            typing: Vec::new(),
+            selected: None,
+            names: BTreeMap::new(),
+            read_by: BTreeMap::new(),
+            anchor: Anchor::End,
+            must_reveal: None,
+            visible: Visible::default(),
+            cache: Cache::default(),
+            loading: None,
+            read: ReadUpTo::Following,
+            marked: None,
+        }
+    }
+
     /// Takes a change of the timeline.
     pub(in crate::tui) fn take(&mut self, delta: TimelineDelta) {
         match &delta {
             TimelineDelta::Events(events) => {
                 let oldest = events.iter().map(|event| event.position).min();
-                self.oldest = self.oldest.into_iter().chain(oldest).min();
                 if self.loading.is_some_and(|loading| oldest < Some(loading.before)) {
                     self.loading = None;
                 }
             }
             TimelineDelta::ReachedStart => {
-                self.has_start = true;
                 self.loading = None;
             }
             TimelineDelta::GapClosed { .. } => self.loading = None,
@@ -130,7 +149,7 @@ impl RoomPane {
 
     /// The room was entered.
     pub(in crate::tui) fn on_entered(&mut self) {
-        let is_known = self.timeline.items().position(&ItemId::Unread).is_some();
+        let is_known = self.timeline.item(&ItemId::Unread).is_some();
         self.read = if is_known { ReadUpTo::Held(None) } else { ReadUpTo::Entered };
     }
 
@@ -144,10 +163,10 @@ impl RoomPane {
     }
 
     /// The engine no longer tells us about this room: only the draft stays.
-    pub(in crate::tui) fn forget_messages(&mut self) {
+    pub(in crate::tui) fn forget_messages(&mut self, own: &UserId) {
         let composer = std::mem::take(&mut self.composer);
         let last_given = self.last_given.take();
-        *self = Self { composer, last_given, ..Self::default() };
+        *self = Self { composer, last_given, ..Self::new(own) };
     }
 
     /// What was laid out to be drawn.
@@ -162,20 +181,23 @@ impl RoomPane {
 
     /// Lays out what is visible in `height` rows.
     pub(in crate::tui) fn lay_out(&mut self, look: &Look, height: usize) {
-        let selected = self.selected.as_ref().filter(|_| self.must_reveal).cloned();
-        self.must_reveal = false;
+        let reveal = self.selected.clone().zip(self.must_reveal.take());
         let mut anchor = std::mem::take(&mut self.anchor);
         let mut list = self.list(look);
-        if let Some(index) = selected.and_then(|id| list.index(&id)) {
-            anchor.reveal(&mut list, index, height);
+        if let Some((id, edge)) = reveal {
+            anchor.reveal(&mut list, (&id, edge), height);
         }
         let window = anchor.window(&mut list, height);
         let mut rows = Vec::with_capacity(height);
         for part in &window.parts {
-            rows.extend(list.rows(part.index).iter().skip(part.first).take(part.rows).cloned());
+            rows.extend(list.rows(&part.key).iter().skip(part.first).take(part.rows).cloned());
         }
-        let last = window.parts.last().map_or(0, |part| part.index + 1);
-        let below = if anchor == Anchor::End { 0 } else { list.len().saturating_sub(last) };
+        let below = match window.parts.last() {
+            Some(part) if anchor != Anchor::End => {
+                self.timeline.items_from(&part.key).skip(1).take(MOST_COUNTED).count()
+            }
+            Some(_) | None => 0,
+        };
         self.visible = Visible { rows, blank: window.blank, below, window };
         self.anchor = anchor;
     }
@@ -184,13 +206,15 @@ impl RoomPane {
     /// for just now.
     pub(in crate::tui) fn wanted_history(&mut self, now: Timestamp) -> Option<i64> {
         let parts = &self.visible.window.parts;
-        let items = self.timeline.items();
-        let gap = parts.iter().rev().find_map(|part| match items.get(part.index)?.id {
+        let gap = parts.iter().rev().find_map(|part| match part.key {
             ItemId::Gap(position) => Some(position),
             ItemId::Start | ItemId::Event(_) | ItemId::Unread | ItemId::Echo(_) => None,
         });
-        let is_near_start = parts.first().is_none_or(|part| part.index < NEAR_START);
-        let start = self.oldest.filter(|_| is_near_start && !self.has_start);
+        let above = parts
+            .first()
+            .map_or(0, |part| self.timeline.items_before(&part.key).rev().take(NEAR_START).count());
+        let has_more = above < NEAR_START && !self.timeline.reached_start();
+        let start = self.timeline.oldest().filter(|_| has_more);
         let before = gap.or(start)?;
         let is_asked = self.loading.is_some_and(|l| l.before == before && now < l.until);
         if is_asked {
@@ -202,9 +226,8 @@ impl RoomPane {
 
     /// The newest event that is visible, if it is newer than what was marked as read.
     pub(in crate::tui) fn newly_read(&mut self) -> Option<OwnedEventId> {
-        let items = self.timeline.items();
         let (position, event) = self.visible.window.parts.iter().rev().find_map(|part| {
-            let item = items.get(part.index)?;
+            let item = self.timeline.item(&part.key)?;
             let ItemId::Event(position) = item.id else { return None };
             Some((position, Facts::of(&item).event?))
         })?;
@@ -234,12 +257,12 @@ impl RoomPane {
     /// Goes to the end.
     pub(in crate::tui) fn to_newest(&mut self) {
         self.anchor = Anchor::End;
-        self.must_reveal = false;
+        self.must_reveal = None;
     }
 
     /// Goes to the line above what is new; `false` when there is none.
     pub(in crate::tui) fn to_unread(&mut self) -> bool {
-        let is_known = self.timeline.items().position(&ItemId::Unread).is_some();
+        let is_known = self.timeline.item(&ItemId::Unread).is_some();
         if is_known {
             self.anchor = Anchor::At { key: ItemId::Unread, below: 0 };
         }
@@ -248,70 +271,63 @@ impl RoomPane {
 
     /// Selects another message, above or below; `false` when there is none.
     pub(in crate::tui) fn select_step(&mut self, to: Direction) -> bool {
-        let Some(selected) = self.selected_index() else {
+        let Some(selected) = self.selected.clone() else {
             self.select_end(Direction::Forward);
             return self.selected.is_some();
         };
-        let items = self.timeline.items();
-        let found = match to {
-            Direction::Back => find(&items, (0..selected).rev()),
-            Direction::Forward => find(&items, selected + 1..items.len()),
+        let (found, edge) = match to {
+            Direction::Back => {
+                let mut above = self.timeline.items_before(&selected).rev();
+                (above.find(is_selectable), Edge::Top)
+            }
+            Direction::Forward => {
+                let mut below = self.timeline.items_from(&selected).skip(1);
+                (below.find(is_selectable), Edge::Bottom)
+            }
         };
-        let has_moved = found.is_some();
-        if has_moved {
-            self.selected = found;
-            self.must_reveal = true;
-        }
-        has_moved
+        let Some(id) = found.map(|item| item.id) else { return false };
+        self.selected = Some(id);
+        self.must_reveal = Some(edge);
+        true
     }
 
     /// Selects the first or the last message.
     pub(in crate::tui) fn select_end(&mut self, to: Direction) {
-        let items = self.timeline.items();
-        self.selected = match to {
-            Direction::Back => find(&items, 0..items.len()),
-            Direction::Forward => find(&items, (0..items.len()).rev()),
+        let mut items = self.timeline.items();
+        let (found, edge) = match to {
+            Direction::Back => (items.find(is_selectable), Edge::Top),
+            Direction::Forward => (items.rfind(is_selectable), Edge::Bottom),
         };
-        self.must_reveal = true;
+        self.selected = found.map(|item| item.id);
+        self.must_reveal = Some(edge);
     }
 
     /// What can be done with the selected item.
     pub(in crate::tui) fn selected_facts(&self) -> Option<Facts> {
-        self.timeline.items().get(self.selected_index()?).as_ref().map(Facts::of)
+        self.timeline.item(self.selected.as_ref()?).as_ref().map(Facts::of)
     }
 
     /// Event and text of the newest message of ours that can be edited.
     pub(in crate::tui) fn last_own(&self) -> Option<(OwnedEventId, String)> {
-        self.newest_first().map(|item| Facts::of(&item)).find_map(|f| Some((f.event?, f.editable?)))
+        self.timeline
+            .items()
+            .rev()
+            .map(|item| Facts::of(&item))
+            .find_map(|f| Some((f.event?, f.editable?)))
     }
 
     /// Who sent an event, if it is loaded.
     pub(in crate::tui) fn sender_of(&self, event: &EventId) -> Option<OwnedUserId> {
-        let facts = self.newest_first().map(|item| Facts::of(&item));
-        facts.into_iter().find(|facts| facts.event.as_deref() == Some(event))?.sender
-    }
-
-    fn newest_first(&self) -> impl Iterator<Item = Item<'_>> {
-        let items = self.timeline.items();
-        (0..items.len()).rev().filter_map(move |index| items.get(index))
-    }
-
-    fn selected_index(&self) -> Option<usize> {
-        self.timeline.items().position(self.selected.as_ref()?)
+        self.timeline.event(event)?.sender().map(ToOwned::to_owned)
     }
 
     fn list<'a>(&'a mut self, look: &'a Look) -> MessageList<'a> {
         MessageList {
-            items: self.timeline.items(),
+            timeline: &self.timeline,
             cache: &mut self.cache,
             look,
             names: &self.names,
             selected: self.selected.as_ref(),
         }
     }
-}
-
-/// The first of these items that keys can act on.
-fn find(items: &Items<'_>, mut indices: impl Iterator<Item = usize>) -> Option<ItemId> {
-    indices.find_map(|index| items.get(index).filter(is_selectable)).map(|item| item.id)
 }

@@ -2,17 +2,19 @@
 //! before, moves nothing. Only items that are visible, or scrolled over, are asked for their height.
 
 /// The list, as far as scrolling concerns it. An item may have no rows.
-pub(in crate::tui) trait Heights {
+pub(in crate::tui) trait Scrolled {
     /// Names an item, however the list grows.
     type Key: Clone + PartialEq;
-    /// How many items there are.
-    fn len(&self) -> usize;
-    /// The name of an item.
-    fn key(&self, index: usize) -> Option<Self::Key>;
-    /// Where an item is now.
-    fn index(&self, key: &Self::Key) -> Option<usize>;
+    /// The last item.
+    fn last(&self) -> Option<Self::Key>;
+    /// The item before.
+    fn before(&self, key: &Self::Key) -> Option<Self::Key>;
+    /// The item after.
+    fn after(&self, key: &Self::Key) -> Option<Self::Key>;
+    /// Whether it is in the list.
+    fn is_there(&self, key: &Self::Key) -> bool;
     /// Its rows.
-    fn height(&mut self, index: usize) -> usize;
+    fn height(&mut self, key: &Self::Key) -> usize;
 }
 
 /// What the bottom row of the window shows.
@@ -31,10 +33,10 @@ pub(in crate::tui) enum Anchor<K> {
 }
 
 /// The rows of an item that are in the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tui) struct Part {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tui) struct Part<K> {
     /// The item.
-    pub index: usize,
+    pub key: K,
     /// Its first visible row.
     pub first: usize,
     /// How many are visible.
@@ -42,43 +44,53 @@ pub(in crate::tui) struct Part {
 }
 
 /// What is visible, from top to bottom.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::tui) struct Window {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tui) struct Window<K> {
     /// The items.
-    pub parts: Vec<Part>,
+    pub parts: Vec<Part<K>>,
     /// Rows at the top that stay empty because the list is shorter.
     pub blank: usize,
+}
+
+impl<K> Default for Window<K> {
+    fn default() -> Self {
+        Self { parts: Vec::new(), blank: 0 }
+    }
+}
+
+/// Which edge of the window an item is brought to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tui) enum Edge {
+    /// Its first row becomes the first.
+    Top,
+    /// Its last row becomes the last.
+    Bottom,
 }
 
 impl<K: Clone + PartialEq> Anchor<K> {
     /// What is visible in a window of `height` rows. The anchor is moved where it would leave rows
     /// empty although the list could fill them.
-    pub(in crate::tui) fn window<L: Heights<Key = K>>(
+    pub(in crate::tui) fn window<L: Scrolled<Key = K>>(
         &mut self,
         list: &mut L,
         height: usize,
-    ) -> Window {
-        let Some(mut bottom) = self.place(list) else { return Window::default() };
-        let mut left = height;
-        let mut parts = Vec::new();
-        let mut index = bottom.0;
-        loop {
-            let hidden = if index == bottom.0 { bottom.1 } else { 0 };
-            let there = list.height(index).saturating_sub(hidden);
+    ) -> Window<K> {
+        let Some(bottom) = self.place(list) else { return Window::default() };
+        let (mut left, mut parts) = (height, Vec::new());
+        let (mut next, mut hidden) = (Some(bottom.0.clone()), bottom.1);
+        while let Some(key) = next.filter(|_| left > 0) {
+            let there = list.height(&key).saturating_sub(std::mem::take(&mut hidden));
             let rows = there.min(left);
-            if rows > 0 {
-                parts.push(Part { index, first: there - rows, rows });
-            }
             left -= rows;
-            if left == 0 || index == 0 {
-                break;
+            next = list.before(&key);
+            if rows > 0 {
+                parts.push(Part { key, first: there - rows, rows });
             }
-            index -= 1;
         }
         parts.reverse();
-        if left > 0 && !self.is_end(list, bottom) {
-            bottom = fill_down(list, bottom, left);
-            self.hold(list, bottom);
+        if left > 0 && !is_end(list, &bottom) {
+            let lower = fill_down(list, bottom, left);
+            self.hold(list, lower);
             return self.window(list, height);
         }
         self.hold(list, bottom);
@@ -86,91 +98,89 @@ impl<K: Clone + PartialEq> Anchor<K> {
     }
 
     /// Moves towards the beginning by `rows`.
-    pub(in crate::tui) fn up<L: Heights<Key = K>>(&mut self, list: &mut L, rows: usize) {
-        let Some((mut index, mut below)) = self.place(list) else { return };
+    pub(in crate::tui) fn up<L: Scrolled<Key = K>>(&mut self, list: &mut L, rows: usize) {
+        let Some((mut key, mut below)) = self.place(list) else { return };
         let mut rows = rows;
         loop {
-            let there = list.height(index).saturating_sub(below);
+            let tall = list.height(&key);
+            let there = tall.saturating_sub(below);
             if rows < there {
                 below += rows;
                 break;
             }
-            if index == 0 {
-                below = list.height(0).saturating_sub(1);
+            let Some(before) = list.before(&key) else {
+                below = tall.saturating_sub(1);
                 break;
-            }
+            };
             rows -= there;
-            index -= 1;
-            below = 0;
+            (key, below) = (before, 0);
         }
-        self.hold(list, (index, below));
+        self.hold(list, (key, below));
     }
 
     /// Moves towards the end by `rows`.
-    pub(in crate::tui) fn down<L: Heights<Key = K>>(&mut self, list: &mut L, rows: usize) {
+    pub(in crate::tui) fn down<L: Scrolled<Key = K>>(&mut self, list: &mut L, rows: usize) {
         if let Some(bottom) = self.place(list) {
-            let bottom = fill_down(list, bottom, rows);
-            self.hold(list, bottom);
+            let lower = fill_down(list, bottom, rows);
+            self.hold(list, lower);
         }
     }
 
-    /// Moves as little as needed to make an item visible in a window of `height` rows.
-    pub(in crate::tui) fn reveal<L: Heights<Key = K>>(
+    /// Brings an item to an edge of a window of `height` rows, unless all of it is visible.
+    pub(in crate::tui) fn reveal<L: Scrolled<Key = K>>(
         &mut self,
         list: &mut L,
-        index: usize,
+        (key, edge): (&K, Edge),
         height: usize,
     ) {
-        let tall = list.height(index);
+        let tall = list.height(key);
         let window = self.window(list, height);
-        let part = window.parts.iter().find(|part| part.index == index);
-        if part.is_some_and(|part| part.rows == tall.min(height)) {
+        let part = window.parts.iter().find(|part| part.key == *key);
+        if !list.is_there(key) || part.is_some_and(|part| part.rows == tall.min(height)) {
             return;
         }
-        let is_below = window.parts.last().is_some_and(|last| last.index <= index);
-        if is_below && tall <= height {
-            self.hold(list, (index, 0));
-        } else {
-            self.hold(list, (index, tall.saturating_sub(1)));
-            self.down(list, height.saturating_sub(1));
+        match edge {
+            Edge::Bottom if tall <= height => self.hold(list, (key.clone(), 0)),
+            Edge::Top | Edge::Bottom => {
+                self.hold(list, (key.clone(), tall.saturating_sub(1)));
+                self.down(list, height.saturating_sub(1));
+            }
         }
     }
 
     /// The item at the bottom and how many of its rows are hidden.
-    fn place<L: Heights<Key = K>>(&self, list: &mut L) -> Option<(usize, usize)> {
-        let last = list.len().checked_sub(1)?;
-        let Self::At { key, below } = self else { return Some((last, 0)) };
-        let Some(index) = list.index(key) else { return Some((last, 0)) };
-        Some((index, (*below).min(list.height(index).saturating_sub(1))))
+    fn place<L: Scrolled<Key = K>>(&self, list: &mut L) -> Option<(K, usize)> {
+        match self {
+            Self::At { key, below } if list.is_there(key) => {
+                Some((key.clone(), (*below).min(list.height(key).saturating_sub(1))))
+            }
+            Self::At { .. } | Self::End => Some((list.last()?, 0)),
+        }
     }
 
-    fn is_end<L: Heights<Key = K>>(&self, list: &L, (index, below): (usize, usize)) -> bool {
-        below == 0 && index + 1 >= list.len()
-    }
-
-    fn hold<L: Heights<Key = K>>(&mut self, list: &L, (index, below): (usize, usize)) {
-        *self = match list.key(index) {
-            Some(key) if !self.is_end(list, (index, below)) => Self::At { key, below },
-            Some(_) | None => Self::End,
-        };
+    fn hold<L: Scrolled<Key = K>>(&mut self, list: &L, (key, below): (K, usize)) {
+        *self =
+            if is_end(list, &(key.clone(), below)) { Self::End } else { Self::At { key, below } };
     }
 }
 
+fn is_end<L: Scrolled>(list: &L, (key, below): &(L::Key, usize)) -> bool {
+    *below == 0 && list.after(key).is_none()
+}
+
 /// The place `rows` rows further down, or the end.
-fn fill_down<L: Heights>(
+fn fill_down<L: Scrolled>(
     list: &mut L,
-    (mut index, mut below): (usize, usize),
+    (mut key, mut below): (L::Key, usize),
     mut rows: usize,
-) -> (usize, usize) {
+) -> (L::Key, usize) {
     while below < rows {
-        if index + 1 >= list.len() {
-            return (index, 0);
-        }
+        let Some(after) = list.after(&key) else { return (key, 0) };
         rows -= below;
-        index += 1;
-        below = list.height(index);
+        below = list.height(&after);
+        key = after;
     }
-    (index, below - rows)
+    (key, below - rows)
 }
 
 #[cfg(test)]
@@ -182,27 +192,36 @@ mod tests {
     /// Items named by number, from the oldest.
     struct List(Vec<(i32, usize)>);
 
-    impl Heights for List {
-        type Key = i32;
-        fn len(&self) -> usize {
-            self.0.len()
-        }
-        fn key(&self, index: usize) -> Option<i32> {
-            self.0.get(index).map(|item| item.0)
-        }
-        fn index(&self, key: &i32) -> Option<usize> {
+    impl List {
+        fn place(&self, key: &i32) -> Option<usize> {
             self.0.iter().position(|item| item.0 == *key)
         }
-        fn height(&mut self, index: usize) -> usize {
-            self.0[index].1
+    }
+
+    impl Scrolled for List {
+        type Key = i32;
+        fn last(&self) -> Option<i32> {
+            self.0.last().map(|item| item.0)
+        }
+        fn before(&self, key: &i32) -> Option<i32> {
+            self.place(key)?.checked_sub(1).map(|place| self.0[place].0)
+        }
+        fn after(&self, key: &i32) -> Option<i32> {
+            self.0.get(self.place(key)? + 1).map(|item| item.0)
+        }
+        fn is_there(&self, key: &i32) -> bool {
+            self.place(key).is_some()
+        }
+        fn height(&mut self, key: &i32) -> usize {
+            self.place(key).map_or(0, |place| self.0[place].1)
         }
     }
 
     /// The visible rows as (item, row).
     fn rows(anchor: &mut Anchor<i32>, list: &mut List, height: usize) -> Vec<(i32, usize)> {
         let window = anchor.window(list, height);
-        let visible = |part: &Part| {
-            let key = list.0[part.index].0;
+        let visible = |part: &Part<i32>| {
+            let key = part.key;
             (part.first..part.first + part.rows).map(move |row| (key, row)).collect::<Vec<_>>()
         };
         window.parts.iter().flat_map(visible).collect()
@@ -239,12 +258,12 @@ mod tests {
     #[test]
     fn revealing_moves_as_little_as_needed() {
         let (mut list, mut anchor) = (List((0..20).map(|n| (n, 2)).collect()), Anchor::End);
-        anchor.reveal(&mut list, 3, 4);
+        anchor.reveal(&mut list, (&3, Edge::Top), 4);
         assert_eq!(rows(&mut anchor, &mut list, 4), [(3, 0), (3, 1), (4, 0), (4, 1)]);
         let before = anchor.clone();
-        anchor.reveal(&mut list, 4, 4);
+        anchor.reveal(&mut list, (&4, Edge::Bottom), 4);
         assert_eq!(anchor, before);
-        anchor.reveal(&mut list, 5, 4);
+        anchor.reveal(&mut list, (&5, Edge::Bottom), 4);
         assert_eq!(rows(&mut anchor, &mut list, 4), [(4, 0), (4, 1), (5, 0), (5, 1)]);
     }
 

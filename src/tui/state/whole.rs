@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     engine::{Alarm, Command, CommandId, LinkState},
-    matrix::{OwnedRoomId, OwnedTransactionId, RoomId},
+    matrix::{OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
     time::Timestamp,
     tui::{
         input::{Attention, KeyPress, Size},
@@ -33,7 +33,7 @@ pub(in crate::tui) const PROMPT_COLUMNS: u16 = 2;
 /// The screen's state.
 #[derive(Debug)]
 pub struct State {
-    pub(in crate::tui) user_id: String,
+    pub(in crate::tui) user_id: OwnedUserId,
     pub(in crate::tui) keymap: Keymap,
     pub(in crate::tui) options: TimelineOptions,
     pub(in crate::tui) size: Size,
@@ -104,7 +104,7 @@ impl State {
     /// transaction ids unique.
     pub fn new(options: TuiOptions, size: Size, seed: u64) -> Self {
         let mut state = Self {
-            user_id: options.user_id.to_string(),
+            user_id: options.user_id,
             keymap: options.keymap,
             options: options.timeline,
             size,
@@ -174,7 +174,7 @@ impl State {
     /// How messages are laid out now.
     pub(in crate::tui) fn look(&self) -> Look {
         Look {
-            user_id: self.user_id.clone(),
+            user_id: self.user_id.to_string(),
             time_zone: self.options.time_zone.clone(),
             columns: self.areas.messages.columns(),
             state_lines: self.options.state_lines,

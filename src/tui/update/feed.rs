@@ -57,7 +57,7 @@ fn followed_pane<'a>(
 fn on_typing(state: &mut State, room: &OwnedRoomId, users: Vec<OwnedUserId>) {
     let own = state.user_id.clone();
     if let Some(pane) = followed_pane(state, room) {
-        pane.typing = users.into_iter().filter(|user| user.as_str() != own).collect();
+        pane.typing = users.into_iter().filter(|user| *user != own).collect();
     }
 }
 
@@ -78,7 +78,7 @@ fn on_outcome(
         (_, Err(error)) => state.say(Tone::Failed, &error.message),
         (Asked::Enter, Ok(Outcome::Room { room_id })) => {
             state.notice = None;
-            rooms::go_to(state, room_id, effects);
+            rooms::enter(state, room_id, effects);
         }
         (Asked::Leave(room), Ok(_)) => rooms::forget(state, &[room]),
         (Asked::Invite(user), Ok(_)) => state.say(Tone::Done, &format!("{user} is invited")),

@@ -6,7 +6,7 @@ use crate::{
     matrix::{OwnedRoomId, OwnedUserId, SafeText},
     tui::{
         action::RoomsAction,
-        state::{Asked, Focus, ListedRoom, Overlay, Question, State, Tone},
+        state::{Asked, Focus, ListedRoom, Overlay, Question, RoomPane, State, Tone},
     },
 };
 
@@ -40,6 +40,11 @@ pub(super) fn go_to(state: &mut State, room: OwnedRoomId, effects: &mut Effects)
         state.overlay = Some(Overlay::Question { kind, chosen });
         return;
     }
+    enter(state, room, effects);
+}
+
+/// Opens a room that we are in.
+pub(super) fn enter(state: &mut State, room: OwnedRoomId, effects: &mut Effects) {
     if let Some(before) = state.current.clone().filter(|before| *before != room) {
         compose::leave(state, &before, effects);
         if let Some(pane) = state.pane_mut() {
@@ -47,7 +52,8 @@ pub(super) fn go_to(state: &mut State, room: OwnedRoomId, effects: &mut Effects)
         }
     }
     follow(state, &room, effects);
-    state.panes.entry(room.clone()).or_default().on_entered();
+    let own = state.user_id.clone();
+    state.panes.entry(room.clone()).or_insert_with(|| RoomPane::new(&own)).on_entered();
     state.rooms.select(room.clone());
     state.current = Some(room);
     keys::set_focus(state, Focus::Composer);
@@ -137,7 +143,7 @@ fn follow(state: &mut State, room: &OwnedRoomId, effects: &mut Effects) {
     while MOST_FOLLOWED < state.followed.len() {
         let Some(oldest) = state.followed.pop_front() else { break };
         if let Some(pane) = state.panes.get_mut(&oldest) {
-            pane.forget_messages();
+            pane.forget_messages(&state.user_id);
         }
         effects.command(Command::Close(oldest));
     }

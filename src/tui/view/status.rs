@@ -21,7 +21,7 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
     for span in left(state) {
         x = canvas.text(area, (x, 0), &span.text, span.style) + 2;
     }
-    let account = format!(" {} ", SafeText::line(&state.user_id));
+    let account = format!(" {} ", SafeText::line(state.user_id.as_str()));
     let free = usize::from(area.width.saturating_sub(x));
     if wrap::width(&account) <= free {
         canvas.text_right(area, 0, &account, StyleName::StatusBar);
