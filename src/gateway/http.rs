@@ -11,7 +11,10 @@ use super::{
     options::{GatewayError, GatewayOptions},
     peer::{Call, CallFailure},
 };
-use crate::{secret::Secret, wire::MediaInfo};
+use crate::{
+    secret::Secret,
+    wire::{AnswerKind, MediaInfo},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Idle connections kept to the homeserver: long polls do not count, they are not idle.
@@ -77,6 +80,10 @@ impl Homeserver for Http {
         upload: Option<BodyStream>,
     ) -> Result<Reply, CallFailure> {
         let mut request = self.request(call)?;
+        if call.answer == AnswerKind::Binary {
+            // Its length is then the body's, and a file that is an archive stays one.
+            request = request.header(header::ACCEPT_ENCODING, "identity");
+        }
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }

@@ -286,3 +286,6 @@ fn refusal(id: u64, error: &ErrorFrame) -> ResponseFrame {
         download: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

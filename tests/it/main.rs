@@ -8,6 +8,7 @@ mod config;
 mod cutter;
 #[cfg(test)]
 mod grotto;
+mod gateway;
 #[cfg(test)]
 mod real_parts;
 #[cfg(test)]

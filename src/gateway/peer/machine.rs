@@ -175,3 +175,6 @@ impl Peer {
         vec![PeerEffect::Send(ServerFrame::Error(error)), PeerEffect::Close(CloseCode::GoingAway)]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ const BACKOFF_CAP: Duration = Duration::from_secs(30);
 /// Least time between two polls that bring nothing new: a homeserver that does not hold the poll
 /// must not be asked in a tight loop.
 const LEAST_HOLD: Duration = Duration::from_secs(1);
+/// What an update frame is larger than the answer in it: two positions, and the field names.
+const ENVELOPE_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct Sync {
@@ -189,7 +191,7 @@ impl Sync {
             answer: AnswerKind::Json,
             delay,
             timeout: Some(hold + limits.sync_margin),
-            max_answer_bytes: limits.max_update_bytes,
+            max_answer_bytes: limits.max_update_bytes.saturating_sub(ENVELOPE_BYTES),
         })
     }
 }

@@ -1,0 +1,313 @@
+//! One client's state, driven by hand: no socket, no homeserver, no clock.
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::{
+    gateway::peer::CallFailure,
+    matrix::Position,
+    wire::{AnswerKind, CancelFrame, ChunkEnd, MediaInfo, RequestFrame, WindowFrame},
+};
+
+fn peer() -> Peer {
+    Peer::new(Identity::Token, Limits::default())
+}
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap()
+}
+
+fn sync(since: Option<&str>) -> PeerInput {
+    let since = since.map(|text| Position(text.to_owned()));
+    PeerInput::Frame(ClientFrame::Sync(SyncFrame { since, ..SyncFrame::default() }))
+}
+
+fn ack(position: &str) -> PeerInput {
+    PeerInput::Frame(ClientFrame::Ack(Position(position.to_owned())))
+}
+
+fn request(id: u64) -> RequestFrame {
+    RequestFrame {
+        id,
+        method: "GET".to_owned(),
+        path: "/_matrix/client/versions".to_owned(),
+        ..RequestFrame::default()
+    }
+}
+
+fn json_answer(call: CallId, status: u16, body: &str) -> PeerInput {
+    let answer = Answer::Json { status, body: raw(body), retry_after: None };
+    PeerInput::Answered { call, answer, took: Duration::from_secs(5) }
+}
+
+fn synced(call: CallId, position: &str) -> PeerInput {
+    json_answer(call, 200, &format!(r#"{{"next_batch":"{position}"}}"#))
+}
+
+/// The one poll among the effects, and its `since`.
+fn poll(effects: &[PeerEffect]) -> (CallId, Option<String>, Duration) {
+    let calls: Vec<&Call> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            PeerEffect::Call(call) => Some(call),
+            _ => None,
+        })
+        .collect();
+    let [call] = calls.as_slice() else { panic!("not one call: {effects:?}") };
+    let since = call.query.iter().find(|(key, _)| key == "since").map(|(_, value)| value.clone());
+    (call.id, since, call.delay)
+}
+
+fn close(effects: &[PeerEffect]) -> Option<CloseCode> {
+    effects.iter().find_map(|effect| match effect {
+        PeerEffect::Close(code) => Some(*code),
+        _ => None,
+    })
+}
+
+fn error(effects: &[PeerEffect]) -> Option<&ErrorFrame> {
+    effects.iter().find_map(|effect| match effect {
+        PeerEffect::Send(ServerFrame::Error(error)) => Some(error),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_next_poll_waits_for_the_ack_of_the_last_update() {
+    let mut peer = peer();
+    let (first, since, _) = poll(&peer.handle(sync(Some("s1")), 0.0));
+    assert_eq!(since.as_deref(), Some("s1"));
+    let effects = peer.handle(synced(first, "s2"), 0.0);
+    let [PeerEffect::Send(ServerFrame::Update(update))] = effects.as_slice() else {
+        panic!("only the update: {effects:?}")
+    };
+    assert_eq!(
+        (update.since.as_ref().unwrap().0.as_str(), update.position.0.as_str()),
+        ("s1", "s2")
+    );
+    let effects = peer.handle(ack("s0"), 0.0);
+    assert_eq!(error(&effects).unwrap().errcode, "GROTTO_WRONG_POSITION");
+    assert_eq!(effects.len(), 1, "a wrong ack starts nothing");
+    let (_, since, _) = poll(&peer.handle(ack("s2"), 0.0));
+    assert_eq!(since.as_deref(), Some("s2"));
+}
+
+#[test]
+fn a_new_sync_frame_gives_the_poll_under_way_up() {
+    let mut peer = peer();
+    let (old, _, _) = poll(&peer.handle(sync(Some("s1")), 0.0));
+    let effects = peer.handle(sync(Some("s0")), 0.0);
+    assert!(matches!(effects.first(), Some(PeerEffect::Abort(id)) if *id == old));
+    assert_eq!(poll(&effects).1.as_deref(), Some("s0"));
+    assert!(peer.handle(synced(old, "s2"), 0.0).is_empty(), "a late answer is nothing");
+}
+
+#[test]
+fn nothing_new_is_not_passed_on_and_not_asked_in_a_tight_loop() {
+    let mut peer = peer();
+    let (call, _, _) = poll(&peer.handle(sync(Some("s1")), 0.0));
+    let body = raw(r#"{"next_batch":"s1"}"#);
+    let answer = Answer::Json { status: 200, body, retry_after: None };
+    let took = Duration::ZERO;
+    let (_, since, delay) = poll(&peer.handle(PeerInput::Answered { call, answer, took }, 0.0));
+    assert_eq!((since.as_deref(), delay), (Some("s1"), Duration::from_secs(1)));
+}
+
+#[test]
+fn trouble_upstream_is_told_once_and_retried_with_the_servers_own_pause() {
+    let mut peer = peer();
+    let (call, _, _) = poll(&peer.handle(sync(None), 0.0));
+    let answer = Answer::Failed(CallFailure::Unreachable);
+    let took = Duration::ZERO;
+    let effects = peer.handle(PeerInput::Answered { call, answer, took }, 1.0);
+    assert!(!error(&effects).unwrap().fatal);
+    let (call, _, delay) = poll(&effects);
+    assert_eq!(delay, Duration::from_secs(1));
+    let answer =
+        Answer::Json { status: 429, body: raw("{}"), retry_after: Some(Duration::from_secs(40)) };
+    let effects = peer.handle(PeerInput::Answered { call, answer, took }, 1.0);
+    assert!(error(&effects).is_none());
+    let (call, _, delay) = poll(&effects);
+    assert_eq!(delay, Duration::from_secs(40));
+    // And it goes on as if nothing had been.
+    let effects = peer.handle(synced(call, "s1"), 0.0);
+    assert!(matches!(effects.as_slice(), [PeerEffect::Send(ServerFrame::Update(_))]));
+}
+
+#[test]
+fn an_invalid_token_is_fatal_and_keeps_the_soft_logout() {
+    let mut peer = peer();
+    let (call, _, _) = poll(&peer.handle(sync(None), 0.0));
+    let body = r#"{"errcode":"M_UNKNOWN_TOKEN","error":"gone","soft_logout":true}"#;
+    let effects = peer.handle(json_answer(call, 401, body), 0.0);
+    let error = error(&effects).unwrap();
+    assert!(error.fatal && error.soft_logout);
+    assert_eq!(close(&effects), Some(CloseCode::Unauthorized));
+    assert!(peer.handle(sync(None), 0.0).is_empty(), "nothing after a close");
+}
+
+#[test]
+fn statuses_and_pauses_of_requests_are_passed_on_unchanged() {
+    let mut peer = peer();
+    peer.handle(PeerInput::Frame(ClientFrame::Request(request(1))), 0.0);
+    let body = r#"{"errcode":"M_LIMIT_EXCEEDED" }"#;
+    let retry_after = Some(Duration::from_millis(1500));
+    let answer = Answer::Json { status: 429, body: raw(body), retry_after };
+    let call = CallId::Request(1);
+    let took = Duration::ZERO;
+    let effects = peer.handle(PeerInput::Answered { call, answer, took }, 0.0);
+    let Some(PeerEffect::Send(ServerFrame::Response(response))) = effects.first() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((response.status, response.retry_after), (429, retry_after));
+    assert_eq!(response.body.get(), body);
+}
+
+#[test]
+fn a_canceled_request_is_answered_no_more() {
+    let mut peer = peer();
+    peer.handle(PeerInput::Frame(ClientFrame::Request(request(1))), 0.0);
+    let effects = peer.handle(PeerInput::Frame(ClientFrame::Cancel(CancelFrame { id: 1 })), 0.0);
+    assert!(matches!(effects.as_slice(), [PeerEffect::Abort(CallId::Request(1))]));
+    assert!(peer.handle(json_answer(CallId::Request(1), 200, "{}"), 0.0).is_empty());
+}
+
+#[test]
+fn what_is_no_frame_is_answered_and_harms_nothing() {
+    let mut peer = peer();
+    let bad = ClientFrame::decode_text(r#"{"kind":"x","id":4}"#).unwrap_err();
+    let effects = peer.handle(PeerInput::BadFrame(bad), 0.0);
+    let told = error(&effects).unwrap();
+    assert_eq!((told.errcode.as_str(), told.id, told.fatal), ("M_UNRECOGNIZED", Some(4), false));
+    assert_eq!(close(&effects), None);
+}
+
+#[test]
+fn a_download_sends_no_more_than_the_client_allows() {
+    let mut peer = peer();
+    let asked = RequestFrame { answer: AnswerKind::Binary, ..request(1) };
+    peer.handle(PeerInput::Frame(ClientFrame::Request(asked)), 0.0);
+    let answer = Answer::Binary { status: 200, info: MediaInfo::default() };
+    let call = CallId::Request(1);
+    let mut effects = peer.handle(PeerInput::Answered { call, answer, took: Duration::ZERO }, 0.0);
+    let chunk = || ChunkFrame { id: 1, end: ChunkEnd::More, payload: vec![1] };
+    let mut sent = 0;
+    while effects.iter().any(|effect| matches!(effect, PeerEffect::Pull(1))) {
+        effects = peer.handle(PeerInput::Downloaded(chunk()), 0.0);
+        sent += 1;
+    }
+    assert_eq!(sent, Limits::default().window_chunks);
+    let widen = WindowFrame { id: 1, chunks: u32::MAX };
+    let effects = peer.handle(PeerInput::Frame(ClientFrame::Window(widen)), 0.0);
+    assert!(matches!(effects.as_slice(), [PeerEffect::Pull(1)]));
+}
+
+#[test]
+fn a_stop_waits_for_the_open_requests_and_takes_no_new_ones() {
+    let mut peer = peer();
+    let (call, _, _) = poll(&peer.handle(sync(None), 0.0));
+    peer.handle(PeerInput::Frame(ClientFrame::Request(request(1))), 0.0);
+    let effects = peer.handle(PeerInput::Stop, 0.0);
+    assert!(matches!(effects.as_slice(), [PeerEffect::Abort(id)] if *id == call));
+    let effects = peer.handle(PeerInput::Frame(ClientFrame::Request(request(2))), 0.0);
+    let [PeerEffect::Send(ServerFrame::Response(response))] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(response.status, 503);
+    let effects = peer.handle(json_answer(CallId::Request(1), 200, "{}"), 0.5);
+    assert_eq!(close(&effects), Some(CloseCode::GoingAway));
+    let told = error(&effects).unwrap();
+    assert_eq!(told.retry_after, Some(Limits::default().drain / 2));
+}
+
+/// Anything a client or a homeserver can do.
+#[derive(Clone, Debug)]
+enum Happening {
+    Sync(u8),
+    Ack(u8),
+    Synced(u8),
+    SyncFailed(u16),
+    Request(u64),
+    Answer(u64, u16),
+    Cancel(u64),
+    Chunk(u64, u8),
+    Window(u64, u32),
+    Taken(u64),
+    Stop,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        (0_u8..5).prop_map(Happening::Sync),
+        (0_u8..5).prop_map(Happening::Ack),
+        (0_u8..5).prop_map(Happening::Synced),
+        prop_oneof![Just(429_u16), Just(502), Just(400)].prop_map(Happening::SyncFailed),
+        (0_u64..200).prop_map(Happening::Request),
+        (0_u64..200, prop_oneof![Just(200_u16), Just(404)])
+            .prop_map(|(id, status)| Happening::Answer(id, status)),
+        (0_u64..200).prop_map(Happening::Cancel),
+        (0_u64..200, 0_u8..3).prop_map(|(id, end)| Happening::Chunk(id, end)),
+        any::<(u8, u32)>().prop_map(|(id, chunks)| Happening::Window(id.into(), chunks)),
+        (0_u64..200).prop_map(Happening::Taken),
+        Just(Happening::Stop),
+    ]
+}
+
+fn input(happening: Happening, poll: Option<CallId>) -> Option<PeerInput> {
+    let frame = PeerInput::Frame;
+    Some(match happening {
+        Happening::Sync(at) => sync(Some(&at.to_string())),
+        Happening::Ack(at) => ack(&at.to_string()),
+        Happening::Synced(at) => synced(poll?, &at.to_string()),
+        Happening::SyncFailed(status) => json_answer(poll?, status, "{}"),
+        Happening::Request(id) => frame(ClientFrame::Request(request(id))),
+        Happening::Answer(id, status) => json_answer(CallId::Request(id), status, "{}"),
+        Happening::Cancel(id) => frame(ClientFrame::Cancel(CancelFrame { id })),
+        Happening::Chunk(id, flag) => {
+            let end = [ChunkEnd::More, ChunkEnd::Last, ChunkEnd::Aborted][usize::from(flag)];
+            frame(ClientFrame::Chunk(ChunkFrame { id, end, payload: Vec::new() }))
+        }
+        Happening::Window(id, chunks) => frame(ClientFrame::Window(WindowFrame { id, chunks })),
+        Happening::Taken(id) => PeerInput::Taken(id),
+        Happening::Stop => PeerInput::Stop,
+    })
+}
+
+proptest! {
+    /// The rule that keeps room keys from being lost, whatever either side does: a poll names only
+    /// what the client named, and there is one poll at a time.
+    #[test]
+    fn only_positions_that_the_client_named_are_ever_asked_for(
+        happenings in prop::collection::vec(happening(), 0..120),
+    ) {
+        let mut peer = peer();
+        let mut named = Vec::new();
+        let mut polling: Option<CallId> = None;
+        let mut closed = false;
+        for happening in happenings {
+            match &happening {
+                Happening::Sync(at) | Happening::Ack(at) => named.push(at.to_string()),
+                _ => {}
+            }
+            let Some(input) = input(happening, polling) else { continue };
+            if matches!(input, PeerInput::Answered { call: CallId::Sync(_), .. }) {
+                polling = None;
+            }
+            for effect in peer.handle(input, 0.5) {
+                prop_assert!(!closed, "an effect after the close: {effect:?}");
+                match effect {
+                    PeerEffect::Call(call) if matches!(call.id, CallId::Sync(_)) => {
+                        prop_assert_eq!(polling, None, "two polls at once");
+                        polling = Some(call.id);
+                        let since = call.query.iter().find(|(key, _)| key == "since");
+                        prop_assert!(since.is_none_or(|(_, value)| named.contains(value)));
+                    }
+                    PeerEffect::Abort(id) if Some(id) == polling => polling = None,
+                    PeerEffect::Close(_) => closed = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
