@@ -6,9 +6,9 @@ mod cli;
 mod config;
 #[cfg(test)]
 mod cutter;
+mod gateway;
 #[cfg(test)]
 mod grotto;
-mod gateway;
 #[cfg(test)]
 mod real_parts;
 #[cfg(test)]
