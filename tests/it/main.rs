@@ -14,6 +14,8 @@ mod real_parts;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod store_model;
