@@ -18,7 +18,7 @@ pub(super) fn all(seed: u64, world: &World, rooms: &[String]) {
     for client in &world.clients {
         let name = format!("seed {seed}, {}", client.caller.device);
         nothing_is_left_to_send(&name, client);
-        nothing_is_undecryptable(&name, client);
+        nothing_is_undecryptable(&name, client, rooms);
         for room in rooms {
             every_line_arrived_once_and_in_order(&name, client, world, room);
         }
@@ -32,9 +32,16 @@ fn nothing_is_left_to_send(name: &str, client: &Client) {
     assert!(left.is_empty(), "{name}: {left:?} is left in the outbox");
 }
 
-fn nothing_is_undecryptable(name: &str, client: &Client) {
-    let counts = client.store.undecryptable_counts().expect("readable");
-    assert!(counts.is_empty(), "{name}: undecryptable: {counts:?}");
+fn nothing_is_undecryptable(name: &str, client: &Client, rooms: &[String]) {
+    for room in rooms {
+        let id: OwnedRoomId = room.as_str().try_into().expect("a room");
+        let stored = client.store.newest(&id, 10_000).expect("readable");
+        let lost = stored.iter().filter(|it| matches!(it.body, EventBody::Undecryptable(_)));
+        let lost: Vec<_> = lost
+            .map(|it| (&it.event.event_id, it.event.content_str("device_id"), &it.body))
+            .collect();
+        assert!(lost.is_empty(), "{name}, {room}: undecryptable: {lost:?}");
+    }
 }
 
 fn every_line_arrived_once_and_in_order(name: &str, client: &Client, world: &World, room: &str) {

@@ -88,6 +88,9 @@ struct Peer {
     last_down: u64,
 }
 
+/// The virtual time of the first event.
+const START: u64 = 1_700_000_000_000;
+
 pub(super) struct World {
     pub(super) now: u64,
     order: u64,
@@ -99,10 +102,11 @@ pub(super) struct World {
     peers: BTreeMap<u64, Peer>,
     connections: u64,
     pub(super) steps: u64,
+    loud: bool,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, clients: Vec<Client>, faults: Faults) -> Self {
+    pub(super) fn new(seed: u64, clients: Vec<Client>, faults: Faults, loud: bool) -> Self {
         let mut rng = Rng::new(seed);
         let limits = [3, 8, 50];
         let mut server = Server::new(limits[rng.below(3) as usize]);
@@ -110,7 +114,7 @@ impl World {
             server.add_device(&client.caller);
         }
         let mut world = Self {
-            now: 1_700_000_000_000,
+            now: START,
             order: 0,
             queue: BinaryHeap::new(),
             rng,
@@ -120,6 +124,7 @@ impl World {
             peers: BTreeMap::new(),
             connections: 0,
             steps: 0,
+            loud,
         };
         for client in 0..world.clients.len() {
             world.after(0, Event::Start { client });
@@ -366,6 +371,13 @@ impl World {
         }
     }
 
+    /// Replayed schedules tell what happens.
+    fn tell(&self, what: std::fmt::Arguments<'_>) {
+        if self.loud {
+            eprintln!("{:>8} {what}", self.now - START);
+        }
+    }
+
     fn answer(&mut self, connection: u64, request: &RequestFrame) {
         let caller = self.clients[self.peers[&connection].client].caller.clone();
         let body = request
@@ -388,6 +400,11 @@ impl World {
                 }
             };
         }
+        let (status, text) = (answer.0, answer.1.to_string());
+        let text: String = text.chars().take(300).collect();
+        let asked: String = body.to_string().chars().take(300).collect();
+        self.tell(format_args!("{} {} {asked}", caller.device, request.path));
+        self.tell(format_args!("{}   -> {status} done {done} {text}", caller.device));
         let response = ResponseFrame {
             id: request.id,
             status: answer.0,
@@ -434,6 +451,8 @@ impl World {
             since: since.map(|since| Position(format!("s{since}"))),
             body: to_raw_value(&body).expect("JSON"),
         };
+        let text: String = update.body.get().chars().take(1500).collect();
+        self.tell(format_args!("{} sync {place} {text}", caller.device));
         self.send_down(connection, ServerFrame::Update(update));
     }
 
