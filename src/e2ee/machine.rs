@@ -130,6 +130,12 @@ impl Machine {
         self.take_answer(id, answer.as_deref().map_err(|failure| failure), step)
     }
 
+    /// A link came up: what was asked for gets its time anew, because nothing could be answered
+    /// without one.
+    pub fn link_up(&mut self) {
+        self.core.tracker.wait_anew();
+    }
+
     /// Time passed: retries, key rotation, forgetting of old fallback keys.
     ///
     /// # Errors

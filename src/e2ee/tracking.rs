@@ -42,6 +42,9 @@ const USERS_PER_QUERY: usize = 250;
 const QUERIES: usize = 10;
 /// How long a sender waits for a list before it uses the one it has.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a list that was never seen: without it the message would reach nobody there, and
+/// the key sent later could not open it.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// A list that was not confirmed for so long is asked for before it is used: a lost announcement
 /// must not hide a device for ever.
 const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -210,6 +213,11 @@ impl Tracker {
         self.servers.paused_until(&user.server_name().to_string(), now).is_some()
     }
 
+    /// A link came up: time without one does not count as waiting.
+    pub(super) fn wait_anew(&mut self) {
+        self.wanted.clear();
+    }
+
     /// When to look again at users whose server did not answer.
     pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let ends = [self.servers.next_end(now), self.outage.next_end(now)];
@@ -302,7 +310,8 @@ impl Core {
     }
 
     /// Tracks `users` from now on, asks for the lists that are not current, and says how long to
-    /// wait for them: at most 5 s each since first asked, then the lists at hand must do.
+    /// wait for them: at most 5 s each since first asked on this link, then the lists at hand must
+    /// do. For a list that was never seen it is longer.
     pub(super) fn refresh<'u>(
         &mut self,
         users: impl IntoIterator<Item = &'u OwnedUserId>,
@@ -325,7 +334,9 @@ impl Core {
                 continue;
             }
             let since = *self.tracker.wanted.entry(user.clone()).or_insert(now);
-            until = until.max(Some(since.plus(PATIENCE)));
+            let known = self.tracker.users.get(user).is_some_and(|it| it.answered.is_some());
+            let patience = if known { PATIENCE } else { FIRST_PATIENCE };
+            until = until.max(Some(since.plus(patience)));
         }
         self.query(step)?;
         Ok(until.filter(|until| *until > now).map_or(Freshness::Ready, Freshness::Waiting))

@@ -1,11 +1,14 @@
 //! The link as the engine sees it: dial, first frames, loss, and what a frame means.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
     link::LinkEvent,
     matrix::MatrixError,
     rooms::{Echo, SendError, SendState},
+    time::Timestamp,
     wire::{ResponseFrame, ServerFrame},
 };
 
@@ -18,10 +21,42 @@ use super::{
     turn::Turn,
 };
 
+/// How long the first sync answer of a link is waited for before messages leave without it: a
+/// gateway may not send one while nothing happens.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 impl Engine {
-    /// Whether calls can leave.
+    /// Whether messages can leave.
     pub(super) fn is_up(&self) -> bool {
         self.connection == Connection::Up
+    }
+
+    /// When catching up is waited for no longer.
+    pub(super) fn catch_up_deadline(&self) -> Option<Timestamp> {
+        match self.connection {
+            Connection::CatchingUp(until) => Some(until),
+            Connection::Down | Connection::Up => None,
+        }
+    }
+
+    pub(super) fn tick_catch_up(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        match self.catch_up_deadline() {
+            Some(until) if until <= turn.now => self.on_caught_up(turn),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The first sync answer on this link was taken: every room with waiting messages is looked at.
+    pub(super) fn on_caught_up(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if self.catch_up_deadline().is_none() {
+            return Ok(());
+        }
+        self.connection = Connection::Up;
+        self.machine.link_up();
+        for room in self.outbox.rooms() {
+            self.pump(&room, turn)?;
+        }
+        Ok(())
     }
 
     pub(super) fn tick_link(&mut self, turn: &mut Turn<'_>) {
@@ -32,15 +67,11 @@ impl Engine {
     }
 
     /// The first frames say from where on we listen; then every call without an answer is made
-    /// again and every room with waiting messages is looked at.
-    pub(super) fn on_link_up(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        self.connection = Connection::Up;
+    /// again.
+    pub(super) fn on_link_up(&mut self, turn: &mut Turn<'_>) {
+        self.connection = Connection::CatchingUp(turn.now.plus(CATCH_UP));
         let frames = self.link.on_up(turn.now);
         turn.out.frames.extend(frames);
-        for room in self.outbox.rooms() {
-            self.pump(&room, turn)?;
-        }
-        Ok(())
     }
 
     pub(super) fn on_link_lost(&mut self, reason: &str, draw: f64, turn: &mut Turn<'_>) {

@@ -45,7 +45,10 @@ pub struct Engine {
 pub(super) enum Connection {
     /// Nothing.
     Down,
-    /// A socket.
+    /// A socket; what happened while there was none is being told. Nothing is encrypted before:
+    /// who left meanwhile must not get it, and who came must. But not beyond this moment.
+    CatchingUp(Timestamp),
+    /// A socket, and nothing between us and the present.
     Up,
 }
 
@@ -96,7 +99,7 @@ impl Engine {
     ) -> Result<Pending<Outgoing>, EngineError> {
         let mut turn = Turn::new(store, now);
         match input {
-            Input::LinkUp => self.on_link_up(&mut turn)?,
+            Input::LinkUp => self.on_link_up(&mut turn),
             Input::LinkLost { reason, draw } => self.on_link_lost(&reason, draw, &mut turn),
             Input::Frame(frame) => self.on_frame(frame, &mut turn)?,
             Input::FaceCame(face) => self.on_face_came(face, &mut turn)?,
@@ -114,7 +117,8 @@ impl Engine {
         let due = [
             self.link.deadline(),
             self.machine.deadline(),
-            self.requests.deadline().filter(|_| self.connection == Connection::Up),
+            self.requests.deadline().filter(|_| self.connection != Connection::Down),
+            self.catch_up_deadline(),
             self.history.deadline(),
             self.rooms.deadline(),
         ];
@@ -163,6 +167,7 @@ impl Engine {
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.tick_link(turn);
+        self.tick_catch_up(turn)?;
         if self.machine.deadline().is_some_and(|due| due <= turn.now) {
             self.machine.tick(&mut turn.step)?;
         }
@@ -182,7 +187,7 @@ impl Engine {
         }
         self.outbox.tell_counts(turn);
         self.tell_link(turn);
-        if self.connection == Connection::Up {
+        if self.connection != Connection::Down {
             let frames = self.requests.release(turn.now);
             turn.out.frames.extend(frames);
         }

@@ -55,7 +55,7 @@ impl Engine {
             self.on_room_rest(room, changes, turn)?;
         }
         self.commit_position(update.position, turn);
-        Ok(())
+        self.on_caught_up(turn)
     }
 
     /// The position is in the commit that holds what it stands for; the acknowledgement, which

@@ -40,6 +40,10 @@ pub(super) struct Sync {
     state: State,
     /// Number of the newest poll.
     poll: u64,
+    /// Whether the client still waits for its first answer on this link. That one is asked for
+    /// without a hold and passed on even if it brings nothing: the client then knows that it has
+    /// caught up.
+    catching_up: bool,
     backoff: Backoff,
 }
 
@@ -69,6 +73,7 @@ impl Sync {
             params: SyncFrame::default(),
             state: State::Off,
             poll: 0,
+            catching_up: false,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
         }
     }
@@ -77,6 +82,7 @@ impl Sync {
     pub(super) fn start(&mut self, frame: SyncFrame, limits: &Limits) -> Vec<PeerEffect> {
         let mut effects = self.stop();
         self.params = frame;
+        self.catching_up = true;
         self.backoff.reset();
         effects.push(self.poll(Duration::ZERO, limits));
         effects
@@ -127,7 +133,8 @@ impl Sync {
             return self.failed(CallFailure::NotJson, 1.0, limits);
         };
         self.backoff.reset();
-        if Some(&next_batch) == self.params.since.as_ref() {
+        let caught_up = std::mem::take(&mut self.catching_up);
+        if !caught_up && Some(&next_batch) == self.params.since.as_ref() {
             return vec![self.poll(LEAST_HOLD.saturating_sub(took), limits)];
         }
         self.state = State::AwaitingAck(next_batch.clone());
@@ -174,7 +181,7 @@ impl Sync {
     fn poll(&mut self, delay: Duration, limits: &Limits) -> PeerEffect {
         self.poll = self.poll.wrapping_add(1);
         self.state = State::Polling;
-        let hold = limits.sync_hold;
+        let hold = if self.catching_up { Duration::ZERO } else { limits.sync_hold };
         let mut query = vec![("timeout".to_owned(), hold.as_millis().to_string())];
         let since = self.params.since.as_ref().map(|position| position.0.clone());
         let filter = self.params.filter.as_ref().map(|filter| filter_text(filter));
