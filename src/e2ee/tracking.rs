@@ -161,6 +161,7 @@ impl Tracker {
 
     fn invalidate(&mut self, user: &UserId, step: &mut Step<'_>) -> Result<(), MachineError> {
         self.invalidation += 1;
+        self.note_change();
         let tracked = self.users.entry(user.to_owned()).or_insert(TrackedUser {
             list: List::Stale,
             invalidation: 0,
@@ -288,7 +289,7 @@ impl Core {
         Ok(true)
     }
 
-    /// Changes whenever a device list, a device or an identity changed: who computed something
+    /// Changes whenever a device list, a device or an identity changed or was called into question: who computed something
     /// from them need not do so again while it stays the same. Starts anew with the program.
     pub(super) fn device_changes(&self) -> u64 {
         self.tracker.changes
@@ -364,6 +365,7 @@ impl Core {
         for user in lists.left.iter().filter(|user| **user != self.user) {
             if let Some(tracked) = self.tracker.users.get_mut(user) {
                 tracked.list = List::Unwatched;
+                self.tracker.changes = self.tracker.changes.wrapping_add(1);
                 step.put(Table::TrackedUser, user.as_str(), "", tracked)?;
             }
         }
