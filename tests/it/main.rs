@@ -9,6 +9,7 @@ mod cutter;
 mod gateway;
 #[cfg(test)]
 mod grotto;
+mod megolm;
 #[cfg(test)]
 mod real_parts;
 #[cfg(test)]
@@ -23,3 +24,5 @@ mod store_model;
 mod supply;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod world;
