@@ -162,12 +162,9 @@ fn explain(
     step: &Step<'_>,
 ) -> Result<Reason, MachineError> {
     let before_join = matches!(event.unsigned.membership.as_deref(), Some("leave" | "ban"));
-    let code = match reason {
-        Reason::NoRoomKey => match session_named(event) {
-            Some(session) => withheld::code(room, session, step)?,
-            None => None,
-        },
-        _ => None,
+    let code = match (&reason, session_named(event)) {
+        (Reason::NoRoomKey, Some(session)) => withheld::code(room, session, step)?,
+        (_, _) => None,
     };
     Ok(match (reason, code) {
         (Reason::NoRoomKey, Some(code)) => Reason::Withheld(code),

@@ -249,7 +249,7 @@ mod tests {
         let unknown = json!({ "algorithm": "m.megolm.v9" });
         let known = json!({ "algorithm": MEGOLM_V1 });
         let stopped = Encryption::Unsupported("m.megolm.v9".to_owned());
-        assert_eq!(after(&[unknown.clone()]).encryption(), stopped);
+        assert_eq!(after(std::slice::from_ref(&unknown)).encryption(), stopped);
         assert_eq!(after(&[known.clone(), unknown.clone()]).encryption(), stopped);
         assert!(matches!(after(&[unknown, known]).encryption(), Encryption::Megolm(_)));
     }

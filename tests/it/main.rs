@@ -9,6 +9,7 @@ mod cutter;
 mod gateway;
 #[cfg(test)]
 mod grotto;
+#[cfg(test)]
 mod megolm;
 #[cfg(test)]
 mod real_parts;

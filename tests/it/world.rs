@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 /// Records in memory.
 #[derive(Clone, Default)]
-pub struct Memory(pub BTreeMap<(Table, RecordKey), Vec<u8>>);
+pub(crate) struct Memory(pub(crate) BTreeMap<(Table, RecordKey), Vec<u8>>);
 
 impl Lookup for Memory {
     fn get(
@@ -46,39 +46,39 @@ impl Lookup for Memory {
 }
 
 /// One device and its store.
-pub struct Client {
-    pub user: OwnedUserId,
-    pub device: OwnedDeviceId,
-    pub machine: Machine,
-    pub store: Memory,
-    pub outgoing: Vec<OutgoingRequest>,
-    pub notices: Vec<Notice>,
+pub(crate) struct Client {
+    pub(crate) user: OwnedUserId,
+    pub(crate) device: OwnedDeviceId,
+    pub(crate) machine: Machine,
+    pub(crate) store: Memory,
+    pub(crate) outgoing: Vec<OutgoingRequest>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// What a homeserver knows of keys.
 #[derive(Default)]
-pub struct Server {
+pub(crate) struct Server {
     devices: BTreeMap<String, BTreeMap<String, Value>>,
     one_time_keys: BTreeMap<(String, String), BTreeMap<String, Value>>,
     inbox: BTreeMap<(String, String), Vec<ToDeviceEvent>>,
     /// Every to-device request that was taken: type and devices.
-    pub sent: Vec<(String, usize)>,
+    pub(crate) sent: Vec<(String, usize)>,
     /// Paths with this in them are answered 503.
-    pub broken: Option<&'static str>,
+    pub(crate) broken: Option<&'static str>,
 }
 
 /// Clients and their server.
-pub struct World {
-    pub now: Timestamp,
-    pub clients: Vec<Client>,
-    pub server: Server,
-    pub room: OwnedRoomId,
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) server: Server,
+    pub(crate) room: OwnedRoomId,
     events: u64,
 }
 
 impl Client {
     /// Runs one step and commits it.
-    pub fn step<T>(
+    pub(crate) fn step<T>(
         &mut self,
         now: Timestamp,
         work: impl FnOnce(&mut Machine, &mut Step<'_>) -> T,
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Forgets everything that is not in the store.
-    pub fn restart(&mut self, now: Timestamp) {
+    pub(crate) fn restart(&mut self, now: Timestamp) {
         let mut step = Step::new(&self.store, now);
         self.machine = Machine::open(&self.user, &self.device, &mut step).unwrap();
         let unanswered = self.machine.unanswered(&step).unwrap();
@@ -142,14 +142,14 @@ impl Server {
             body.get("one_time_keys").and_then(Value::as_object).cloned().unwrap_or_default();
         let fallback = body.get("fallback_keys").and_then(Value::as_object).cloned();
         for (id, key) in keys.into_iter().chain(fallback.unwrap_or_default()) {
-            let device = self.device_of(from, &key);
+            let device = Self::device_of(from, &key);
             self.one_time_keys.entry((from.to_string(), device)).or_default().insert(id, key);
         }
         json!({ "one_time_key_counts": { "signed_curve25519": 50 } })
     }
 
     /// Whose signature is on a one-time key.
-    fn device_of(&self, from: &UserId, key: &Value) -> String {
+    fn device_of(from: &UserId, key: &Value) -> String {
         let signatures = key["signatures"][from.as_str()].as_object().unwrap();
         signatures.keys().next().unwrap().trim_start_matches("ed25519:").to_owned()
     }
@@ -195,25 +195,20 @@ impl Server {
     }
 
     /// The server forgets the one-time keys of a device.
-    pub fn take_keys_of(&mut self, client: &Client) {
+    pub(crate) fn take_keys_of(&mut self, client: &Client) {
         self.one_time_keys.remove(&(client.user.to_string(), client.device.to_string()));
     }
 
     /// The device logs out.
-    pub fn remove_device(&mut self, client: &Client) {
+    pub(crate) fn remove_device(&mut self, client: &Client) {
         let devices = self.devices.get_mut(client.user.as_str()).unwrap();
         devices.remove(client.device.as_str());
-    }
-
-    /// What waits for a client is lost.
-    pub fn lose_inbox_of(&mut self, client: &Client) {
-        self.inbox.remove(&(client.user.to_string(), client.device.to_string()));
     }
 }
 
 impl World {
     /// Devices whose keys are on the server, and a room.
-    pub fn new(devices: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(devices: &[(&str, &str)]) -> Self {
         let room = OwnedRoomId::try_from("!room:x").unwrap();
         let now = Timestamp(1_700_000_000_000);
         let mut world = Self { now, clients: vec![], server: Server::default(), room, events: 0 };
@@ -224,7 +219,7 @@ impl World {
     }
 
     /// Adds a device of which all hear.
-    pub fn add(&mut self, user: &str, device: &str) -> usize {
+    pub(crate) fn add(&mut self, user: &str, device: &str) -> usize {
         let at = self.add_quietly(user, device);
         let user = self.clients[at].user.clone();
         self.announce(&user);
@@ -232,7 +227,7 @@ impl World {
     }
 
     /// Adds a device of which nobody hears.
-    pub fn add_quietly(&mut self, user: &str, device: &str) -> usize {
+    pub(crate) fn add_quietly(&mut self, user: &str, device: &str) -> usize {
         let user = OwnedUserId::try_from(user).unwrap();
         let device = OwnedDeviceId::from(device);
         let mut store = Memory::default();
@@ -247,7 +242,7 @@ impl World {
     }
 
     /// Tells every client that the devices of `user` changed.
-    pub fn announce(&mut self, user: &UserId) {
+    pub(crate) fn announce(&mut self, user: &UserId) {
         let lists = DeviceLists { changed: vec![user.to_owned()], left: vec![] };
         for at in 0..self.clients.len() {
             self.sync(at, &[], &lists);
@@ -256,7 +251,7 @@ impl World {
     }
 
     /// Gives a client a sync answer.
-    pub fn sync(&mut self, at: usize, to_device: &[ToDeviceEvent], lists: &DeviceLists) {
+    pub(crate) fn sync(&mut self, at: usize, to_device: &[ToDeviceEvent], lists: &DeviceLists) {
         let now = self.now;
         let sync = CryptoSync {
             to_device,
@@ -269,7 +264,7 @@ impl World {
     }
 
     /// Answers every request of a client, those that the answers cause included.
-    pub fn answer(&mut self, at: usize) {
+    pub(crate) fn answer(&mut self, at: usize) {
         let now = self.now;
         while !self.clients[at].outgoing.is_empty() {
             for request in std::mem::take(&mut self.clients[at].outgoing) {
@@ -279,7 +274,7 @@ impl World {
     }
 
     /// Answers every request of a client but those whose path has `path` in it.
-    pub fn answer_all_but(&mut self, at: usize, path: &str) {
+    pub(crate) fn answer_all_but(&mut self, at: usize, path: &str) {
         let now = self.now;
         let all = std::mem::take(&mut self.clients[at].outgoing);
         let (kept, answered) = all.into_iter().partition(|it| it.path.contains(path));
@@ -300,7 +295,7 @@ impl World {
     }
 
     /// Answers and delivers until nothing moves.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..10 {
             for at in 0..self.clients.len() {
                 self.answer(at);
@@ -314,7 +309,7 @@ impl World {
     }
 
     /// Every client sees a state event.
-    pub fn state(&mut self, kind: &str, state_key: &str, content: Value) {
+    pub(crate) fn state(&mut self, kind: &str, state_key: &str, content: &Value) {
         let event = json!({ "type": kind, "state_key": state_key, "sender": "@admin:x",
             "event_id": "$state", "content": content });
         let event = Event::parse(&event.to_string()).unwrap();
@@ -326,12 +321,12 @@ impl World {
     }
 
     /// The room becomes encrypted for all.
-    pub fn encrypt_room(&mut self) {
-        self.state("m.room.encryption", "", json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
+    pub(crate) fn encrypt_room(&mut self) {
+        self.state("m.room.encryption", "", &json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
     }
 
     /// Everybody joined.
-    pub fn everybody(&self) -> Recipients {
+    pub(crate) fn everybody(&self) -> Recipients {
         let mut joined: Vec<_> = self.clients.iter().map(|client| client.user.clone()).collect();
         joined.sort();
         joined.dedup();
@@ -339,7 +334,7 @@ impl World {
     }
 
     /// Prepares the room once: whether it is ready.
-    pub fn prepare(&mut self, at: usize, to: &Recipients) -> Result<bool, ShareError> {
+    pub(crate) fn prepare(&mut self, at: usize, to: &Recipients) -> Result<bool, ShareError> {
         let (room, now) = (self.room.clone(), self.now);
         self.clients[at].step(now, |machine, step| {
             Ok(matches!(machine.prepare_room(&room, to, step)?, Readiness::Ready(_)))
@@ -347,7 +342,7 @@ impl World {
     }
 
     /// Encrypts a message, answering what preparing it asks; `None` when it does not get ready.
-    pub fn try_encrypt(
+    pub(crate) fn try_encrypt(
         &mut self,
         at: usize,
         to: &Recipients,
@@ -370,13 +365,19 @@ impl World {
     }
 
     /// Sends a text: the event as the server gives it to all.
-    pub fn say(&mut self, at: usize, to: &Recipients, text: &str) -> Event {
+    pub(crate) fn say(&mut self, at: usize, to: &Recipients, text: &str) -> Event {
         let content = json!({ "msgtype": "m.text", "body": text });
         self.send(at, to, "m.room.message", &content)
     }
 
     /// Sends an event.
-    pub fn send(&mut self, at: usize, to: &Recipients, kind: &str, content: &Value) -> Event {
+    pub(crate) fn send(
+        &mut self,
+        at: usize,
+        to: &Recipients,
+        kind: &str,
+        content: &Value,
+    ) -> Event {
         let plaintext = Plaintext::new(kind, content.as_object().unwrap().clone());
         let ciphertext = self.try_encrypt(at, to, &plaintext).expect("the room gets ready");
         let event = self.event(at, ciphertext.json());
@@ -385,7 +386,7 @@ impl World {
     }
 
     /// An event of a client with this content.
-    pub fn event(&mut self, at: usize, content: &str) -> Event {
+    pub(crate) fn event(&mut self, at: usize, content: &str) -> Event {
         self.events += 1;
         let content: Value = serde_json::from_str(content).unwrap();
         let event = json!({ "type": "m.room.encrypted", "event_id": format!("$event{}", self.events),
@@ -394,13 +395,13 @@ impl World {
     }
 
     /// What a client reads.
-    pub fn read(&mut self, at: usize, event: &Event) -> Decryption {
+    pub(crate) fn read(&mut self, at: usize, event: &Event) -> Decryption {
         let room = self.room.clone();
         self.read_in(at, &room, event)
     }
 
     /// What a client reads when the event comes in some room.
-    pub fn read_in(&mut self, at: usize, room: &RoomId, event: &Event) -> Decryption {
+    pub(crate) fn read_in(&mut self, at: usize, room: &RoomId, event: &Event) -> Decryption {
         let now = self.now;
         self.clients[at]
             .step(now, |machine, step| machine.decrypt_event(room, event, step))

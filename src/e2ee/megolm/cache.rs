@@ -37,6 +37,13 @@ pub(in crate::e2ee) struct Cached {
     used: u64,
 }
 
+impl Cached {
+    fn touched(&mut self, uses: u64) -> &mut Self {
+        self.used = uses;
+        self
+    }
+}
+
 impl fmt::Debug for Megolm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Megolm")
@@ -67,10 +74,8 @@ impl Megolm {
         }
         self.uses += 1;
         let uses = self.uses;
-        Ok(self.inbound.get_mut(id).filter(|cached| cached.room == room).map(|cached| {
-            cached.used = uses;
-            cached
-        }))
+        let cached = self.inbound.get_mut(id).filter(|cached| cached.room == room);
+        Ok(cached.map(|cached| cached.touched(uses)))
     }
 
     /// Keeps a session in memory; the longest unused goes when there are too many.

@@ -85,10 +85,14 @@ struct Content(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Strict(MAX_DEPTH)).and_then(|value| match value {
+        match deserializer.deserialize_map(Strict(MAX_DEPTH))? {
             Value::Object(map) => Ok(Self(map)),
-            _ => Err(D::Error::custom("the content is not an object")),
-        })
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Err(D::Error::custom("the content is not an object")),
+        }
     }
 }
 

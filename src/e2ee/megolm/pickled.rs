@@ -1,14 +1,10 @@
 //! How vodozemac's group sessions stand in our records: as their serde pickles. The store encrypts
 //! them, not vodozemac (its pickle encryption repeats the initialization vector).
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use vodozemac::megolm::{
-    GroupSession, GroupSessionPickle, InboundGroupSession, InboundGroupSessionPickle,
-};
-
 /// `#[serde(with = "pickled::outbound")]`
 pub(super) mod outbound {
-    use super::*;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use vodozemac::megolm::{GroupSession, GroupSessionPickle};
 
     pub(in super::super) fn serialize<S: Serializer>(
         session: &GroupSession,
@@ -26,7 +22,8 @@ pub(super) mod outbound {
 
 /// `#[serde(with = "pickled::inbound")]`
 pub(super) mod inbound {
-    use super::*;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use vodozemac::megolm::{InboundGroupSession, InboundGroupSessionPickle};
 
     pub(in super::super) fn serialize<S: Serializer>(
         session: &InboundGroupSession,
