@@ -260,16 +260,7 @@ impl Timeline {
     /// An event says something else: those that quote it look different too.
     fn rewrite(&mut self, id: &EventId) {
         self.touch(id);
-        for position in self.relations.of(id).into_iter().flat_map(|related| &related.quoted_at) {
-            if let Some(entry) = self.entries.get_mut(position) {
-                entry.version = self.revision;
-            }
-        }
-        for entry in self.echoes.values_mut() {
-            if echo_quotes(&entry.echo) == Some(id) {
-                entry.version = self.revision;
-            }
-        }
+        self.relations.rewrite(id, self.revision);
     }
 
     fn take_fully_read(&mut self, event: OwnedEventId) {
@@ -346,13 +337,5 @@ pub(super) fn echo_target(echo: &Echo) -> Option<&EventId> {
     match relation(&echo.kind, &echo.content)? {
         Relation::Edit(target) | Relation::Reaction { target, .. } => Some(target),
         Relation::Thread { .. } | Relation::Reply(_) => None,
-    }
-}
-
-fn echo_quotes(echo: &Echo) -> Option<&EventId> {
-    match relation(&echo.kind, &echo.content)? {
-        Relation::Reply(target) => Some(target),
-        Relation::Thread { reply, .. } => reply,
-        Relation::Edit(_) | Relation::Reaction { .. } => None,
     }
 }

@@ -18,7 +18,9 @@ pub(super) struct Related {
     /// Redactions of it.
     pub(super) redactions: BTreeSet<(Timestamp, OwnedEventId)>,
     /// Positions of events that quote it.
-    pub(super) quoted_at: BTreeSet<i64>,
+    quoted_at: BTreeSet<i64>,
+    /// When it last said something else: those that quote it look different since then.
+    pub(super) said: u64,
     /// Positions of the events of its thread.
     pub(super) thread: BTreeSet<i64>,
 }
@@ -74,6 +76,13 @@ impl Relations {
         self.by_target.get(target)
     }
 
+    /// A target says something else from now on.
+    pub(super) fn rewrite(&mut self, target: &EventId, revision: u64) {
+        if let Some(related) = self.by_target.get_mut(target) {
+            related.said = revision;
+        }
+    }
+
     /// Forgets targets on which nothing hangs any more.
     pub(super) fn prune(&mut self) {
         self.by_target.retain(|_, related| {
@@ -82,7 +91,7 @@ impl Relations {
                 users.retain(|_, events| !events.is_empty());
                 !users.is_empty()
             });
-            let Related { edits, reactions, redactions, quoted_at, thread } = related;
+            let Related { edits, reactions, redactions, quoted_at, thread, said: _ } = related;
             let hangs = !edits.is_empty() || !reactions.is_empty() || !redactions.is_empty();
             hangs || !quoted_at.is_empty() || !thread.is_empty()
         });

@@ -136,7 +136,7 @@ impl Timeline {
         };
         Some(Item {
             id: ItemId::Event(stored.position),
-            version: entry.version,
+            version: entry.version.max(self.quote_version(stored.relation())),
             ts: stored.event.origin_server_ts,
             kind,
         })
@@ -271,6 +271,16 @@ impl Timeline {
         }
     }
 
+    /// When what a message answers last said something else.
+    fn quote_version(&self, relation: Option<Relation<'_>>) -> u64 {
+        let target = match relation {
+            Some(Relation::Reply(target)) => Some(target),
+            Some(Relation::Thread { reply, .. }) => reply,
+            Some(Relation::Edit(_) | Relation::Reaction { .. }) | None => None,
+        };
+        target.and_then(|id| self.relations.of(id)).map_or(0, |related| related.said)
+    }
+
     fn quote(&self, id: &EventId) -> Quote<'_> {
         let Some(stored) = self.event(id) else { return Quote::Unknown };
         let Some(sender) = stored.sender() else { return Quote::Unknown };
@@ -312,10 +322,11 @@ impl Timeline {
         let content = new_content(&echo.content).unwrap_or(&echo.content);
         let content = message_content(&echo.kind, content)
             .unwrap_or(MessageContent::Unknown { kind: &echo.kind, body: None });
-        let (reply, thread) = self.placed(relation(&echo.kind, &echo.content));
+        let placed = relation(&echo.kind, &echo.content);
+        let (reply, thread) = self.placed(placed);
         Some(Item {
             id: ItemId::Echo(echo.txn.clone()),
-            version: entry.version,
+            version: entry.version.max(self.quote_version(placed)),
             ts: echo.at,
             kind: ItemKind::Message(Message {
                 event_id: None,

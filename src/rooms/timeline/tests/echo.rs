@@ -1,0 +1,86 @@
+//! Messages of ours on their way.
+
+use super::*;
+use crate::matrix::OwnedTransactionId;
+
+fn echo(txn: &str, kind: &str, content: Value, state: SendState) -> TimelineDelta {
+    let content = content.as_object().expect("an object").clone();
+    let (txn, kind) = (OwnedTransactionId::from(txn), kind.to_owned());
+    TimelineDelta::Echo(Echo { txn, kind, content, at: Timestamp(5), state })
+}
+
+fn said(txn: &str, body: &str, state: SendState) -> TimelineDelta {
+    echo(txn, "m.room.message", text(body), state)
+}
+
+fn mine(position: i64, body: &str, txn: &str) -> StoredEvent {
+    let content = json!({"msgtype": "m.text", "body": body, "unsigned": {"transaction_id": txn}});
+    secret(position, ALICE, "m.room.message", content)
+}
+
+#[test]
+fn echoes_stand_at_the_end_in_the_order_they_came() {
+    let mut timeline = fold([clear(1, BOB, "m.room.message", text("x"))]);
+    timeline.apply(said("b", "one", SendState::Queued));
+    timeline.apply(said("a", "two", SendState::Queued));
+    timeline.apply(said("b", "one", SendState::Sending));
+    timeline.apply(TimelineDelta::Events(vec![clear(2, BOB, "m.room.message", text("y"))]));
+    assert_eq!(shown(&timeline), ["bob: x", "bob: y", "alice: one Sending", "alice: two Queued"]);
+    timeline.apply(TimelineDelta::EchoDiscarded("a".into()));
+    timeline.apply(said("a", "two", SendState::Sending));
+    assert_eq!(shown(&timeline), ["bob: x", "bob: y", "alice: one Sending"]);
+}
+
+#[test]
+fn an_echo_and_its_event_are_one_item_whichever_is_first() {
+    let event = TimelineDelta::Events(vec![mine(7, "hi", "t")]);
+    let untold = {
+        let mut event = mine(7, "hi", "t");
+        event.event.unsigned.transaction_id = None;
+        TimelineDelta::Events(vec![event])
+    };
+    let queued = said("t", "hi", SendState::Queued);
+    let sent = said("t", "hi", SendState::Sent(id("$7")));
+    for deltas in [
+        vec![&queued, &event, &sent, &sent],
+        vec![&queued, &sent, &event],
+        vec![&event, &queued, &sent],
+        vec![&queued, &sent, &untold, &sent],
+        vec![&queued, &untold, &sent],
+    ] {
+        let mut timeline = fold([]);
+        deltas.into_iter().for_each(|delta| timeline.apply(delta.clone()));
+        assert_eq!(shown(&timeline), ["alice: hi"]);
+    }
+}
+
+#[test]
+fn others_cannot_take_an_echo_away_by_naming_its_transaction() {
+    let mut timeline = fold([]);
+    timeline.apply(said("t", "hi", SendState::Queued));
+    let content = json!({"msgtype": "m.text", "body": "!", "unsigned": {"transaction_id": "t"}});
+    let event = clear(1, BOB, "m.room.message", content);
+    timeline.apply(TimelineDelta::Events(vec![event]));
+    assert_eq!(shown(&timeline), ["bob: !", "alice: hi Queued"]);
+}
+
+#[test]
+fn edits_reactions_and_removals_on_their_way_show_at_their_message() {
+    let start = || fold([secret(1, ALICE, "m.room.message", text("a"))]);
+    let mut timeline = start();
+    timeline.apply(echo("e", "m.room.message", edit("b", "$1"), SendState::Queued));
+    timeline.apply(echo("r", "m.reaction", reaction("👍", "$1"), SendState::Queued));
+    assert_eq!(shown(&timeline), ["alice: b (edited) 👍1 Queued"]);
+    let redaction = json!({"redacts": "$1", "reason": "no"});
+    timeline.apply(echo("d", "m.room.redaction", redaction.clone(), SendState::Queued));
+    assert_eq!(shown(&timeline), ["removed by alice: "]);
+    timeline.apply(TimelineDelta::EchoDiscarded("d".into()));
+    timeline.apply(TimelineDelta::EchoDiscarded("e".into()));
+    assert_eq!(shown(&timeline), ["alice: a 👍1"]);
+    let before = version(&timeline, 1);
+    timeline.apply(TimelineDelta::EchoDiscarded("r".into()));
+    assert!(before < version(&timeline, 1));
+    // About a message that is not here, they show by themselves, so that they can be taken back.
+    timeline.apply(echo("f", "m.room.message", edit("c", "$far"), SendState::Queued));
+    assert_eq!(shown(&timeline), ["alice: a", "alice: c Queued"]);
+}
