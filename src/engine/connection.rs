@@ -53,6 +53,7 @@ impl Engine {
         }
         self.connection = Connection::Up;
         self.machine.link_up();
+        turn.tell_all(Update::CaughtUp);
         for room in self.outbox.rooms() {
             self.pump(&room, turn)?;
         }

@@ -35,6 +35,9 @@ impl Engine {
         if self.rooms.synced {
             turn.tell(audience, Update::Synced);
         }
+        if self.is_up() {
+            turn.tell(audience, Update::CaughtUp);
+        }
     }
 
     /// Writes and tells the lines that changed in this turn.

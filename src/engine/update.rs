@@ -16,8 +16,11 @@ use crate::{
 pub enum Update {
     /// The connection's state changed.
     Link(LinkState),
-    /// The first sync is done: what is shown is what the server knows.
+    /// The first sync of this login is done: there is something to show.
     Synced,
+    /// The first answer since the link came up is on disk: what is shown is what the server knows.
+    /// Comes again after each reconnect; a face that comes later is told at once.
+    CaughtUp,
     /// These rooms are new or changed.
     Rooms(Vec<RoomSummary>),
     /// These rooms are gone (left and forgotten).

@@ -64,7 +64,7 @@ impl Errand {
     /// # Errors
     /// When that does not come in time, or the engine ends.
     pub async fn ready(&mut self) -> Result<(), HeadlessError> {
-        while self.next_in_time().await? != Update::Synced {}
+        while self.next_in_time().await? != Update::CaughtUp {}
         Ok(())
     }
 
@@ -124,6 +124,7 @@ impl Errand {
             Update::Link(state) => self.note_link(state)?,
             Update::Ended { reason } => return Err(HeadlessError::Ended(reason.clone())),
             Update::Synced
+            | Update::CaughtUp
             | Update::Timeline { .. }
             | Update::Members { .. }
             | Update::Typing { .. }

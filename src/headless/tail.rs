@@ -54,7 +54,7 @@ pub async fn tail(
     let mut early = Vec::new();
     loop {
         let update = errand.next_in_time().await?;
-        if update == Update::Synced {
+        if update == Update::CaughtUp {
             break;
         }
         early.push(update);
@@ -172,6 +172,7 @@ impl<'o> Tail<'o> {
             | Update::Typing { .. }
             | Update::Receipts { .. }
             | Update::Synced
+            | Update::CaughtUp
             | Update::RoomsGone(_)
             | Update::Members { .. }
             | Update::Outbox { .. }

@@ -15,6 +15,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
     match update {
         Update::Link(link) => state.link = link,
         Update::Synced => state.synced = true,
+        Update::CaughtUp => {}
         Update::Rooms(summaries) => state.rooms.take(summaries),
         Update::RoomsGone(gone) => rooms::forget(state, &gone),
         Update::Timeline { room, delta, live: _ } => {
