@@ -34,7 +34,7 @@ use super::{
     core::Core,
     error::MachineError,
     lookup::Table,
-    request::{self, Purpose, RequestFailure, RequestKind},
+    request::{self, Purpose, RequestKind},
     step::{Step, encode, raw},
     types::{Alarm, CryptoSync, Notice},
 };
@@ -356,9 +356,10 @@ impl AccountPart {
         // The generator is dropped here: the answer makes another.
         self.save(step)?;
         let purpose = UploadPurpose {
-            fallback: match upload.fallback_keys.is_empty() {
-                true => FallbackPart::Left,
-                false => FallbackPart::Included,
+            fallback: if upload.fallback_keys.is_empty() {
+                FallbackPart::Left
+            } else {
+                FallbackPart::Included
             },
         };
         Ok(Some((encode(Table::Request, &upload)?, purpose)))
@@ -506,6 +507,7 @@ impl Core {
 
 /// The body of `POST /keys/upload`; in order, so that it is the same text for the same keys.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the specification")]
 struct Upload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     device_keys: Option<&'a RawValue>,

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use vodozemac::{
     Curve25519PublicKey,
@@ -188,7 +188,7 @@ impl Core {
         let answer = answer.ok().and_then(|body| serde_json::from_str::<ClaimAnswer>(body).ok());
         let answer = answer.unwrap_or_default();
         for (user, device, want) in &purpose.devices {
-            self.unwedging_asked(user, device, step);
+            Self::unwedging_asked(user, device, step);
             let server = user.server_name();
             if answer.failures.contains_key(server.as_str()) && server != self.user.server_name() {
                 self.claims.servers.fail(server.to_string(), step.now());
@@ -198,7 +198,7 @@ impl Core {
             if let Some(device) =
                 self.find_device(user, device, step)?.filter(|it| !it.is_deleted())
             {
-                let session = answer.key_for(&device).and_then(|key| self.begin(&device, key));
+                let session = answer.key_for(&device).and_then(|key| self.begin(&device, &key));
                 self.receive_claimed(device, *want, session, step)?;
             }
         }
@@ -206,7 +206,7 @@ impl Core {
     }
 
     /// Begins a session; `None` when the keys yield no secret (an attack).
-    fn begin(&self, device: &Device, key: ClaimedKey) -> Option<(Session, Origin)> {
+    fn begin(&self, device: &Device, key: &ClaimedKey) -> Option<(Session, Origin)> {
         let config = SessionConfig::version_1();
         let olm = self.account.olm();
         let session = olm.create_outbound_session(config, device.curve25519, key.key).ok()?;
@@ -255,7 +255,7 @@ struct ClaimAnswer {
     #[serde(default)]
     one_time_keys: ByName<Box<RawValue>>,
     #[serde(default)]
-    failures: ByName<IgnoredAny>,
+    failures: ByName<Box<RawValue>>,
 }
 
 /// A one-time key whose signature by its device holds.

@@ -68,6 +68,7 @@ pub(super) enum BadDevice {
 
 /// A device with a valid signature by itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "`device_id` is the specification's name")]
 pub(super) struct Device {
     pub(super) user: OwnedUserId,
     pub(super) device_id: OwnedDeviceId,

@@ -121,13 +121,14 @@ impl Machine {
     ///
     /// # Errors
     /// When the store fails.
+    #[expect(clippy::needless_pass_by_value, reason = "an answer is used up")]
     pub fn receive_response(
         &mut self,
         id: &RequestId,
         answer: Result<&str, RequestFailure>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        self.take_answer(id, answer.as_deref().map_err(|failure| failure), step)
+        self.take_answer(id, answer.as_ref().copied(), step)
     }
 
     /// A link came up: what was asked for gets its time anew, because nothing could be answered

@@ -45,7 +45,7 @@ pub(super) struct OlmEvent {
 /// What came of an envelope.
 pub(super) enum Opened {
     /// It was for us, it could be read, and it is what it says.
-    Event(OlmEvent),
+    Event(Box<OlmEvent>),
     /// It is not an Olm message for this device.
     NotForUs,
     /// It was read before.
@@ -182,7 +182,7 @@ impl Core {
         step.put(Table::OlmHash, &hash, "", &step.now())?;
         let sender = (event.sender.as_ref(), &sender_key);
         Ok(match self.check_inside(sender, &plaintext, step)? {
-            Ok(event) => Opened::Event(event),
+            Ok(event) => Opened::Event(Box::new(event)),
             Err(why) => Opened::Unproved(why),
         })
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::matrix::{OwnedDeviceId, SignedJson, UserId, ed25519_from_base64};
@@ -32,7 +32,7 @@ pub(super) struct Answer {
     #[serde(default)]
     device_keys: Objects,
     #[serde(default)]
-    failures: BTreeMap<String, IgnoredAny>,
+    failures: Objects,
     #[serde(default)]
     master_keys: Objects,
     #[serde(default)]

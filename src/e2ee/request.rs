@@ -162,6 +162,7 @@ impl Requests {
 
     /// Stores and queues one to-device request for at most [`DEVICES_PER_REQUEST`] devices; its
     /// id is the transaction id. `kind` is an event type of ours, free of reserved characters.
+    #[expect(clippy::wrong_self_convention, reason = "to-device is the spec's word")]
     pub(super) fn to_device(
         &mut self,
         kind: &str,

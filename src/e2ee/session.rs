@@ -169,6 +169,10 @@ impl Peer {
 
 impl Core {
     /// The sessions with the holder of a curve25519 key.
+    #[expect(
+        clippy::unused_self,
+        reason = "reads go through the core: it may come to keep sessions"
+    )]
     pub(super) fn peer(
         &self,
         key: &Curve25519PublicKey,

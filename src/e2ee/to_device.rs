@@ -93,7 +93,7 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         match self.core.open_olm(event, step)? {
-            Opened::Event(event) => return self.dispatch(event, step),
+            Opened::Event(event) => return self.dispatch(*event, step),
             Opened::NotForUs => self.core.dropped.foreign += 1,
             Opened::Replayed => self.core.dropped.replayed += 1,
             Opened::Wedged(key) => {

@@ -22,7 +22,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    matrix::{DeviceId, DeviceLists, MatrixError, OwnedUserId, UserId},
+    matrix::{DeviceId, DeviceLists, MatrixError, OwnedDeviceId, OwnedUserId, UserId},
     time::Timestamp,
 };
 
@@ -228,6 +228,10 @@ impl Tracker {
 
 impl Core {
     /// The devices that the list of `user` names, blocked ones too, ours among our own.
+    #[expect(
+        clippy::unused_self,
+        reason = "reads go through the core: it may come to keep devices"
+    )]
     pub(super) fn devices_of(
         &self,
         user: &UserId,
@@ -242,6 +246,10 @@ impl Core {
     }
 
     /// A device by its name, deleted ones too.
+    #[expect(
+        clippy::unused_self,
+        reason = "reads go through the core: it may come to keep devices"
+    )]
     pub(super) fn find_device(
         &self,
         user: &UserId,
@@ -252,6 +260,10 @@ impl Core {
     }
 
     /// A device by its curve25519 key, deleted ones too.
+    #[expect(
+        clippy::unused_self,
+        reason = "reads go through the core: it may come to keep devices"
+    )]
     pub(super) fn find_device_by_key(
         &self,
         user: &UserId,
@@ -399,7 +411,7 @@ impl Core {
             if self.account.is_published() { OwnDevice::Expected } else { OwnDevice::NotYet };
         for users in self.tracker.due(now).chunks(USERS_PER_QUERY) {
             let body = QueryBody {
-                device_keys: users.iter().map(|user| (user, [])).collect(),
+                device_keys: users.iter().map(|user| (user, &[][..])).collect(),
                 timeout: 10_000,
             };
             let body = encode(Table::Request, &body)?;
@@ -456,7 +468,7 @@ pub(super) enum IsInitial {
 /// The body of `POST /keys/query`; an empty list asks for all devices.
 #[derive(Serialize)]
 struct QueryBody<'a> {
-    device_keys: BTreeMap<&'a OwnedUserId, [&'a str; 0]>,
+    device_keys: BTreeMap<&'a OwnedUserId, &'a [OwnedDeviceId]>,
     /// Milliseconds that our server may wait for others.
     timeout: u64,
 }

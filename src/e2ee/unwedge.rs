@@ -142,12 +142,7 @@ impl Core {
     }
 
     /// A claim for the device was answered.
-    pub(super) fn unwedging_asked(
-        &mut self,
-        user: &UserId,
-        device: &DeviceId,
-        step: &mut Step<'_>,
-    ) {
+    pub(super) fn unwedging_asked(user: &UserId, device: &DeviceId, step: &mut Step<'_>) {
         step.delete(Table::Misc, PENDING, &pending_key(user, device));
     }
 

@@ -146,7 +146,7 @@ pub(in crate::e2ee) struct Kept {
 }
 
 /// A homeserver, as far as keys go; it speaks for the servers of all users.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::e2ee) struct Server {
     pub(in crate::e2ee) device_keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, Value>>,
     pub(in crate::e2ee) kept: BTreeMap<DeviceName, Kept>,
