@@ -108,11 +108,11 @@ fn one_time_keys_have_private_halves(name: &str, client: &Client, world: &World)
     let device = &world.server.devices[&(client.caller.user.clone(), client.caller.device.clone())];
     let fallback = device.fallback_key.iter().map(|(id, key, _)| (id, key));
     let held = device.one_time_keys.iter().map(|(id, key)| (id, key)).chain(fallback);
+    let mut account = stored_account(client);
+    let stranger = Account::new();
     for (id, key) in held {
-        let mut account = stored_account(client);
         let public = key["key"].as_str().expect("a signed key");
         let theirs = vodozemac::Curve25519PublicKey::from_base64(public).expect("a key");
-        let stranger = Account::new();
         let config = vodozemac::olm::SessionConfig::version_1();
         let mut session = stranger
             .create_outbound_session(config, account.curve25519_key(), theirs)

@@ -354,6 +354,8 @@ impl World {
                 let peer = self.peers.get_mut(&connection).expect("checked");
                 peer.since = Some(since);
                 peer.outstanding = None;
+                // The first answer comes at once, even if it brings nothing.
+                self.sync_one(connection, true);
             }
             ClientFrame::Ack(position) => {
                 let peer = self.peers.get_mut(&connection).expect("checked");
