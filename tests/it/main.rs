@@ -5,6 +5,8 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod conversation;
+#[cfg(test)]
 mod cutter;
 mod gateway;
 #[cfg(test)]
@@ -24,6 +26,9 @@ mod store_model;
 #[cfg(test)]
 mod supply;
 #[cfg(test)]
+mod talk;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod world;
+mod torture;

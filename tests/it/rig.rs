@@ -218,6 +218,16 @@ pub(crate) fn register(base: &str, name: &str) -> String {
     answer["user_id"].as_str().unwrap_or_else(|| panic!("not registered: {answer}")).to_owned()
 }
 
+/// Logs in behind grotto's back, on a device of its own; gives the access token.
+pub(crate) fn log_in(base: &str, user: &str, password: &str) -> String {
+    let body = json!({
+        "type": "m.login.password", "password": password,
+        "identifier": {"type": "m.id.user", "user": user},
+    });
+    let answer = http(base, "POST", "/_matrix/client/v3/login", None, &body);
+    answer["access_token"].as_str().unwrap_or_else(|| panic!("no login: {answer}")).to_owned()
+}
+
 /// A plain HTTP call of the homeserver, for what a test arranges or checks behind grotto's back.
 pub(crate) fn http(
     base: &str,

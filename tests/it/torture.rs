@@ -1,0 +1,276 @@
+//! A conversation on real parts while everything around it fails: grotto is killed, the stream is
+//! cut, the homeserver is killed, the disk is full, the clock goes back.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::{
+    cutter::{Cut, Cutter},
+    grotto::Grotto,
+    rig::{self, GROTTO, Lines, PASSWORD, Peer, RateLimits, Stack, Synapse},
+    talk,
+};
+
+/// Messages each side says while things fail.
+const COUNT: usize = 300;
+const KILLS: usize = 30;
+const CUTS: usize = 50;
+const SERVER_RESTARTS: usize = 3;
+
+/// The library that makes disk and clock fail, built with the C compiler.
+struct Faults {
+    library: PathBuf,
+    folder: PathBuf,
+}
+
+impl Faults {
+    fn build() -> Self {
+        let folder = rig::folder("faults");
+        let library = folder.join("faults.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/faults.c");
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        Self { library, folder }
+    }
+
+    fn apply(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", &self.library).env("FAULTS", &self.folder);
+    }
+
+    fn fill_disk(&self) {
+        std::fs::write(self.folder.join("full"), "").unwrap();
+    }
+
+    fn free_disk(&self) {
+        std::fs::remove_file(self.folder.join("full")).unwrap();
+    }
+
+    fn set_clock_back(&self, seconds: i64) {
+        std::fs::write(self.folder.join("clock"), format!("{}", -seconds)).unwrap();
+    }
+}
+
+/// Pseudo-random numbers from a seed (SplitMix64), so that a run can be told from another.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below
+    }
+}
+
+/// Waits this long, or shorter when `over` ends.
+fn pause(over: &Receiver<()>, milliseconds: u64) -> bool {
+    over.recv_timeout(Duration::from_millis(milliseconds)) == Err(RecvTimeoutError::Timeout)
+}
+
+/// `grotto gateway` in front of the homeserver.
+fn gateway(base: &str, port: u16) -> Lines {
+    let mut command = Command::new(GROTTO);
+    command.args(["gateway", "--homeserver", base, "--listen", &format!("127.0.0.1:{port}")]);
+    command.env("XDG_STATE_HOME", rig::folder("gateway"));
+    Lines::start(command)
+}
+
+/// Sends until the server has it, as a careful script does: the same transaction id each time.
+fn insist(alice: &Grotto, faults: &Faults, room: &str, txn: &str, body: &str) {
+    for _ in 0..500 {
+        let line = ["--json", "--timeout", "20", "send", room, "--txn", txn, "-"];
+        let mut command = alice.command(&line);
+        faults.apply(&mut command);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        drop(std::io::Write::write_all(&mut child.stdin.take().unwrap(), body.as_bytes()));
+        if child.wait().unwrap().success() {
+            return;
+        }
+    }
+    panic!("message {txn} could not be sent");
+}
+
+/// Keeps a `grotto tail` running and kills it at random moments.
+fn kill_and_start_again(alice: &Grotto, faults: &Faults, kills: &AtomicUsize, over: &Receiver<()>) {
+    let mut dice = Dice(1);
+    loop {
+        let mut command = alice.command(&["--json", "tail"]);
+        faults.apply(&mut command);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let going_on = pause(over, 300 + dice.roll(3_000));
+        // SIGKILL, wherever it is.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !going_on {
+            return;
+        }
+        kills.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn cut_again_and_again(cutter: &Cutter, over: &Receiver<()>) {
+    let mut dice = Dice(2);
+    loop {
+        let cut = [Cut::InsideRequest, Cut::BeforeAnswer, Cut::InsideAnswer];
+        cutter.arm(cut[usize::try_from(dice.roll(3)).unwrap()]);
+        if !pause(over, 100 + dice.roll(1_000)) {
+            cutter.arm(Cut::None);
+            return;
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
+    let mut synapse = Synapse::start(RateLimits::Raised);
+    let base = synapse.base.clone();
+    let faults = Faults::build();
+    let port = rig::free_port();
+    let _gateway = gateway(&base, port);
+    let cutter = Cutter::start(([127, 0, 0, 1], port).into());
+    let stream = format!("ws://{}/_matrix/client/unstable/stream", cutter.address);
+    let alice = Grotto::log_in_with(&base, "alice", &["--stream-url", &stream]);
+    let mut bob = Peer::start(Stack::Nio, &base, "bob");
+    let mut carol = Peer::start(Stack::Sdk, &base, "carol");
+    let room = carol.create("torture", &[&bob.user, &alice.user]);
+    bob.find("bob's join", |line| line["k"] == "joined");
+    alice.json(&["join", &room]);
+    for peer in [&mut bob, &mut carol] {
+        peer.find("alice's join", |line| {
+            line["sender"] == alice.user.as_str() && line["content"]["membership"] == "join"
+        });
+    }
+
+    let kills = AtomicUsize::new(0);
+    let restarts = AtomicUsize::new(0);
+    let (ends, overs): (Vec<Sender<()>>, Vec<Receiver<()>>) = (0..3).map(|_| channel()).unzip();
+    let mut overs = overs.into_iter();
+    let (killing, cutting, breaking) =
+        (overs.next().unwrap(), overs.next().unwrap(), overs.next().unwrap());
+    std::thread::scope(|scope| {
+        let (alice, faults, kills, restarts) = (&alice, &faults, &kills, &restarts);
+        let (room, cutter) = (room.as_str(), &cutter);
+        scope.spawn(move || kill_and_start_again(alice, faults, kills, &killing));
+        scope.spawn(move || cut_again_and_again(cutter, &cutting));
+        let synapse = &mut synapse;
+        scope.spawn(move || {
+            // One after the other, spread over the run.
+            while pause(&breaking, 15_000) {
+                match restarts.fetch_add(1, Ordering::SeqCst) {
+                    0 => faults.fill_disk(),
+                    1 => faults.free_disk(),
+                    2 => faults.set_clock_back(3_600),
+                    3..6 => {
+                        synapse.kill();
+                        synapse.start_again();
+                    }
+                    _ => {}
+                }
+            }
+        });
+        let peers: Vec<_> = [("bob", &mut bob), ("carol", &mut carol)]
+            .into_iter()
+            .map(|(who, peer)| {
+                scope.spawn(move || {
+                    for start in (0..COUNT).step_by(20) {
+                        talk::burst(peer, room, who, start..start + 20);
+                    }
+                })
+            })
+            .collect();
+        let mut number = 0;
+        // As long as it takes to make every fault happen, and all messages.
+        while number < COUNT
+            || kills.load(Ordering::SeqCst) < KILLS
+            || cutter.cuts() < CUTS
+            || restarts.load(Ordering::SeqCst) < 3 + SERVER_RESTARTS
+        {
+            insist(alice, faults, room, &format!("torture{number}"), &talk::body("alice", number));
+            number += 1;
+        }
+        for peer in peers {
+            peer.join().unwrap();
+        }
+        drop(ends);
+        SENT.store(number, Ordering::SeqCst);
+    });
+    let said = SENT.load(Ordering::SeqCst);
+    assert!(kills.load(Ordering::SeqCst) >= KILLS && cutter.cuts() >= CUTS);
+
+    // Calm: whatever is on its way arrives, and every side holds the same.
+    insist(&alice, &faults, &room, "last", "alice rests");
+    for (who, peer) in [("bob", &mut bob), ("carol", &mut carol)] {
+        peer.hears("alice rests");
+        let heard = talk::heard(peer, &room, &alice.user);
+        talk::assert_same(&format!("{who} heard alice"), &heard, &talk::bodies("alice", said));
+    }
+    let history = alice.json(&["history", &room, "--limit", "10000"]);
+    for (who, peer) in [("bob", &bob), ("carol", &carol)] {
+        let held = talk::held(&history, &peer.user);
+        talk::assert_same(&format!("alice holds {who}"), &held, &talk::bodies(who, COUNT));
+    }
+    let lost: Vec<&Value> = history.iter().filter(|line| line["type"] == "undecryptable").collect();
+    assert!(lost.is_empty(), "{} undecryptable, first {:?}", lost.len(), lost.first());
+    let token = rig::log_in(&base, &bob.user, PASSWORD);
+    assert_no_index_used_twice(&base, &token, &room, &alice.user);
+}
+
+static SENT: AtomicUsize = AtomicUsize::new(0);
+
+/// Reads the whole room from the server: no two events of `sender` share session and index.
+fn assert_no_index_used_twice(base: &str, token: &str, room: &str, sender: &str) {
+    let mut seen: BTreeMap<(String, u64), Value> = BTreeMap::new();
+    let mut from = String::new();
+    loop {
+        let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=f&limit=500&from={from}");
+        let page = rig::http(base, "GET", &path, Some(token), &json!(null));
+        for event in page["chunk"].as_array().unwrap() {
+            if event["type"] != "m.room.encrypted" || event["sender"] != sender {
+                continue;
+            }
+            let session = event["content"]["session_id"].as_str().unwrap().to_owned();
+            let index = message_index(event["content"]["ciphertext"].as_str().unwrap());
+            let before = seen.insert((session, index), event["event_id"].clone());
+            assert!(before.is_none(), "{before:?} and {} share an index", event["event_id"]);
+        }
+        match page["end"].as_str() {
+            Some(end) => from = end.to_owned(),
+            None => break,
+        }
+    }
+    assert!(COUNT <= seen.len(), "only {} encrypted events seen", seen.len());
+}
+
+/// The index in a Megolm message: version 3, then field 1 of a protobuf message.
+fn message_index(ciphertext: &str) -> u64 {
+    let bytes = STANDARD_NO_PAD.decode(ciphertext).unwrap();
+    assert_eq!(bytes[..2], [3, 0x08], "not a Megolm message");
+    let mut index = 0;
+    for (place, byte) in bytes[2..].iter().enumerate() {
+        index |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    index
+}

@@ -1,0 +1,60 @@
+/* Preloaded into grotto by tests/it/torture.rs: a disk that is full and a clock that is wrong, on demand.
+ *
+ * The folder named by FAULTS holds the switches: while the file "full" exists, writes to regular files fail with ENOSPC; the
+ * file "clock" holds seconds that are added to the wall clock. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *switch_path(char *buffer, const char *name) {
+  const char *folder = getenv("FAULTS");
+  if (!folder) return NULL;
+  snprintf(buffer, PATH_MAX, "%s/%s", folder, name);
+  return buffer;
+}
+
+static int refused(int fd) {
+  char buffer[PATH_MAX];
+  const char *path = switch_path(buffer, "full");
+  struct stat status;
+  int saved = errno;
+  int yes = path && access(path, F_OK) == 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+  errno = yes ? ENOSPC : saved;
+  return yes;
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+ssize_t write(int fd, const void *data, size_t count) { return refused(fd) ? -1 : REAL(write)(fd, data, count); }
+
+ssize_t pwrite(int fd, const void *data, size_t count, off_t at) {
+  return refused(fd) ? -1 : REAL(pwrite)(fd, data, count, at);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t count, off64_t at) {
+  return refused(fd) ? -1 : REAL(pwrite64)(fd, data, count, at);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  char buffer[PATH_MAX], text[32];
+  int result = REAL(clock_gettime)(clock, now);
+  if (clock != CLOCK_REALTIME || result != 0) return result;
+  const char *path = switch_path(buffer, "clock");
+  int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+  if (fd < 0) return result;
+  ssize_t count = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (count > 0) {
+    text[count] = 0;
+    now->tv_sec += atol(text);
+  }
+  return result;
+}
