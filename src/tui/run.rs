@@ -2,12 +2,14 @@
 //! and draws at most once per 16 ms, only when something changed.
 
 use std::{
+    future::poll_fn,
     hash::{BuildHasher, Hasher, RandomState},
+    task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crossterm::event::EventStream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::{
@@ -70,7 +72,7 @@ pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError
             if let Ended::Yes = carry_out(effects, &mut state, &handle, &mut screen)? {
                 return end(&state, &handle).await;
             }
-            next = ready(&mut keys, &mut handle)?;
+            next = ready(&mut keys, &mut handle).await?;
         }
         if pace.may_draw() {
             let effects = update(&mut state, Input::Prepare, now());
@@ -114,8 +116,11 @@ fn wake(state: &State, pace: &Pace) -> Instant {
 }
 
 /// What is there without waiting: keys first.
-fn ready(keys: &mut EventStream, handle: &mut Handle) -> Result<Option<Input>, TuiError> {
-    while let Some(Some(event)) = keys.next().now_or_never() {
+///
+/// The stream keeps the waker of the poll that found it empty, so it must be polled with the
+/// loop's own; a poll with a waker that wakes nobody would be the last key ever seen.
+async fn ready(keys: &mut EventStream, handle: &mut Handle) -> Result<Option<Input>, TuiError> {
+    while let Poll::Ready(Some(event)) = poll_fn(|cx| Poll::Ready(keys.poll_next_unpin(cx))).await {
         if let Some(input) = Input::from_terminal(event?) {
             return Ok(Some(input));
         }

@@ -29,6 +29,6 @@ mod supply;
 mod talk;
 #[cfg(test)]
 mod tidy;
+mod torture;
 #[cfg(test)]
 mod world;
-mod torture;
