@@ -107,6 +107,9 @@ struct State {
     /// Uploads in a row that the server refused because it has the key ids already.
     #[serde(default)]
     conflicts: u32,
+    /// Key id and signature of our self-signing key over our device keys.
+    #[serde(default)]
+    cross_signature: Option<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +157,8 @@ pub(super) struct AccountPart {
     /// The next sync answer was asked for before the last upload was answered: its count is old.
     next_count: NextCount,
     device_keys: Box<RawValue>,
+    /// The same with the signature of our self-signing key, if there is one.
+    sender_device_keys: Box<RawValue>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,9 +192,12 @@ impl AccountPart {
         let uploading = request::records(step)?
             .iter()
             .any(|record| matches!(record.purpose, Purpose::KeysUpload(_)));
-        let device_keys = raw(Table::Account, &signed_device_keys(&olm, user, device))?;
+        let keys = signed_device_keys(&olm, user, device);
+        let device_keys = raw(Table::Account, &CanonicalText(&keys).to_string())?;
+        let sender_device_keys = raw(Table::Account, &cross_signed(keys, &state))?;
         let generator = (!uploading).then_some(Generator(()));
-        let account = Self { olm, state, generator, next_count: NextCount::Good, device_keys };
+        let next_count = NextCount::Good;
+        let account = Self { olm, state, generator, next_count, device_keys, sender_device_keys };
         if is_new {
             account.save(step)?;
         }
@@ -265,6 +273,28 @@ impl AccountPart {
             .map(|key| vodozemac::Curve25519SecretKey::from_slice(&key))
             .map(|key| Curve25519PublicKey::from(&key).to_base64())
             .collect()
+    }
+
+    /// Our device keys with every signature that helps others to know them; goes into messages.
+    pub(super) fn sender_device_keys(&self) -> &RawValue {
+        &self.sender_device_keys
+    }
+
+    /// Our self-signing key signed this device; the caller checked it.
+    pub(super) fn set_cross_signature(
+        &mut self,
+        key_id: String,
+        signature: String,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let signature = Some((key_id, signature));
+        if self.state.cross_signature == signature {
+            return Ok(());
+        }
+        self.state.cross_signature = signature;
+        let keys = signed_device_keys(&self.olm, &self.state.user, &self.state.device);
+        self.sender_device_keys = raw(Table::Account, &cross_signed(keys, &self.state))?;
+        self.save(step)
     }
 
     /// One-time keys on the server, last it said.
@@ -458,6 +488,7 @@ impl State {
             fallback_use: FallbackUse::Unused,
             forget_previous: None,
             conflicts: 0,
+            cross_signature: None,
         }
     }
 
@@ -534,7 +565,7 @@ fn is_conflict(error: &MatrixError) -> bool {
     error.status == 400 && error.error.to_lowercase().contains("already exists")
 }
 
-fn signed_device_keys(olm: &Account, user: &UserId, device: &DeviceId) -> String {
+fn signed_device_keys(olm: &Account, user: &UserId, device: &DeviceId) -> CanonicalObject {
     let keys = olm.identity_keys();
     let text = |text: String| CanonicalValue::String(text);
     let mut object: CanonicalObject = [
@@ -553,7 +584,18 @@ fn signed_device_keys(olm: &Account, user: &UserId, device: &DeviceId) -> String
     .map(|(key, value)| (key.to_owned(), value))
     .collect();
     sign_as_device(&mut object, olm, user, device);
-    CanonicalText(&object).to_string()
+    object
+}
+
+/// Device keys with the signature of our self-signing key put beside that of the device.
+fn cross_signed(mut keys: CanonicalObject, state: &State) -> String {
+    if let Some((key_id, signature)) = &state.cross_signature
+        && let Some(CanonicalValue::Object(users)) = keys.get_mut("signatures")
+        && let Some(CanonicalValue::Object(ours)) = users.get_mut(state.user.as_str())
+    {
+        ours.insert(key_id.clone(), CanonicalValue::String(signature.clone()));
+    }
+    CanonicalText(&keys).to_string()
 }
 
 fn sign_as_device(object: &mut CanonicalObject, olm: &Account, user: &UserId, device: &DeviceId) {

@@ -3,7 +3,7 @@
 //! # Spec
 //! Client-Server API, "`m.olm.v1.curve25519-aes-sha2`", "Validation of incoming decrypted events".
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{
     Engine as _,
@@ -18,9 +18,12 @@ use vodozemac::{
 };
 use zeroize::Zeroizing;
 
-use crate::matrix::{
-    CanonicalText, CanonicalValue, MAX_CANONICAL_BYTES, OwnedUserId, ToDeviceEvent, UserId,
-    ed25519_from_base64,
+use crate::{
+    matrix::{
+        CanonicalText, CanonicalValue, MAX_CANONICAL_BYTES, OwnedUserId, ToDeviceEvent, UserId,
+        ed25519_from_base64,
+    },
+    time::Timestamp,
 };
 
 use super::{
@@ -33,6 +36,10 @@ use super::{
     session::Origin,
     step::{Step, encode, raw},
 };
+
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+const REMEMBER_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const HASHES_SWEPT: &str = "olm_hashes_swept";
 
 /// An event that came in an Olm message.
 pub(super) struct OlmEvent {
@@ -136,7 +143,7 @@ impl Core {
             recipient: &device.user,
             recipient_keys: BTreeMap::from([("ed25519", device.ed25519.to_base64())]),
             keys: BTreeMap::from([("ed25519", self.account.ed25519().to_base64())]),
-            sender_device_keys: self.account.device_keys(),
+            sender_device_keys: self.account.sender_device_keys(),
         };
         let plaintext = Zeroizing::new(encode(Table::OlmSession, &inside)?);
         let key = &device.curve25519;
@@ -152,6 +159,22 @@ impl Core {
             message_id: RequestId::random()?.0,
         };
         raw(Table::OlmSession, &encode(Table::OlmSession, &sealed)?).map(Some)
+    }
+
+    /// Forgets, once a day, the messages read more than thirty days ago: no server keeps one so
+    /// long, and a replay of an older one costs no more than an unreadable one.
+    pub(super) fn forget_old_messages(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        let now = step.now();
+        let last = step.get::<Timestamp>(Table::Misc, HASHES_SWEPT, "")?;
+        if last.is_some_and(|last| last <= now && now.since(last) < SWEEP_EVERY) {
+            return Ok(());
+        }
+        for (key, read) in step.scan::<Timestamp>(Table::OlmHash, None)? {
+            if now.since(read) > REMEMBER_FOR {
+                step.delete(Table::OlmHash, &key.0, &key.1);
+            }
+        }
+        step.put(Table::Misc, HASHES_SWEPT, "", &now)
     }
 
     /// Opens an `m.room.encrypted` to-device event. Whatever advanced is written, also when the
@@ -176,7 +199,7 @@ impl Core {
             OlmMessage::Normal(_) => self.peer(&sender_key, step)?.decrypt(&message, None, step)?,
         };
         let Some(plaintext) = plaintext else {
-            let is_known = step.get::<crate::time::Timestamp>(Table::OlmHash, &hash, "")?.is_some();
+            let is_known = step.get::<Timestamp>(Table::OlmHash, &hash, "")?.is_some();
             return Ok(if is_known { Opened::Replayed } else { Opened::Wedged(sender_key) });
         };
         step.put(Table::OlmHash, &hash, "", &step.now())?;

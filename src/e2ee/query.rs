@@ -102,6 +102,9 @@ impl Core {
             count += 1;
             self.receive_device(device, old, step)?;
         }
+        if *user == *self.user {
+            self.note_cross_signature(identity.as_ref(), step)?;
+        }
         for mut gone in known.into_values().filter(|device| !device.is_deleted()) {
             gone.listing = Listing::Deleted;
             self.put_device(&gone, step)?;
@@ -110,6 +113,24 @@ impl Core {
             step.tell(Notice::DevicesChanged(vec![user.to_owned()]));
         }
         Ok(count)
+    }
+
+    /// Keeps the signature by which our own identity vouches for this device.
+    fn note_cross_signature(
+        &mut self,
+        identity: Option<&Identity>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let ours = self.find_device(&self.user, &self.device, step)?;
+        let Some((identity, ours)) = identity.zip(ours) else { return Ok(()) };
+        let key_id = format!("ed25519:{}", identity.self_signing_key);
+        let json = SignedJson::parse(ours.raw.get()).ok().filter(|_| identity.signs(&ours));
+        let path = ["signatures", self.user.as_str(), &key_id];
+        let signature = json.and_then(|json| json.text_at(&path).map(ToOwned::to_owned));
+        match signature {
+            Some(signature) => self.account.set_cross_signature(key_id, signature, step),
+            None => Ok(()),
+        }
     }
 
     /// A device object that stands where it belongs.

@@ -329,7 +329,7 @@ fn the_account_prints_no_key() {
     assert!(record.is_some());
     insta::assert_snapshot!(
         format!("{:?}", world.clients[0].machine.core.account),
-        @r#"AccountPart { state: State { user: "@a:x", device: "DEVICE0", created: Timestamp(1800000000000), standing: Published, one_time_keys: 50, fallback_made: Some(Timestamp(1800000000000)), fallback_use: Unused, forget_previous: Some(Timestamp(1800003600000)), conflicts: 0 }, .. }"#
+        @r#"AccountPart { state: State { user: "@a:x", device: "DEVICE0", created: Timestamp(1800000000000), standing: Published, one_time_keys: 50, fallback_made: Some(Timestamp(1800000000000)), fallback_use: Unused, forget_previous: Some(Timestamp(1800003600000)), conflicts: 0, cross_signature: None }, .. }"#
     );
     assert!(!text.contains("pickle"));
 }

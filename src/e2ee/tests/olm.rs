@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json, value::to_raw_value};
 use vodozemac::{
-    Curve25519PublicKey,
+    Curve25519PublicKey, Ed25519SecretKey,
     olm::{Account, OlmMessage, Session, SessionConfig},
 };
 
@@ -367,6 +367,52 @@ fn a_device_that_is_gone_when_its_message_is_read_is_still_known_as_its_sender()
     let event = take(&mut world, 1);
     let sender = opened(&mut world, 1, &event).unwrap().sender;
     assert_eq!(sender.device.unwrap().device_id, "DEVICE0");
+}
+
+#[test]
+fn the_enclosed_device_carries_the_signature_of_our_own_identity() {
+    let mut world = couple();
+    let (user, id) = world.clients[0].name();
+    let (master, ours) = (Ed25519SecretKey::new(), Ed25519SecretKey::new());
+    let put = |object: &Value, signer: &Ed25519SecretKey| {
+        let mut object = CanonicalValue::parse_object(&object.to_string()).unwrap();
+        let key_id = format!("ed25519:{}", signer.public_key().to_base64());
+        sign(&mut object, &user, &key_id, |text| signer.sign(text.as_bytes()));
+        serde_json::from_str::<Value>(&CanonicalText(&object).to_string()).unwrap()
+    };
+    for (part, usage, key) in
+        [("master_keys", "master", &master), ("self_signing_keys", "self_signing", &ours)]
+    {
+        let name = key.public_key().to_base64();
+        let keys = json!({ format!("ed25519:{name}"): name });
+        let object = put(&json!({ "user_id": user, "usage": [usage], "keys": keys }), &master);
+        world.server.identities.entry(part.to_owned()).or_default().insert(user.clone(), object);
+    }
+    let listed = world.server.device_keys.get_mut(&user).unwrap().get_mut(&id).unwrap();
+    *listed = put(listed, &ours);
+    world.server.announcements.push(user.clone());
+    world.settle();
+    world.clients[0].restart(world.now);
+    world.send_olm(0, 1, "m.room_key", &json!({}));
+    let event = take(&mut world, 1);
+    let device = opened(&mut world, 1, &event).unwrap().sender.device.unwrap();
+    assert!(device.raw.get().contains(&ours.public_key().to_base64()));
+}
+
+#[test]
+fn what_was_read_is_remembered_for_thirty_days() {
+    let mut world = couple();
+    world.send_olm(0, 1, "m.dummy", &json!({}));
+    world.settle();
+    let remembered = |world: &mut World| {
+        let now = world.now;
+        world.clients[1].step(now, crate::e2ee::Machine::tick).unwrap();
+        world.clients[1].records.0.keys().filter(|it| it.0 == Table::OlmHash).count()
+    };
+    world.pass(HOUR * 24 * 29);
+    assert_eq!(remembered(&mut world), 1);
+    world.pass(HOUR * 24 * 2);
+    assert_eq!(remembered(&mut world), 0);
 }
 
 /// T-14.
