@@ -67,9 +67,9 @@ pub enum FileKind {
     Sticker,
 }
 
-impl MessageContent<'_> {
+impl<'a> MessageContent<'a> {
     /// The name that `cli.md` promises for it.
-    pub fn kind_name(&self) -> &str {
+    pub fn kind_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
             Self::Notice(_) => "notice",
@@ -88,7 +88,7 @@ impl MessageContent<'_> {
     }
 
     /// One text for it: what is written, the caption or name of a file, the question of a poll.
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &'a str {
         match self {
             Self::Text(body)
             | Self::Notice(body)

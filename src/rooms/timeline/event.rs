@@ -79,6 +79,22 @@ impl StoredEvent {
         }
     }
 
+    /// Whether it calls for a user's attention: `m.mentions` names the user. A message that came in
+    /// clear although its room is encrypted never does, whatever it says, and neither does one
+    /// whose sender is not who made the session.
+    ///
+    /// # Spec
+    /// Client-Server API, "User and room mentions".
+    pub fn mentions(&self, user: &UserId) -> bool {
+        let injected = Shield::Red(ShieldReason::SentInClear);
+        let trusted =
+            ![injected, Shield::Red(ShieldReason::MismatchedSender)].contains(&self.shield());
+        let users = self.content().get("m.mentions").and_then(|mentions| mentions.get("user_ids"));
+        let mut users = users.and_then(Value::as_array).into_iter().flatten();
+        let named = users.any(|named| named.as_str() == Some(user.as_str()));
+        trusted && named && self.sender() != Some(user)
+    }
+
     /// What it asks of another event. State events and unreadable ones ask nothing.
     pub fn relation(&self) -> Option<Relation<'_>> {
         match &self.body {

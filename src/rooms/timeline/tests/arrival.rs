@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::rig::*;
 
 /// Events that relate to each other in all the ways there are, at distinct positions.
 fn room() -> impl Strategy<Value = Vec<StoredEvent>> {
@@ -62,12 +62,16 @@ proptest! {
             TimelineDelta::ReachedStart,
         ];
         let mut straight = fold(events.clone());
-        marks.iter().for_each(|mark| straight.apply(mark.clone()));
+        for mark in &marks {
+            straight.apply(mark.clone());
+        }
 
         let mut other = Timeline::new(user(ALICE));
         let (first, second) = shuffled.split_at(cut);
         other.apply(TimelineDelta::Events(first.to_vec()));
-        marks.iter().rev().for_each(|mark| other.apply(mark.clone()));
+        for mark in marks.iter().rev() {
+            other.apply(mark.clone());
+        }
         for event in second {
             other.apply(TimelineDelta::Events(vec![event.clone()]));
         }
@@ -76,7 +80,9 @@ proptest! {
         // Once more is the same as once, and nothing has to be laid out again.
         let versions: Vec<u64> = other.items().map(|item| item.version).collect();
         other.apply(TimelineDelta::Events(events));
-        marks.iter().for_each(|mark| other.apply(mark.clone()));
+        for mark in &marks {
+            other.apply(mark.clone());
+        }
         prop_assert_eq!(items(&straight), items(&other));
         prop_assert_eq!(versions, other.items().map(|item| item.version).collect::<Vec<_>>());
 

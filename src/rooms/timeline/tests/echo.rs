@@ -1,8 +1,9 @@
 //! Messages of ours on their way.
 
-use super::*;
+use super::rig::*;
 use crate::matrix::OwnedTransactionId;
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn echo(txn: &str, kind: &str, content: Value, state: SendState) -> TimelineDelta {
     let content = content.as_object().expect("an object").clone();
     let (txn, kind) = (OwnedTransactionId::from(txn), kind.to_owned());
@@ -49,7 +50,9 @@ fn an_echo_and_its_event_are_one_item_whichever_is_first() {
         vec![&queued, &untold, &sent],
     ] {
         let mut timeline = fold([]);
-        deltas.into_iter().for_each(|delta| timeline.apply(delta.clone()));
+        for delta in deltas {
+            timeline.apply(delta.clone());
+        }
         assert_eq!(shown(&timeline), ["alice: hi"]);
     }
 }

@@ -1,156 +1,6 @@
-//! What people see, whatever came and in whatever order.
+//! What messages show, and what may change them.
 
-mod arrival;
-mod echo;
-
-use serde_json::{Value, json};
-
-use super::*;
-use crate::{
-    e2ee::{Decrypted, Shield, ShieldReason, Undecryptable, UndecryptableReason},
-    matrix::{Event, EventId, OwnedEventId, UserId},
-    time::Timestamp,
-};
-
-const ALICE: &str = "@alice:x";
-const BOB: &str = "@bob:x";
-
-fn user(id: &str) -> &UserId {
-    <&UserId>::try_from(id).expect("a user id")
-}
-
-fn id(id: &str) -> OwnedEventId {
-    EventId::parse(id).expect("an event id")
-}
-
-/// An event `$<position>`, in clear.
-fn clear(position: i64, sender: &str, kind: &str, content: Value) -> StoredEvent {
-    let mut json = json!({
-        "type": kind, "event_id": format!("${position}"), "sender": sender,
-        "origin_server_ts": 1000 + position, "content": content,
-    });
-    if let Some(key) = json["content"].as_object_mut().and_then(|c| c.remove("state_key")) {
-        json["state_key"] = key;
-    }
-    if let Some(unsigned) = json["content"].as_object_mut().and_then(|c| c.remove("unsigned")) {
-        json["unsigned"] = unsigned;
-    }
-    let event = Event::parse(&json.to_string()).expect("an event");
-    StoredEvent { position, event, body: EventBody::Clear(Shield::None) }
-}
-
-/// The same, encrypted.
-fn secret(position: i64, sender: &str, kind: &str, content: Value) -> StoredEvent {
-    let inner = clear(position, sender, kind, content);
-    let mut event = clear(position, sender, "m.room.encrypted", json!({}));
-    event.event.unsigned = inner.event.unsigned;
-    event.body = EventBody::Decrypted(Decrypted {
-        kind: kind.to_owned(),
-        content: inner.event.content,
-        session_id: "session".to_owned(),
-        message_index: 0,
-        shield: Shield::None,
-    });
-    event
-}
-
-fn unreadable(position: i64, sender: &str) -> StoredEvent {
-    let mut event = clear(position, sender, "m.room.encrypted", json!({}));
-    event.body = EventBody::Undecryptable(Undecryptable {
-        session_id: Some("session".to_owned()),
-        reason: UndecryptableReason::NoRoomKey,
-    });
-    event
-}
-
-fn text(body: &str) -> Value {
-    json!({"msgtype": "m.text", "body": body})
-}
-
-fn reply(body: &str, to: &str) -> Value {
-    json!({"msgtype": "m.text", "body": body, "m.relates_to": {"m.in_reply_to": {"event_id": to}}})
-}
-
-fn edit(body: &str, target: &str) -> Value {
-    json!({"msgtype": "m.text", "body": format!("* {body}"), "m.new_content": text(body),
-        "m.relates_to": {"rel_type": "m.replace", "event_id": target}})
-}
-
-fn reaction(key: &str, target: &str) -> Value {
-    json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": key}})
-}
-
-fn member(who: &str, membership: &str) -> Value {
-    json!({"state_key": who, "membership": membership})
-}
-
-fn fold(events: impl IntoIterator<Item = StoredEvent>) -> Timeline {
-    let mut timeline = Timeline::new(user(ALICE));
-    timeline.apply(TimelineDelta::Events(events.into_iter().collect()));
-    timeline
-}
-
-/// A timeline as lines of text.
-fn shown(timeline: &Timeline) -> Vec<String> {
-    timeline.items().map(|item| line(&item)).collect()
-}
-
-fn line(item: &Item<'_>) -> String {
-    match &item.kind {
-        ItemKind::Start => "start".to_owned(),
-        ItemKind::Gap => "gap".to_owned(),
-        ItemKind::UnreadMarker => "unread".to_owned(),
-        ItemKind::Message(message) => message_line(message),
-        ItemKind::Removed(removed) => {
-            let by = removed.by.map(UserId::localpart).unwrap_or_default();
-            format!("removed by {by}: {}", removed.reason.unwrap_or_default())
-        }
-        ItemKind::Unreadable(why) => format!("unreadable {:?}", why.reason),
-        ItemKind::Changes(changes) => {
-            let folded = fold_changes(changes);
-            let told = folded.iter().map(|change| match change {
-                FoldedChange::Members { what, users } => format!("{} {what:?}", users.len()),
-                FoldedChange::Single(change) => format!("{:?}", change.kind),
-            });
-            told.collect::<Vec<_>>().join(", ")
-        }
-    }
-}
-
-fn message_line(message: &Message<'_>) -> String {
-    let mut line = format!("{}: ", message.sender.map(UserId::localpart).unwrap_or_default());
-    if let Some(reply) = &message.reply {
-        line += &match reply.quote {
-            Quote::Unknown => "[?] ".to_owned(),
-            Quote::Removed => "[removed] ".to_owned(),
-            Quote::Unreadable { .. } => "[unreadable] ".to_owned(),
-            Quote::Message { content, .. } => format!("[{}] ", content.text()),
-        };
-    }
-    line += message.content.text();
-    line += if message.is_edited { " (edited)" } else { "" };
-    for reaction in &message.reactions {
-        let ours = if reaction.ours.is_some() { "!" } else { "" };
-        line += &format!(" {}{}{ours}", reaction.key, reaction.count);
-    }
-    if let Some(root) = message.thread {
-        line += &format!(" in {root}");
-    }
-    if message.thread_len > 0 {
-        line += &format!(" thread of {}", message.thread_len);
-    }
-    if message.shield != Shield::None {
-        line += &format!(" {:?}", message.shield);
-    }
-    if let Some(send) = &message.send {
-        line += &format!(" {:?}", send.state);
-    }
-    line
-}
-
-fn version(timeline: &Timeline, position: i64) -> u64 {
-    timeline.item(&ItemId::Event(position)).expect("an item").version
-}
+use super::rig::*;
 
 #[test]
 fn a_conversation_shows_edits_reactions_replies_and_threads() {
@@ -360,6 +210,18 @@ fn files_show_name_size_and_type_and_the_unknown_shows_its_words() {
         let read = message_content(kind, &content);
         assert_eq!(read.as_ref().map(MessageContent::text), told, "{kind}");
     }
+}
+
+#[test]
+fn only_messages_that_came_as_they_should_call_for_attention() {
+    let content = json!({"msgtype": "m.text", "body": "x", "m.mentions": {"user_ids": [ALICE, 7]}});
+    let asked = secret(1, BOB, "m.room.message", content.clone());
+    assert!(asked.mentions(user(ALICE)) && !asked.mentions(user(BOB)));
+    let mut injected = clear(1, BOB, "m.room.message", content.clone());
+    assert!(injected.mentions(user(ALICE)));
+    injected.body = EventBody::Clear(Shield::Red(ShieldReason::SentInClear));
+    assert!(!injected.mentions(user(ALICE)));
+    assert!(!secret(1, ALICE, "m.room.message", content).mentions(user(ALICE)));
 }
 
 #[test]
