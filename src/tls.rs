@@ -12,6 +12,7 @@ use tokio_rustls::rustls::{
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, pem::PemObject},
 };
+use url::Host;
 
 /// Why no TLS connection can be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,18 @@ pub fn client_config(extra_ca: Option<&Path>) -> Result<ClientConfig, TlsError> 
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(config)
+}
+
+/// Whether nothing between the two ends can read along, so that TLS is not needed: `host` is this
+/// machine, or an onion service.
+pub fn may_be_clear(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => {
+            *name == "localhost" || name.rsplit_once('.').is_some_and(|(_, top)| top == "onion")
+        }
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -73,7 +73,7 @@ impl<H: Homeserver> Calls<H> {
         let window = usize::try_from(limits.window_chunks).unwrap_or(usize::MAX);
         // Every chunk of every window has its place, so nothing is ever refused here.
         let places = window.saturating_add(1).saturating_mul(limits.max_in_flight);
-        let (taken_sender, taken) = mpsc::channel(places.clamp(1, 1 << 16));
+        let queue = mpsc::channel(places.clamp(1, 1 << 16));
         Self {
             homeserver,
             token: token.map(Arc::new),
@@ -81,8 +81,8 @@ impl<H: Homeserver> Calls<H> {
             handles: BTreeMap::new(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
-            taken_sender,
-            taken,
+            taken_sender: queue.0,
+            taken: queue.1,
             room: Arc::new(Semaphore::new(limits.max_held_answers)),
             window,
         }

@@ -143,10 +143,9 @@ impl Finder {
         let wrong = || DiscoverError::WellKnown { server: name.to_owned() };
         let itself = Url::parse(&format!("https://{name}")).map_err(|_not_a_url| wrong())?;
         let url = format!("https://{name}/.well-known/matrix/client");
-        let body = match self.get(&url).await {
-            Ok((StatusCode::OK, body)) => body,
-            // Nobody there: the specification lets us ask the server itself.
-            Ok(_) | Err(_) => return Ok((itself, None)),
+        // Nobody there, or no such file: the specification lets us ask the server itself.
+        let Ok((StatusCode::OK, body)) = self.get(&url).await else {
+            return Ok((itself, None));
         };
         let found: WellKnown = serde_json::from_slice(&body).map_err(|_not_ours| wrong())?;
         let homeserver = base_url(&found.homeserver.base_url).ok_or_else(wrong)?;

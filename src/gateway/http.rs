@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::{Client, Method, Proxy, RequestBuilder, Response, header, redirect::Policy};
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     homeserver::{BodyStream, Homeserver, Reply},
@@ -22,7 +22,7 @@ const POOL_PER_HOST: usize = 32;
 /// A homeserver may move a call within itself this often.
 const MAX_REDIRECTS: usize = 3;
 /// Longest pause that a header may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// One pooled client for one homeserver.
 #[derive(Clone, Debug)]
@@ -134,11 +134,7 @@ fn proxy(address: &str) -> Result<Proxy, GatewayError> {
 /// A homeserver's base URL: `https`, or `http` where nothing between can read along.
 pub(super) fn base_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let clear = match url.host()? {
-        Host::Domain(name) => name == "localhost" || name.ends_with(".onion"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
+    let clear = crate::tls::may_be_clear(&url.host()?);
     let secure = url.scheme() == "https" || (url.scheme() == "http" && clear);
     let plain = url.username().is_empty()
         && url.password().is_none()

@@ -94,7 +94,7 @@ impl Listener {
                     Ok((stream, address)) => {
                         let host = Host { gateway: &gateway, stop: &is_stopping };
                         let tls = self.certificate.as_ref().map(|known| known.acceptor.clone());
-                        guests.arrival(host, stream, address, tls);
+                        guests.arrival(&host, stream, address, tls);
                     }
                     Err(error) => {
                         tracing::warn!(kind = %error.kind(), "cannot accept a connection");
@@ -154,7 +154,7 @@ impl Guests {
     /// least and is all that can be said before TLS.
     fn arrival(
         &mut self,
-        host: Host<'_>,
+        host: &Host<'_>,
         stream: TcpStream,
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
@@ -210,10 +210,14 @@ async fn serve(
     }
     match tls {
         None => gateway.serve_until(stream, stop).await,
-        Some(tls) => match timeout(gateway.limits().header_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => gateway.serve_until(stream, stop).await,
-            Ok(Err(_)) | Err(_) => tracing::debug!("no TLS handshake"),
-        },
+        Some(tls) => {
+            let limit = gateway.limits().header_timeout;
+            if let Ok(Ok(stream)) = timeout(limit, tls.accept(stream)).await {
+                gateway.serve_until(stream, stop).await;
+            } else {
+                tracing::debug!("no TLS handshake");
+            }
+        }
     }
 }
 

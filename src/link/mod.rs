@@ -4,6 +4,8 @@
 mod proxy;
 mod route;
 mod state;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use proxy::{Proxy, ProxyError};

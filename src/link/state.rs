@@ -35,7 +35,7 @@ const CLOCK_CHECK: Duration = Duration::from_secs(4);
 /// A clock that advanced this much between two looks means that the machine slept.
 const CLOCK_JUMP: Duration = Duration::from_secs(12);
 /// Longest pause that a server can ask for.
-const LONGEST_HINT: Duration = Duration::from_mins(1);
+const LONGEST_HINT: Duration = Duration::from_secs(60);
 
 /// Sync v2 with lazy-loaded members, without presence (nothing shows it), and a first page of
 /// messages per room.
@@ -286,6 +286,3 @@ fn refusal(id: u64, error: &ErrorFrame) -> ResponseFrame {
         download: None,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{Sink, Stream};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -24,7 +24,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, WebSocketConfig},
     },
 };
-use url::{Host, Url};
+use url::Url;
 
 use super::route::{DialError, RemoteRoute, Route};
 use crate::{
@@ -252,7 +252,7 @@ async fn open(remote: &RemoteRoute) -> Result<Box<dyn Io>, DialError> {
     let name = host.to_string().trim_matches(['[', ']']).to_owned();
     let (encrypted, default_port) = match url.scheme() {
         "wss" => (true, 443),
-        "ws" if may_be_clear(&host) => (false, 80),
+        "ws" if crate::tls::may_be_clear(&host) => (false, 80),
         "ws" => return Err(DialError::Insecure(name)),
         _ => return Err(wrong()),
     };
@@ -280,15 +280,6 @@ async fn direct(host: &str, port: u16) -> Result<TcpStream, DialError> {
     Ok(tcp)
 }
 
-/// Whether nothing between the two ends can read along: this machine, or an onion service.
-fn may_be_clear(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost" || name.ends_with(".onion"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
 fn handshake(url: &str, token: Option<&Secret<String>>) -> Result<http::Request<()>, DialError> {
     let mut request =
         url.into_client_request().map_err(|_not_a_uri| DialError::Url(url.to_owned()))?;
@@ -307,15 +298,13 @@ fn handshake(url: &str, token: Option<&Secret<String>>) -> Result<http::Request<
 }
 
 fn refusal(error: SocketError) -> DialError {
-    match error {
-        SocketError::Http(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-            let said = response.body().as_deref().unwrap_or_default();
-            let said: String = String::from_utf8_lossy(said).chars().take(200).collect();
-            let reason = if said.is_empty() { said } else { format!(": {said}") };
-            DialError::Refused { status: response.status().as_u16(), reason }
-        }
-        other => DialError::Upgrade(Box::new(other)),
-    }
+    let SocketError::Http(response) = error else {
+        return DialError::Upgrade(Box::new(error));
+    };
+    let said = response.body().as_deref().unwrap_or_default();
+    let said: String = String::from_utf8_lossy(said).chars().take(200).collect();
+    let reason = if said.is_empty() { said } else { format!(": {said}") };
+    DialError::Refused { status: response.status().as_u16(), reason }
 }
 
 /// The frame in a message, if there is one.

@@ -310,6 +310,3 @@ impl From<ErrorBody> for ErrorFrame {
 fn to_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

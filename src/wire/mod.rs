@@ -9,6 +9,8 @@ mod close;
 mod codec;
 mod frame;
 mod limits;
+#[cfg(test)]
+mod tests;
 mod version;
 
 pub use chunk::{ChunkEnd, ChunkFrame, MAX_CHUNK_BYTES};

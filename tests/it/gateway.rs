@@ -20,8 +20,9 @@ use grotto::{
     secret::Secret,
     time::Timestamp,
     wire::{
-        AnswerKind, CancelFrame, ChunkEnd, ChunkFrame, ClientFrame, CloseCode, Limits, MediaInfo,
-        RequestFrame, ResponseFrame, STREAM_PATH, ServerFrame, SyncFrame, UpdateFrame, WindowFrame,
+        AnswerKind, CancelFrame, ChunkEnd, ChunkFrame, ClientFrame, CloseCode, ErrorFrame, Limits,
+        MediaInfo, RequestFrame, ResponseFrame, STREAM_PATH, ServerFrame, SyncFrame, UpdateFrame,
+        WindowFrame,
     },
 };
 use serde_json::{Value, json};
@@ -176,10 +177,11 @@ impl Client {
     }
 
     async fn update(&mut self) -> UpdateFrame {
-        self.find(|frame| match frame {
-            ServerFrame::Update(update) => Some(update.clone()),
-            _ => None,
-        })
+        self.find(
+            |frame| {
+                if let ServerFrame::Update(update) = frame { Some(update.clone()) } else { None }
+            },
+        )
         .await
     }
 
@@ -201,9 +203,9 @@ impl Client {
     }
 
     async fn response(&mut self, id: u64) -> ResponseFrame {
-        self.find(|frame| match frame {
-            ServerFrame::Response(response) if response.id == id => Some(response.clone()),
-            _ => None,
+        self.find(|frame| {
+            let ServerFrame::Response(response) = frame else { return None };
+            (response.id == id).then(|| response.clone())
         })
         .await
     }
@@ -231,6 +233,10 @@ impl Client {
             }
         }
     }
+}
+
+fn error_in(frame: &ServerFrame) -> Option<ErrorFrame> {
+    if let ServerFrame::Error(error) = frame { Some(error.clone()) } else { None }
 }
 
 /// Bodies of a room's messages in an update.
@@ -654,12 +660,7 @@ fn without_a_token_one_may_log_in_and_nothing_else() {
         let (status, body) = client.call("GET", "/_matrix/client/v3/account/whoami", None).await;
         assert_eq!((status, body["errcode"].as_str()), (401, Some("M_MISSING_TOKEN")));
         client.sync(None).await;
-        let errcode = client
-            .find(|frame| match frame {
-                ServerFrame::Error(error) => Some(error.errcode.clone()),
-                _ => None,
-            })
-            .await;
+        let errcode = client.find(|frame| Some(error_in(frame)?.errcode)).await;
         assert_eq!(errcode, "M_MISSING_TOKEN");
         let (status, _) = client.call("GET", "/_synapse/admin/v1/server_version", None).await;
         assert_eq!(status, 404);
@@ -687,12 +688,7 @@ fn a_token_that_is_no_longer_valid_ends_the_stream() {
         assert_eq!(client.call("POST", path, Some(json!({}))).await.0, 200);
         let mut client = service.client(&alice).await;
         client.sync(Some(&update.position)).await;
-        let error = client
-            .find(|frame| match frame {
-                ServerFrame::Error(error) => Some(error.clone()),
-                _ => None,
-            })
-            .await;
+        let error = client.find(|frame| error_in(frame)).await;
         assert_eq!((error.errcode.as_str(), error.fatal), ("M_UNKNOWN_TOKEN", true));
         let mut link = Link::new(None);
         let event = link.on_frame(ServerFrame::Error(error), Timestamp(0));
@@ -765,12 +761,7 @@ fn a_stop_answers_what_is_under_way_and_says_when_to_come_back() {
         client.call("GET", "/_matrix/client/versions", None).await;
         service.stop();
         assert_eq!(client.response(under_way).await.status, 200);
-        let error = client
-            .find(|frame| match frame {
-                ServerFrame::Error(error) => Some(error.clone()),
-                _ => None,
-            })
-            .await;
+        let error = client.find(|frame| error_in(frame)).await;
         assert_eq!((error.errcode.as_str(), error.fatal), ("GROTTO_GOING_AWAY", true));
         assert!(error.retry_after.unwrap() <= Duration::from_secs(3));
         assert_eq!(client.closed().await, CloseCode::GoingAway.code());
@@ -837,11 +828,9 @@ async fn upload(client: &mut Client, room: &str, media: &[u8]) -> String {
         }
         while window == 0 {
             window += client
-                .find(|frame| match frame {
-                    ServerFrame::Window(WindowFrame { id: of, chunks }) if *of == id => {
-                        Some(*chunks)
-                    }
-                    _ => None,
+                .find(|frame| {
+                    let ServerFrame::Window(window) = frame else { return None };
+                    (window.id == id).then_some(window.chunks)
                 })
                 .await;
         }
@@ -861,9 +850,9 @@ async fn download(client: &mut Client, path: &str) -> Vec<u8> {
     let mut whole = Vec::new();
     loop {
         let chunk = client
-            .find(|frame| match frame {
-                ServerFrame::Chunk(chunk) if chunk.id == id => Some(chunk.clone()),
-                _ => None,
+            .find(|frame| {
+                let ServerFrame::Chunk(chunk) = frame else { return None };
+                (chunk.id == id).then(|| chunk.clone())
             })
             .await;
         whole.extend_from_slice(&chunk.payload);

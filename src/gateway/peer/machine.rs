@@ -175,6 +175,3 @@ impl Peer {
         vec![PeerEffect::Send(ServerFrame::Error(error)), PeerEffect::Close(CloseCode::GoingAway)]
     }
 }
-
-#[cfg(test)]
-mod tests;

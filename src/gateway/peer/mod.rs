@@ -6,6 +6,8 @@ mod machine;
 mod path;
 mod requests;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use call::{Answer, Call, CallFailure, CallId};
 pub use machine::{Identity, Peer, PeerEffect, PeerInput};

@@ -1,9 +1,12 @@
 //! The wire as others see it: the bytes of every kind of frame, and what hostile bytes do.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
+use serde_json::value::RawValue;
 
 use super::*;
-use crate::wire::{AnswerKind, ChunkEnd, MAX_CHUNK_BYTES};
+use crate::matrix::Position;
 
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()

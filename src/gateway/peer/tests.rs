@@ -1,13 +1,17 @@
 //! One client's state, driven by hand: no socket, no homeserver, no clock.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::*;
 use crate::{
-    gateway::peer::CallFailure,
     matrix::Position,
-    wire::{AnswerKind, CancelFrame, ChunkEnd, MediaInfo, RequestFrame, WindowFrame},
+    wire::{
+        AnswerKind, CancelFrame, ChunkEnd, ChunkFrame, ClientFrame, CloseCode, ErrorFrame, Limits,
+        MediaInfo, RequestFrame, ServerFrame, SyncFrame, WindowFrame,
+    },
 };
 
 fn peer() -> Peer {
@@ -49,10 +53,7 @@ fn synced(call: CallId, position: &str) -> PeerInput {
 fn poll(effects: &[PeerEffect]) -> (CallId, Option<String>, Duration) {
     let calls: Vec<&Call> = effects
         .iter()
-        .filter_map(|effect| match effect {
-            PeerEffect::Call(call) => Some(call),
-            _ => None,
-        })
+        .filter_map(|effect| if let PeerEffect::Call(call) = effect { Some(call) } else { None })
         .collect();
     let [call] = calls.as_slice() else { panic!("not one call: {effects:?}") };
     let since = call.query.iter().find(|(key, _)| key == "since").map(|(_, value)| value.clone());
@@ -60,16 +61,16 @@ fn poll(effects: &[PeerEffect]) -> (CallId, Option<String>, Duration) {
 }
 
 fn close(effects: &[PeerEffect]) -> Option<CloseCode> {
-    effects.iter().find_map(|effect| match effect {
-        PeerEffect::Close(code) => Some(*code),
-        _ => None,
-    })
+    effects.iter().find_map(
+        |effect| {
+            if let PeerEffect::Close(code) = effect { Some(*code) } else { None }
+        },
+    )
 }
 
 fn error(effects: &[PeerEffect]) -> Option<&ErrorFrame> {
-    effects.iter().find_map(|effect| match effect {
-        PeerEffect::Send(ServerFrame::Error(error)) => Some(error),
-        _ => None,
+    effects.iter().find_map(|effect| {
+        if let PeerEffect::Send(ServerFrame::Error(error)) = effect { Some(error) } else { None }
     })
 }
 
@@ -254,9 +255,9 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-fn input(happening: Happening, poll: Option<CallId>) -> Option<PeerInput> {
+fn input(happening: &Happening, poll: Option<CallId>) -> Option<PeerInput> {
     let frame = PeerInput::Frame;
-    Some(match happening {
+    Some(match *happening {
         Happening::Sync(at) => sync(Some(&at.to_string())),
         Happening::Ack(at) => ack(&at.to_string()),
         Happening::Synced(at) => synced(poll?, &at.to_string()),
@@ -286,26 +287,24 @@ proptest! {
         let mut polling: Option<CallId> = None;
         let mut closed = false;
         for happening in happenings {
-            match &happening {
-                Happening::Sync(at) | Happening::Ack(at) => named.push(at.to_string()),
-                _ => {}
+            if let Happening::Sync(at) | Happening::Ack(at) = &happening {
+                named.push(at.to_string());
             }
-            let Some(input) = input(happening, polling) else { continue };
+            let Some(input) = input(&happening, polling) else { continue };
             if matches!(input, PeerInput::Answered { call: CallId::Sync(_), .. }) {
                 polling = None;
             }
             for effect in peer.handle(input, 0.5) {
                 prop_assert!(!closed, "an effect after the close: {effect:?}");
-                match effect {
-                    PeerEffect::Call(call) if matches!(call.id, CallId::Sync(_)) => {
-                        prop_assert_eq!(polling, None, "two polls at once");
-                        polling = Some(call.id);
-                        let since = call.query.iter().find(|(key, _)| key == "since");
-                        prop_assert!(since.is_none_or(|(_, value)| named.contains(value)));
-                    }
-                    PeerEffect::Abort(id) if Some(id) == polling => polling = None,
-                    PeerEffect::Close(_) => closed = true,
-                    _ => {}
+                if matches!(&effect, PeerEffect::Abort(id) if Some(*id) == polling) {
+                    polling = None;
+                }
+                closed |= matches!(&effect, PeerEffect::Close(_));
+                if let PeerEffect::Call(call) = effect && matches!(call.id, CallId::Sync(_)) {
+                    prop_assert_eq!(polling, None, "two polls at once");
+                    polling = Some(call.id);
+                    let since = call.query.iter().find(|(key, _)| key == "since");
+                    prop_assert!(since.is_none_or(|(_, value)| named.contains(value)));
                 }
             }
         }

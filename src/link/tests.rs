@@ -1,8 +1,15 @@
 //! The link against a clock that the tests turn.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    matrix::Position,
+    time::Timestamp,
+    wire::{ClientFrame, ErrorFrame, ServerFrame, UpdateFrame},
+};
 
 fn position(text: &str) -> Position {
     Position(text.to_owned())
