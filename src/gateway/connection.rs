@@ -80,6 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Homeserver> Connection<S, H> {
             let event = self.next().await;
             let step = match event {
                 Event::Pipe(PipeEvent::Over) => return None,
+                Event::Pipe(PipeEvent::Broken) => return Some(CloseCode::Protocol),
                 Event::Pipe(PipeEvent::TooLarge) => return Some(CloseCode::TooLarge),
                 Event::Pipe(PipeEvent::Written) => continue,
                 Event::Pipe(PipeEvent::Message(message)) => self.on_message(message),

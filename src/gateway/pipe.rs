@@ -49,6 +49,8 @@ pub(super) enum PipeEvent {
     Written,
     /// A message was larger than allowed.
     TooLarge,
+    /// The client broke the rules of WebSocket.
+    Broken,
     /// The connection is over.
     Over,
 }
@@ -95,6 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
             Some(Err(SocketError::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 PipeEvent::TooLarge
             }
+            Some(Err(SocketError::Protocol(_) | SocketError::Utf8(_))) => PipeEvent::Broken,
             Some(Err(_)) | None => PipeEvent::Over,
         })
     }
@@ -112,7 +115,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     }
 
     async fn finish(&mut self) {
-        while !matches!(self.event().await, PipeEvent::Over | PipeEvent::TooLarge) {}
+        let mut event = PipeEvent::Written;
+        while matches!(event, PipeEvent::Message(_) | PipeEvent::Written) {
+            event = self.event().await;
+        }
         // What is still unread would reset the connection and take the close frame with it.
         let raw = self.socket.get_mut();
         let mut rest = [0; 4096];

@@ -340,3 +340,98 @@ fn ended() -> TransportError {
 fn lost(error: SocketError) -> TransportError {
     TransportError::Socket(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, SinkExt, StreamExt};
+    use tokio::{io::DuplexStream, sync::mpsc};
+    use tokio_tungstenite::{
+        accept_hdr_async,
+        tungstenite::handshake::server::{Request, Response},
+    };
+
+    use super::*;
+    use crate::{link::DuplexConnector, wire::CancelFrame};
+
+    /// Our end and a server's, over a pipe with room for so many bytes.
+    async fn pair(room: usize) -> (Transport, WebSocketStream<DuplexStream>) {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let connector = DuplexConnector::new(move || {
+            let (ours, theirs) = tokio::io::duplex(room);
+            sender.try_send(theirs).map_err(std::io::Error::other)?;
+            Ok(ours)
+        });
+        #[expect(clippy::result_large_err, reason = "the signature tungstenite asks for")]
+        let agree = |request: &Request, mut response: Response| {
+            let offered = request.headers()[header::SEC_WEBSOCKET_PROTOCOL].clone();
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
+            Ok(response)
+        };
+        let route = Route::InProcess(connector);
+        let server = async { accept_hdr_async(receiver.recv().await.unwrap(), agree).await };
+        let (ours, theirs) = tokio::join!(Transport::connect(&route, None), server);
+        (ours.unwrap(), theirs.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_server_is_noticed_within_thirty_seconds() {
+        let (mut transport, _silent) = pair(1 << 16).await;
+        let begin = Instant::now();
+        let error = transport.recv().await.unwrap_err();
+        assert!(matches!(error, TransportError::Dead), "{error}");
+        assert!(begin.elapsed() <= Duration::from_secs(30), "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_pings_is_alive_however_quiet() {
+        let (mut transport, mut server) = pair(1 << 16).await;
+        let quiet = async {
+            // Reading is what answers pings.
+            let end = timeout(Duration::from_secs(3600), server.next()).await;
+            assert!(end.is_ok_and(|message| message.unwrap().unwrap().is_ping()));
+            timeout(Duration::from_secs(10), server.next()).await.unwrap_err();
+            server.send(Message::text(r#"{"kind":"error","errcode":"X"}"#)).await.unwrap();
+        };
+        let (frame, ()) = tokio::join!(transport.recv(), quiet);
+        assert!(matches!(frame, Ok(ServerFrame::Error(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropped_futures_leave_no_half_frame_behind() {
+        let (mut transport, mut server) = pair(64).await;
+        for id in 0..50 {
+            // Each send is polled once and dropped, each recv too; the pipe takes 64 bytes at once.
+            let path = "x".repeat(1000);
+            let request = crate::wire::RequestFrame { id, path, ..Default::default() };
+            let frame = ClientFrame::Request(request);
+            let sent = transport.send(&frame).now_or_never();
+            assert!(sent.is_some_and(|sent| sent.is_ok()), "it fits the buffer");
+            assert!(transport.recv().now_or_never().is_none());
+        }
+        let mut ids = Vec::new();
+        while ids.len() < 50 {
+            tokio::select! {
+                message = server.next() => {
+                    let text = message.unwrap().unwrap().into_text().unwrap();
+                    let ClientFrame::Request(request) = ClientFrame::decode_text(&text).unwrap()
+                    else { panic!("{text}") };
+                    ids.push(request.id);
+                }
+                end = transport.recv() => panic!("{end:?}"),
+            }
+        }
+        assert_eq!(ids, (0..50).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_read_is_given_up() {
+        let (mut transport, _deaf) = pair(64).await;
+        let path = "x".repeat(200_000);
+        let request = crate::wire::RequestFrame { path, ..Default::default() };
+        transport.send(&ClientFrame::Request(request)).await.unwrap();
+        let begin = Instant::now();
+        let error = transport.send(&ClientFrame::Cancel(CancelFrame { id: 0 })).await.unwrap_err();
+        assert!(matches!(error, TransportError::Dead), "{error}");
+        assert!(begin.elapsed() <= Duration::from_secs(30), "{:?}", begin.elapsed());
+    }
+}

@@ -33,7 +33,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::rig::{PASSWORD, PATIENCE, Synapse, folder, free_port, http, register};
+use crate::rig::{PASSWORD, PATIENCE, RateLimits, Synapse, folder, free_port, http, register};
 
 /// Runs `test` within the patience of all tests.
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -578,6 +578,7 @@ fn limits_are_answered_with_the_code_that_names_them() {
         max_frame_bytes: 20_000,
         max_anonymous_frame_bytes: 1_000,
         max_in_flight: 2,
+        max_queued_frames: 100,
         ping_after: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(600),
         ..Limits::default()
@@ -621,6 +622,20 @@ fn limits_are_answered_with_the_code_that_names_them() {
         }
         drop(raw.flush().await);
         assert_eq!(close_code(&mut raw).await, CloseCode::WindowExceeded.code());
+
+        let mut raw = raw_client(&url, Some("t")).await;
+        raw.get_mut().write_all(&[0xff; 16]).await.unwrap();
+        assert_eq!(close_code(&mut raw).await, CloseCode::Protocol.code());
+
+        // Answers to nonsense pile up at a client that does not read.
+        let mut raw = raw_client(&url, Some("t")).await;
+        for _ in 0..200_000 {
+            if raw.feed(Message::text("{}")).await.is_err() {
+                break;
+            }
+        }
+        drop(raw.flush().await);
+        assert_eq!(close_code(&mut raw).await, CloseCode::SlowReader.code());
 
         // Not even the pings of the server are answered while nobody reads.
         let mut raw = raw_client(&url, Some("t")).await;
@@ -864,6 +879,36 @@ async fn download(client: &mut Client, path: &str) -> Vec<u8> {
             }
         }
     }
+}
+
+#[test]
+fn a_homeserver_that_starts_again_is_waited_for() {
+    let mut synapse = Synapse::start(RateLimits::Raised);
+    let base = synapse.base.clone();
+    let alice = account(&base, "patient");
+    let room = room(&base, &alice, &[]);
+    let service = Service::start(&base);
+    run(async {
+        let mut client = service.client(&alice).await;
+        client.sync(None).await;
+        let update = client.update().await;
+        client.ack(&update).await;
+        synapse.kill();
+        let error = client.find(error_in).await;
+        assert_eq!((error.errcode.as_str(), error.fatal), ("GROTTO_UNREACHABLE", false));
+        let path = send_path(&room, "while-down");
+        let (status, _) = client.call("PUT", &path, Some(json!({"body": "x"}))).await;
+        assert_eq!(status, 502);
+        synapse.start_again();
+        client.say(&room, "while-down", "after the restart").await;
+        let mut seen = Vec::new();
+        while seen.is_empty() {
+            let update = client.update().await;
+            seen = texts(&update, &room);
+            client.ack(&update).await;
+        }
+        assert_eq!(seen, ["after the restart"]);
+    });
 }
 
 #[test]
