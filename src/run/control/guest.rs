@@ -4,7 +4,10 @@ use std::{io, path::Path};
 
 use tokio::{
     io::BufReader,
-    net::UnixStream,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::mpsc::{Receiver, Sender, channel},
 };
 
@@ -17,7 +20,9 @@ const QUEUE: usize = 256;
 /// A connection to the holder, greeted.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    stream: BufReader<UnixStream>,
+    /// Kept from the greeting on: it may hold lines that came with the welcome.
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
 }
 
 /// Connects and greets. The inner error is the holder's refusal, in words for people.
@@ -25,13 +30,15 @@ pub(crate) struct Guest {
 /// # Errors
 /// When nobody listens there, or what listens is no grotto.
 pub(crate) async fn connect(socket: &Path, stay: Stay) -> io::Result<Result<Guest, String>> {
-    let mut stream = BufReader::new(UnixStream::connect(socket).await?);
-    if stream.get_ref().peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
+    let stream = UnixStream::connect(socket).await?;
+    if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
         return Ok(Err("the control socket belongs to another user; nothing was sent".to_owned()));
     }
-    wire::write_line(&mut stream, &FromGuest::Hello { version: VERSION, stay }).await?;
-    match wire::read_line(&mut stream, HOLDER_LINE).await? {
-        Some(FromHolder::Welcome { .. }) => Ok(Ok(Guest { stream })),
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    wire::write_line(&mut writer, &FromGuest::Hello { version: VERSION, stay }).await?;
+    match wire::read_line(&mut reader, HOLDER_LINE).await? {
+        Some(FromHolder::Welcome { .. }) => Ok(Ok(Guest { reader, writer })),
         Some(FromHolder::Refused { reason }) => Ok(Err(reason)),
         Some(FromHolder::Update(_)) | None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
@@ -44,34 +51,26 @@ impl Guest {
         let (commands, to_send) = channel(QUEUE);
         let (received, updates) = channel(QUEUE);
         let pump = async move {
-            carry(self.stream, to_send, received).await;
+            self.carry(to_send, received).await;
             std::future::pending::<()>().await;
         };
         (Handle { commands, updates }, pump)
     }
-}
 
-/// Carries lines both ways until either way ends.
-async fn carry(
-    stream: BufReader<UnixStream>,
-    commands: Receiver<Command>,
-    updates: Sender<Update>,
-) {
-    let (reader, writer) = stream.into_inner().into_split();
-    tokio::select! {
-        ended = receive(BufReader::new(reader), updates) => {
-            tracing::debug!(in_order = ended.is_ok(), "the holder ended");
-        }
-        ended = send(writer, commands) => {
-            tracing::debug!(in_order = ended.is_ok(), "nothing more to ask");
+    /// Carries lines both ways until either way ends.
+    async fn carry(self, commands: Receiver<Command>, updates: Sender<Update>) {
+        tokio::select! {
+            ended = receive(self.reader, updates) => {
+                tracing::debug!(in_order = ended.is_ok(), "the holder ended");
+            }
+            ended = send(self.writer, commands) => {
+                tracing::debug!(in_order = ended.is_ok(), "nothing more to ask");
+            }
         }
     }
 }
 
-async fn receive(
-    mut reader: BufReader<tokio::net::unix::OwnedReadHalf>,
-    updates: Sender<Update>,
-) -> io::Result<()> {
+async fn receive(mut reader: BufReader<OwnedReadHalf>, updates: Sender<Update>) -> io::Result<()> {
     while let Some(line) = wire::read_line(&mut reader, HOLDER_LINE).await? {
         if let FromHolder::Update(update) = line
             && updates.send(update).await.is_err()
@@ -82,10 +81,7 @@ async fn receive(
     Ok(())
 }
 
-async fn send(
-    mut writer: tokio::net::unix::OwnedWriteHalf,
-    mut commands: Receiver<Command>,
-) -> io::Result<()> {
+async fn send(mut writer: OwnedWriteHalf, mut commands: Receiver<Command>) -> io::Result<()> {
     while let Some(command) = commands.recv().await {
         wire::write_line(&mut writer, &FromGuest::Command(command)).await?;
     }
