@@ -103,7 +103,8 @@ impl Client {
     }
 }
 
-fn commit(store: &mut Memory, changes: grotto::e2ee::Changes) {
+/// Writes the changes of a step.
+pub(crate) fn commit(store: &mut Memory, changes: grotto::e2ee::Changes) {
     for write in changes.writes {
         match write.value {
             Some(value) => drop(store.0.insert((write.table, write.key), value.to_vec())),
@@ -113,7 +114,8 @@ fn commit(store: &mut Memory, changes: grotto::e2ee::Changes) {
 }
 
 impl Server {
-    fn answer(
+    /// Answers a request.
+    pub(crate) fn answer(
         &mut self,
         from: &UserId,
         request: &OutgoingRequest,

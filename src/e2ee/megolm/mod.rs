@@ -37,3 +37,6 @@ pub(super) use share::{Answer, SharePurpose};
 
 /// The one algorithm of encrypted rooms.
 pub(super) const MEGOLM_V1: &str = "m.megolm.v1.aes-sha2";
+
+#[cfg(test)]
+mod tests;
