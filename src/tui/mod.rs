@@ -28,7 +28,7 @@ pub use action::{
     Action, ActionEntry, AnywhereAction, ComposerAction, MessagesAction, Mode, OverlayAction,
     RoomsAction,
 };
-pub use input::{Input, KeyCode, KeyPress, Modifiers, Size};
+pub use input::{Attention, Input, KeyCode, KeyPress, Modifiers, Size};
 pub use keymap::{Keymap, KeymapError, Resolved};
 pub use options::{Disclosure, Handle, StateLines, TimelineOptions, TuiError, TuiOptions};
 pub use run::run;

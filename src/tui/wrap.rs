@@ -100,13 +100,44 @@ pub fn wrap(spans: &[Span], columns: usize) -> Vec<Row> {
             if index > 0 {
                 wrapper.end_row();
             }
-            for word in line.split_word_bounds() {
+            for word in words(line) {
                 wrapper.word(word, span.style);
             }
         }
     }
     wrapper.end_row();
     wrapper.rows
+}
+
+/// Splits a line where it may be broken: between spaces and other letters, and around letters of
+/// two columns (scripts without spaces, emoji).
+fn words(line: &str) -> Vec<&str> {
+    #[derive(PartialEq)]
+    enum Kind {
+        Space,
+        Letter,
+        Wide,
+    }
+    let kind_of = |grapheme: &str| {
+        if grapheme.chars().all(char::is_whitespace) {
+            Kind::Space
+        } else if grapheme_width(grapheme) > 1 {
+            Kind::Wide
+        } else {
+            Kind::Letter
+        }
+    };
+    let (mut words, mut start, mut before) = (Vec::new(), 0, Kind::Wide);
+    for (at, grapheme) in line.grapheme_indices(true) {
+        let kind = kind_of(grapheme);
+        if at > start && (kind == Kind::Wide || kind != before) {
+            words.extend(line.get(start..at));
+            start = at;
+        }
+        before = kind;
+    }
+    words.extend(line.get(start..).filter(|rest| !rest.is_empty()));
+    words
 }
 
 struct Wrapper {
@@ -125,7 +156,7 @@ impl Wrapper {
         let wide = width(word);
         let is_space = word.chars().all(char::is_whitespace);
         if self.used + wide > self.columns && self.used > 0 {
-            self.break_before(word, wide, style);
+            self.break_before(word, wide);
             if is_space {
                 return;
             }
@@ -137,9 +168,8 @@ impl Wrapper {
         }
     }
 
-    /// Ends the row because `word` does not fit. A word glued to the end of the row (as the full
-    /// stop in "end.") takes nothing with it: splitting there is better than a short row.
-    fn break_before(&mut self, word: &str, wide: usize, _style: StyleName) {
+    /// Ends the row because `word` does not fit.
+    fn break_before(&mut self, word: &str, wide: usize) {
         if wide > self.columns && !word.chars().all(char::is_whitespace) {
             // It must be split anyway: fill this row first.
             return;

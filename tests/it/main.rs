@@ -19,6 +19,7 @@ mod real_parts;
 mod rig;
 #[cfg(test)]
 mod sim;
+mod screens;
 #[cfg(test)]
 mod store;
 #[cfg(test)]

@@ -123,10 +123,12 @@ pub fn rows(cells: &Buffer) -> Vec<String> {
         .collect()
 }
 
-/// Presses `keys` on a screen with `rooms` and compares what is seen.
-pub fn check(mut screen: Screen, keys: &str, seen: &str) {
-    screen.press(keys);
-    let expected: Vec<&str> = seen.trim_matches('\n').lines().map(str::trim_end).collect();
+/// Compares what is seen with the picture `tests/data/screens/NAME.snap`.
+pub fn seen(name: &str, screen: &mut Screen) {
     let text = screen.text();
-    assert_eq!(text, expected.join("\n"), "\n--- seen ---\n{text}\n");
+    insta::with_settings!({
+        snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/screens"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, { insta::assert_snapshot!(name, text) });
 }

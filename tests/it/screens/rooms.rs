@@ -1,0 +1,200 @@
+//! What is seen of rooms and their messages.
+
+use grotto::{
+    engine::{Alarm, Command, LinkState, Update},
+    matrix::Membership,
+    rooms::{SendError, SendState, Shield, ShieldReason, TimelineDelta, UndecryptableReason},
+    time::Timestamp,
+};
+use serde_json::json;
+
+use super::{
+    NOON, OWN, Screen, check,
+    feed::{
+        ROOM, clear_event, delta, echo, event, events, open_room, room, shielded, text,
+        undecryptable,
+    },
+    seen,
+};
+
+const BOB: &str = "@bob:example.org";
+const EVE: &str = "@eve:example.org";
+
+#[test]
+fn the_room_list_has_invites_then_unread_then_recent_rooms() {
+    let mut screen = Screen::new(80, 12);
+    let mut busy = room("!b:x", "Busy");
+    (busy.unread, busy.highlights) = (12, 1);
+    let mut unread = room("!u:x", "Unread");
+    unread.unread = 3;
+    let mut invite = room("!i:x", "Party");
+    invite.membership = Membership::Invite;
+    let mut recent = room("!r:x", "Recent");
+    recent.last_activity = NOON;
+    screen.tell([Update::Rooms(vec![room("!o:x", "Old"), recent, unread, busy, invite])]);
+    seen("room_list", &mut screen);
+}
+
+#[test]
+fn a_conversation_has_days_replies_reactions_edits_and_removals() {
+    let mut screen = open_room(80, 20);
+    let reply = json!({"msgtype": "m.text", "body": "I do",
+        "m.relates_to": {"m.in_reply_to": {"event_id": "$e2"}}});
+    let edit = json!({"msgtype": "m.text", "body": "* late", "m.new_content":
+        {"msgtype": "m.text", "body": "Who has the key to the shed?"},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": "$e2"}});
+    let reaction = |key: &str| json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$e3", "key": key}});
+    screen.tell([events([
+        clear_event(-800, BOB, "m.room.member", json!({"state_key": BOB, "membership": "join"})),
+        clear_event(-799, EVE, "m.room.member", json!({"state_key": EVE, "membership": "join"})),
+        text(-798, BOB, "こんにちは 👋🏽 welcome"),
+        text(2, BOB, "Who has the key?"),
+        event(3, OWN, "m.room.message", reply),
+        event(4, BOB, "m.room.message", edit),
+        event(5, BOB, "m.reaction", reaction("👍")),
+        event(6, EVE, "m.reaction", reaction("👍")),
+        event(7, EVE, "m.room.message", json!({"msgtype": "m.emote", "body": "waves"})),
+        event(
+            8,
+            EVE,
+            "m.room.message",
+            json!({"msgtype": "m.image", "body": "shed.jpg", "info": {"size": 123_456}}),
+        ),
+        text(9, EVE, "a line\nand another"),
+    ])]);
+    seen("conversation", &mut screen);
+}
+
+#[test]
+fn shields_and_missing_keys_are_said_in_words() {
+    let mut screen = open_room(80, 16);
+    screen.tell([events([
+        shielded(text(1, BOB, "hello"), Shield::Grey(ShieldReason::UnsignedDevice)),
+        shielded(
+            clear_event(2, EVE, "m.room.message", json!({"msgtype": "m.text", "body": "psst"})),
+            Shield::Red(ShieldReason::SentInClear),
+        ),
+        undecryptable(3, BOB, UndecryptableReason::NoRoomKey),
+        undecryptable(4, BOB, UndecryptableReason::Withheld("m.unverified".to_owned())),
+    ])]);
+    seen("shields", &mut screen);
+}
+
+#[test]
+fn a_message_of_ours_says_where_it_stands() {
+    let mut screen = open_room(80, 14);
+    let failed = SendError { code: "M_FORBIDDEN".to_owned(), message: "you may not".to_owned() };
+    screen.tell([
+        delta(echo("t1", "one", SendState::Sending)),
+        delta(echo("t2", "two", SendState::WaitingForKeys)),
+        delta(echo("t3", "three", SendState::Queued)),
+        delta(echo("t4", "four", SendState::Failed(failed))),
+        Update::Outbox { waiting: 3, failed: 1 },
+        Update::Link(LinkState::Offline {
+            retry_at: Timestamp(NOON.0 + 4200),
+            reason: "gone".to_owned(),
+        }),
+    ]);
+    seen("send_states", &mut screen);
+    screen.press("tab R D");
+    let asked = screen.asked();
+    assert!(asked.contains(&Command::Retry("t4".into())), "{asked:?}");
+    assert!(asked.contains(&Command::Discard("t4".into())), "{asked:?}");
+}
+
+#[test]
+fn a_narrow_screen_shows_one_thing_at_a_time() {
+    let mut screen = open_room(40, 12);
+    screen.tell([events([text(1, BOB, "a long message that needs more than one row here")])]);
+    seen("narrow_room", &mut screen);
+    screen.press("esc");
+    seen("narrow_rooms", &mut screen);
+}
+
+#[test]
+fn a_screen_that_is_too_small_says_so() {
+    let mut screen = open_room(30, 5);
+    assert_eq!(screen.text().trim_end(), "grotto needs 40 × 12 cells");
+}
+
+#[test]
+fn alarms_stay_until_they_are_read() {
+    let mut screen = open_room(80, 12);
+    let alarm = Alarm::NewOwnDevice("ABCDEF".into());
+    screen.tell([Update::Alarm(alarm.clone()), Update::Alarm(alarm)]);
+    let seen = screen.text();
+    assert!(seen.lines().next().unwrap().contains("New device ABCDEF"), "{seen}");
+    screen.press("alt-x");
+    assert!(!screen.text().contains("New device"));
+}
+
+#[test]
+fn a_scrolled_screen_stays_when_messages_come_and_says_how_many() {
+    let mut screen = open_room(60, 14);
+    screen.tell([events((0..40).map(|n| text(n, BOB, &format!("message {n}"))))]);
+    screen.text();
+    screen.press("pageup pageup");
+    let before = screen.text();
+    screen.tell([
+        events((40..45).map(|n| text(n, BOB, &format!("message {n}")))),
+        events((-30..0).map(|n| text(n, BOB, &format!("old {n}")))),
+    ]);
+    let after = screen.text();
+    let messages = |text: &str| -> Vec<String> {
+        let rows = text.lines().filter(|row| row.contains("message "));
+        rows.map(|row| row.split('↓').next().unwrap().trim_end().to_owned()).collect()
+    };
+    assert_eq!(messages(&before), messages(&after));
+    assert!(after.contains("newer (ctrl-end)"), "{after}");
+    screen.press("ctrl-end");
+    assert!(screen.text().contains("message 44"));
+}
+
+#[test]
+fn older_messages_are_asked_for_once_when_the_beginning_comes_near() {
+    let mut screen = Screen::new(60, 14);
+    screen.tell([Update::Rooms(vec![room(ROOM, "Garden")])]);
+    screen.press("enter");
+    screen.tell([events((0..60).map(|n| text(n, BOB, "x")))]);
+    screen.frame();
+    let loads = |commands: Vec<Command>| {
+        commands.into_iter().filter(|c| matches!(c, Command::LoadOlder { before: 0, .. })).count()
+    };
+    assert_eq!(loads(screen.asked()), 0);
+    screen.press("pageup pageup pageup pageup pageup pageup pageup");
+    screen.frame();
+    screen.frame();
+    assert_eq!(loads(screen.asked()), 1);
+    screen.tell([delta(TimelineDelta::ReachedStart)]);
+    screen.frame();
+    assert_eq!(loads(screen.asked()), 0);
+}
+
+#[test]
+fn only_what_was_on_a_screen_that_is_looked_at_is_read() {
+    use grotto::tui::{Attention, Input};
+    let reads = |screen: &mut Screen| {
+        let all = screen.asked().into_iter();
+        all.filter_map(|command| match command {
+            Command::MarkRead { event, .. } => Some(event.to_string()),
+            _ => None,
+        })
+        .collect::<Vec<_>>()
+    };
+    let mut screen = open_room(60, 14);
+    screen.tell([events([text(1, BOB, "seen")])]);
+    screen.frame();
+    assert_eq!(reads(&mut screen), ["$e1"]);
+    screen.input(Input::Attention(Attention::Elsewhere));
+    screen.tell([events([text(2, BOB, "not seen")])]);
+    screen.frame();
+    assert!(reads(&mut screen).is_empty());
+    screen.input(Input::Attention(Attention::Here));
+    screen.frame();
+    screen.frame();
+    assert_eq!(reads(&mut screen), ["$e2"]);
+    screen.press("f1");
+    screen.tell([events([text(3, BOB, "behind the help")])]);
+    screen.frame();
+    assert!(reads(&mut screen).is_empty());
+}
