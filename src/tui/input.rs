@@ -163,10 +163,8 @@ impl KeyPress {
 
     /// The character it types into a text, if it does.
     pub fn typed(self) -> Option<char> {
-        match self.code {
-            KeyCode::Char(c) if self.modifiers == Modifiers::NONE => Some(c),
-            _ => None,
-        }
+        let KeyCode::Char(c) = self.code else { return None };
+        (self.modifiers == Modifiers::NONE).then_some(c)
     }
 
     /// Reads `ctrl-k`, `alt-shift-tab`, `G`.

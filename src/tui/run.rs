@@ -197,7 +197,10 @@ fn suspend(screen: &mut Screen) -> Result<(), TuiError> {
 #[cfg(unix)]
 fn stop_here() {
     // The whole group, so that a script that started us stops with us. STOP, because TSTP is ours.
-    drop(rustix::process::kill_current_process_group(rustix::process::Signal::STOP));
+    let stop = rustix::process::Signal::STOP;
+    if rustix::process::kill_current_process_group(stop).is_err() {
+        tracing::warn!("the process group could not be stopped");
+    }
 }
 
 #[cfg(not(unix))]

@@ -228,7 +228,7 @@ impl Theme {
     pub fn load(name: &str, folder: Option<&Path>) -> Result<Self, ThemeError> {
         let mut chain = Vec::new();
         let mut next = Some(name.to_owned());
-        while let Some(name) = next {
+        while let Some(name) = next.take() {
             if chain.iter().any(|(known, _, _)| *known == name) {
                 return Err(ThemeError::Circle { name });
             }
@@ -238,7 +238,7 @@ impl Theme {
                 line: error.span().map_or(1, |span| line_of(&text, span.start)),
                 problem: error.message().to_owned(),
             })?;
-            next = file.inherits.clone();
+            next.clone_from(&file.inherits);
             chain.push((name, text, file));
         }
         let mut palette = BTreeMap::new();

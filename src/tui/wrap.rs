@@ -8,7 +8,7 @@ use super::theme::StyleName;
 
 /// A stretch of text in one style.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(super) struct Span {
     /// Safe text without line breaks.
     pub text: String,
     /// By name; the theme knows the rest.
@@ -17,32 +17,32 @@ pub struct Span {
 
 impl Span {
     /// A stretch of `text` in `style`.
-    pub fn new(text: impl Into<String>, style: StyleName) -> Self {
+    pub(super) fn new(text: impl Into<String>, style: StyleName) -> Self {
         Self { text: text.into(), style }
     }
 }
 
 /// One row of the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Row {
+pub(super) struct Row {
     /// From left to right.
     pub spans: Vec<Span>,
 }
 
 impl Row {
     /// A row of one stretch.
-    pub fn of(text: impl Into<String>, style: StyleName) -> Self {
+    pub(super) fn of(text: impl Into<String>, style: StyleName) -> Self {
         Self { spans: vec![Span::new(text, style)] }
     }
 
     /// Columns it takes.
-    pub fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.spans.iter().map(|span| width(&span.text)).sum()
     }
 }
 
 /// Columns that `text` takes on a terminal.
-pub fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     text.graphemes(true).map(grapheme_width).sum()
 }
 
@@ -53,7 +53,7 @@ fn grapheme_width(grapheme: &str) -> usize {
 
 /// The longest beginning of `text` that fits into `columns`; where something was cut, it ends in
 /// an ellipsis.
-pub fn cut(text: &str, columns: usize) -> String {
+pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -74,7 +74,7 @@ pub fn cut(text: &str, columns: usize) -> String {
 }
 
 /// The end of `text` that fits into `columns`; where something was cut, it begins with an ellipsis.
-pub fn cut_start(text: &str, columns: usize) -> String {
+pub(super) fn cut_start(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -93,7 +93,7 @@ pub fn cut_start(text: &str, columns: usize) -> String {
 
 /// Wraps styled text into rows of at most `columns`. A line break in a span begins a row. A
 /// grapheme wider than the row is replaced, so that no row is ever wider.
-pub fn wrap(spans: &[Span], columns: usize) -> Vec<Row> {
+pub(super) fn wrap(spans: &[Span], columns: usize) -> Vec<Row> {
     let mut wrapper = Wrapper::new(columns.max(1));
     for span in spans {
         for (index, line) in span.text.split('\n').enumerate() {

@@ -16,23 +16,23 @@ use grotto::{
 use ratatui::{buffer::Buffer, layout::Rect};
 
 /// Sunday, 22 November 2026, 12:41 UTC.
-pub const NOON: Timestamp = Timestamp(1_795_351_260_000);
+pub(crate) const NOON: Timestamp = Timestamp(1_795_351_260_000);
 /// Our own user.
-pub const OWN: &str = "@ana:example.org";
+pub(crate) const OWN: &str = "@ana:example.org";
 
 /// A screen with a person before it.
-pub struct Screen {
-    pub state: State,
-    pub now: Timestamp,
+pub(crate) struct Screen {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
     /// All that was asked of the engine since it was looked at last.
-    pub commands: Vec<Command>,
-    pub terminal: Vec<TerminalEffect>,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) terminal: Vec<TerminalEffect>,
     theme: Theme,
 }
 
 impl Screen {
     /// A connected screen without rooms.
-    pub fn new(width: u16, height: u16) -> Self {
+    pub(crate) fn new(width: u16, height: u16) -> Self {
         let timeline = TimelineOptions {
             time_zone: jiff::tz::TimeZone::UTC,
             state_lines: StateLines::Folded,
@@ -53,21 +53,21 @@ impl Screen {
     }
 
     /// Feeds one input.
-    pub fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         let Effects { commands, terminal } = update(&mut self.state, input, self.now);
         self.commands.extend(commands);
         self.terminal.extend(terminal);
     }
 
     /// Feeds updates of the engine.
-    pub fn tell(&mut self, updates: impl IntoIterator<Item = Update>) {
+    pub(crate) fn tell(&mut self, updates: impl IntoIterator<Item = Update>) {
         for update in updates {
             self.input(Input::Update(update));
         }
     }
 
     /// Presses keys: names separated by spaces; `'text'` types a text.
-    pub fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         for (index, part) in keys.split('\'').enumerate() {
             if index % 2 == 1 {
                 for c in part.chars() {
@@ -82,7 +82,7 @@ impl Screen {
     }
 
     /// Draws a frame.
-    pub fn frame(&mut self) -> Buffer {
+    pub(crate) fn frame(&mut self) -> Buffer {
         self.input(Input::Prepare);
         let Size { width, height } = self.state.size();
         let mut cells = Buffer::empty(Rect::new(0, 0, width, height));
@@ -95,19 +95,19 @@ impl Screen {
     }
 
     /// Draws a frame and reads it.
-    pub fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         let cells = self.frame();
         rows(&cells).join("\n")
     }
 
     /// What was asked since the last look.
-    pub fn asked(&mut self) -> Vec<Command> {
+    pub(crate) fn asked(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.commands)
     }
 }
 
 /// The rows of a buffer without the blanks at their ends; wide letters once.
-pub fn rows(cells: &Buffer) -> Vec<String> {
+pub(crate) fn rows(cells: &Buffer) -> Vec<String> {
     let width = cells.area.width;
     (0..cells.area.height)
         .map(|y| {
@@ -124,7 +124,7 @@ pub fn rows(cells: &Buffer) -> Vec<String> {
 }
 
 /// Compares what is seen with the picture `tests/data/screens/NAME.snap`.
-pub fn seen(name: &str, screen: &mut Screen) {
+pub(crate) fn seen(name: &str, screen: &mut Screen) {
     let text = screen.text();
     insta::with_settings!({
         snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/screens"),

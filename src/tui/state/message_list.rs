@@ -12,7 +12,7 @@ use super::{
     scroll::Scrolled,
 };
 use crate::{
-    matrix::{OwnedUserId, SafeText},
+    matrix::{OwnedEventId, OwnedUserId, SafeText},
     rooms::{Item, ItemId, ItemKind, Timeline},
     tui::{
         theme::StyleName,
@@ -58,6 +58,7 @@ pub(super) struct MessageList<'a> {
     pub cache: &'a mut Cache,
     pub look: &'a Look,
     pub names: &'a BTreeMap<OwnedUserId, SafeText>,
+    pub read_by: &'a BTreeMap<OwnedUserId, OwnedEventId>,
     pub selected: Option<&'a ItemId>,
 }
 
@@ -91,6 +92,14 @@ impl MessageList<'_> {
         }
     }
 
+    /// Who has read up to this item or further.
+    fn readers(&self, id: &ItemId) -> Vec<OwnedUserId> {
+        let ItemId::Event(position) = id else { return Vec::new() };
+        let has_read = |event: &OwnedEventId| self.timeline.position(event) >= Some(*position);
+        let readers = self.read_by.iter().filter(|(_, event)| has_read(event));
+        readers.map(|(user, _)| user.clone()).collect()
+    }
+
     fn day(&self, item: &Item<'_>) -> Option<Date> {
         match item.kind {
             ItemKind::Start | ItemKind::Gap | ItemKind::UnreadMarker => None,
@@ -108,9 +117,12 @@ impl MessageList<'_> {
             rows.push(ruled(&day_words(day), StyleName::MessageDay, columns));
         }
         let names = Names { known: self.names, look: self.look };
-        let (mark, detail) =
-            if made_for.is_selected { ("▌", Detail::Full) } else { (" ", Detail::Short) };
-        for mut row in message_parts::rows(item, names, detail, columns.saturating_sub(1)) {
+        let (mark, detail) = if made_for.is_selected {
+            ("▌", Detail::Full { readers: self.readers(&item.id) })
+        } else {
+            (" ", Detail::Short)
+        };
+        for mut row in message_parts::rows(item, names, &detail, columns.saturating_sub(1)) {
             row.spans.insert(0, Span::new(mark, StyleName::MessageMark));
             rows.push(row);
         }

@@ -54,16 +54,19 @@ impl Names<'_> {
 }
 
 /// Whether the message is the one that keys act on: then all is said about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
     /// Marks only.
     Short,
     /// Marks and sentences.
-    Full,
+    Full {
+        /// Who has read it.
+        readers: Vec<OwnedUserId>,
+    },
 }
 
 /// The rows of an item.
-pub(super) fn rows(item: &Item<'_>, names: Names<'_>, detail: Detail, columns: usize) -> Vec<Row> {
+pub(super) fn rows(item: &Item<'_>, names: Names<'_>, detail: &Detail, columns: usize) -> Vec<Row> {
     let parts = match &item.kind {
         ItemKind::Start => {
             return vec![ruled("the room begins here", StyleName::MessageGap, columns)];
@@ -87,7 +90,7 @@ pub(super) fn rows(item: &Item<'_>, names: Names<'_>, detail: Detail, columns: u
     Parts { time: names.look.time(item.ts), ..parts }.rows(columns)
 }
 
-fn message_parts(message: &Message<'_>, names: Names<'_>, detail: Detail) -> Parts {
+fn message_parts(message: &Message<'_>, names: Names<'_>, detail: &Detail) -> Parts {
     let mut parts = Parts { name: Some(names.span(message.sender)), ..Parts::default() };
     if let MessageContent::Emote(_) = message.content
         && let Some(name) = &mut parts.name
@@ -108,8 +111,9 @@ fn message_parts(message: &Message<'_>, names: Names<'_>, detail: Detail) -> Par
         parts.notes.extend(words::send_sentence(sending.state));
     }
     parts.notes.extend(reactions(&message.reactions));
-    if detail == Detail::Full {
+    if let Detail::Full { readers } = detail {
         parts.notes.extend(words::shield_sentence(message.shield));
+        parts.notes.extend(read_by(readers, names));
     }
     parts
 }
@@ -205,6 +209,19 @@ fn quote(quote: Quote<'_>, names: Names<'_>) -> Span {
         }
     };
     Span::new(words, StyleName::MessageQuote)
+}
+
+fn read_by(readers: &[OwnedUserId], names: Names<'_>) -> Option<Span> {
+    const MOST_NAMED: usize = 5;
+    let others = readers.iter().filter(|user| user.as_str() != names.look.user_id);
+    let shown: Vec<String> =
+        others.clone().take(MOST_NAMED).map(|user| names.of(user).into_string()).collect();
+    let more = match others.count().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let words = format!("Read by {}{more}.", shown.join(", "));
+    (!shown.is_empty()).then(|| Span::new(words, StyleName::Dim))
 }
 
 /// Each key with its count; a star says that one is ours, dots that ours is on its way.

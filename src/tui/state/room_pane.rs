@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId, SafeText, UserId},
-    rooms::{Item, ItemId, Timeline, TimelineDelta},
+    rooms::{ItemId, Timeline, TimelineDelta},
     time::Timestamp,
     tui::wrap::Row,
 };
@@ -140,6 +140,7 @@ impl RoomPane {
     /// Takes what others read.
     pub(in crate::tui) fn take_receipts(&mut self, read: Vec<(OwnedUserId, OwnedEventId)>) {
         self.read_by.extend(read);
+        self.cache.clear();
     }
 
     /// The name of a user, safe to draw.
@@ -255,13 +256,13 @@ impl RoomPane {
     }
 
     /// Goes to the end.
-    pub(in crate::tui) fn to_newest(&mut self) {
+    pub(in crate::tui) fn go_to_newest(&mut self) {
         self.anchor = Anchor::End;
         self.must_reveal = None;
     }
 
     /// Goes to the line above what is new; `false` when there is none.
-    pub(in crate::tui) fn to_unread(&mut self) -> bool {
+    pub(in crate::tui) fn go_to_unread(&mut self) -> bool {
         let is_known = self.timeline.item(&ItemId::Unread).is_some();
         if is_known {
             self.anchor = Anchor::At { key: ItemId::Unread, below: 0 };
@@ -327,6 +328,7 @@ impl RoomPane {
             cache: &mut self.cache,
             look,
             names: &self.names,
+            read_by: &self.read_by,
             selected: self.selected.as_ref(),
         }
     }

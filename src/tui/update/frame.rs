@@ -63,13 +63,13 @@ pub(super) fn scroll(state: &mut State, to: Direction, step: Step) {
 /// Goes to the end.
 pub(super) fn to_newest(state: &mut State) {
     if let Some(pane) = state.pane_mut() {
-        pane.to_newest();
+        pane.go_to_newest();
     }
 }
 
 /// Goes to the first unread message.
 pub(super) fn to_unread(state: &mut State) {
-    let found = state.pane_mut().is_some_and(RoomPane::to_unread);
+    let found = state.pane_mut().is_some_and(RoomPane::go_to_unread);
     if !found {
         state.say(Tone::Done, "nothing is unread here");
     }

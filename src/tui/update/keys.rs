@@ -131,9 +131,8 @@ fn back(state: &mut State, effects: &mut Effects) {
         return;
     }
     match state.focus {
-        Focus::Messages => set_focus(state, Focus::Composer),
         Focus::Rooms if !state.rooms.filter().is_empty() => state.rooms.set_filter(String::new()),
-        Focus::Rooms => set_focus(state, Focus::Composer),
+        Focus::Rooms | Focus::Messages => set_focus(state, Focus::Composer),
         Focus::Composer => {
             let was_more = state.pane_mut().is_some_and(|pane| pane.composer.cancel_purpose());
             if !was_more && state.areas.rooms.width == 0 {

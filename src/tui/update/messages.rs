@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{effects::Effects, effects::TerminalEffect, keys, slash::Said};
 use crate::{
     engine::{Command, Draft},
-    matrix::{OwnedEventId, OwnedRoomId},
+    matrix::{EventId, OwnedEventId, OwnedRoomId},
     tui::{
         action::MessagesAction,
         state::{
@@ -79,7 +79,7 @@ pub(super) fn content(pane: &RoomPane, said: &Said) -> Map<String, Value> {
 pub(super) fn react(
     state: &mut State,
     room: OwnedRoomId,
-    event: OwnedEventId,
+    event: &EventId,
     typed: &str,
     effects: &mut Effects,
 ) {
@@ -122,13 +122,11 @@ fn selected(state: &State) -> Option<(OwnedRoomId, Facts)> {
 /// The selected message, if the server has it; says so if not.
 fn selected_event(state: &mut State) -> Option<(OwnedRoomId, OwnedEventId, Facts)> {
     let (room, facts) = selected(state)?;
-    match facts.event.clone() {
-        Some(event) => Some((room, event, facts)),
-        None => {
-            state.say(Tone::Failed, "the server does not have this message yet");
-            None
-        }
-    }
+    let Some(event) = facts.event.clone() else {
+        state.say(Tone::Failed, "the server does not have this message yet");
+        return None;
+    };
+    Some((room, event, facts))
 }
 
 fn reply(state: &mut State) {

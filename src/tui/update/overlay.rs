@@ -40,8 +40,9 @@ pub(super) fn on_letter(state: &mut State, letter: char, effects: &mut Effects) 
             *chosen = 0;
             accept(state, effects);
         }
-        (Some(Overlay::Question { .. }), 'n') => state.overlay = None,
-        (Some(Overlay::Help { .. }), 'q') => state.overlay = None,
+        (Some(Overlay::Question { .. }), 'n') | (Some(Overlay::Help { .. }), 'q') => {
+            state.overlay = None;
+        }
         (Some(Overlay::Help { .. }), ' ') => step(state, 10),
         (Some(Overlay::Question { .. } | Overlay::Help { .. }) | None, _) => {}
         (Some(Overlay::Switcher { .. } | Overlay::Prompt { .. }), _) => {
@@ -131,7 +132,7 @@ fn on_prompt(
             let asked = Asked::Invite(user.to_string());
             rooms::request(state, asked, Request::Invite { room, user }, effects);
         }
-        Prompt::React { room, event } => messages::react(state, room, event, typed, effects),
+        Prompt::React { room, event } => messages::react(state, room, &event, typed, effects),
     }
     Ok(())
 }

@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 
 use super::{NOON, Screen};
 
-pub const ROOM: &str = "!room:example.org";
+pub(crate) const ROOM: &str = "!room:example.org";
 
 /// A summary of an encrypted group.
-pub fn room(id: &str, name: &str) -> RoomSummary {
+pub(crate) fn room(id: &str, name: &str) -> RoomSummary {
     RoomSummary {
         room_id: id.try_into().unwrap(),
         name: name.to_owned(),
@@ -33,7 +33,7 @@ pub fn room(id: &str, name: &str) -> RoomSummary {
 }
 
 /// An event of a room, decrypted.
-pub fn event(position: i64, sender: &str, kind: &str, content: Value) -> StoredEvent {
+pub(crate) fn event(position: i64, sender: &str, kind: &str, content: Value) -> StoredEvent {
     let mut stored = clear_event(position, sender, "m.room.encrypted", json!({}));
     stored.body = EventBody::Decrypted(Decrypted {
         kind: kind.to_owned(),
@@ -46,7 +46,12 @@ pub fn event(position: i64, sender: &str, kind: &str, content: Value) -> StoredE
 }
 
 /// An event that was not encrypted; state if its content has a `state_key`.
-pub fn clear_event(position: i64, sender: &str, kind: &str, mut content: Value) -> StoredEvent {
+pub(crate) fn clear_event(
+    position: i64,
+    sender: &str,
+    kind: &str,
+    mut content: Value,
+) -> StoredEvent {
     let state_key =
         content.as_object_mut().and_then(|c| c.remove("state_key")).and_then(|k| match k {
             Value::String(key) => Some(key),
@@ -67,19 +72,23 @@ pub fn clear_event(position: i64, sender: &str, kind: &str, mut content: Value) 
 }
 
 /// A text message.
-pub fn text(position: i64, sender: &str, body: &str) -> StoredEvent {
+pub(crate) fn text(position: i64, sender: &str, body: &str) -> StoredEvent {
     event(position, sender, "m.room.message", json!({"msgtype": "m.text", "body": body}))
 }
 
 /// A message whose key did not arrive.
-pub fn undecryptable(position: i64, sender: &str, reason: UndecryptableReason) -> StoredEvent {
+pub(crate) fn undecryptable(
+    position: i64,
+    sender: &str,
+    reason: UndecryptableReason,
+) -> StoredEvent {
     let mut stored = clear_event(position, sender, "m.room.encrypted", json!({}));
     stored.body = EventBody::Undecryptable(Undecryptable { session_id: None, reason });
     stored
 }
 
 /// The same message under another shield.
-pub fn shielded(mut stored: StoredEvent, shield: Shield) -> StoredEvent {
+pub(crate) fn shielded(mut stored: StoredEvent, shield: Shield) -> StoredEvent {
     match &mut stored.body {
         EventBody::Decrypted(inner) => inner.shield = shield,
         EventBody::Clear(own) => *own = shield,
@@ -89,7 +98,7 @@ pub fn shielded(mut stored: StoredEvent, shield: Shield) -> StoredEvent {
 }
 
 /// An echo of ours.
-pub fn echo(txn: &str, body: &str, state: SendState) -> TimelineDelta {
+pub(crate) fn echo(txn: &str, body: &str, state: SendState) -> TimelineDelta {
     TimelineDelta::Echo(Echo {
         txn: txn.into(),
         kind: "m.room.message".to_owned(),
@@ -100,17 +109,17 @@ pub fn echo(txn: &str, body: &str, state: SendState) -> TimelineDelta {
 }
 
 /// A change of the timeline of [`ROOM`].
-pub fn delta(delta: TimelineDelta) -> Update {
+pub(crate) fn delta(delta: TimelineDelta) -> Update {
     Update::Timeline { room: ROOM.try_into().unwrap(), delta, live: true }
 }
 
 /// New events in [`ROOM`].
-pub fn events(events: impl IntoIterator<Item = StoredEvent>) -> Update {
+pub(crate) fn events(events: impl IntoIterator<Item = StoredEvent>) -> Update {
     delta(TimelineDelta::Events(events.into_iter().collect()))
 }
 
 /// A screen with [`ROOM`] open, its beginning loaded, and two members with names.
-pub fn open_room(width: u16, height: u16) -> Screen {
+pub(crate) fn open_room(width: u16, height: u16) -> Screen {
     let mut screen = Screen::new(width, height);
     screen.tell([Update::Rooms(vec![room(ROOM, "Garden")])]);
     screen.press("enter");
