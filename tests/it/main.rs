@@ -17,9 +17,9 @@ mod megolm;
 mod real_parts;
 #[cfg(test)]
 mod rig;
+mod screens;
 #[cfg(test)]
 mod sim;
-mod screens;
 #[cfg(test)]
 mod store;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use grotto::{
 use serde_json::json;
 
 use super::{
-    NOON, OWN, Screen, check,
+    NOON, OWN, Screen,
     feed::{
         ROOM, clear_event, delta, echo, event, events, open_room, room, shielded, text,
         undecryptable,
