@@ -2,23 +2,11 @@
 
 use std::io;
 
-use tokio::sync::mpsc;
-
 use super::{Keymap, Theme};
-use crate::{
-    engine::{Command, Update},
-    matrix::OwnedUserId,
-};
+use crate::matrix::OwnedUserId;
 
-/// The two ends of the engine's channels that the screen holds. Both are bounded: the screen only
-/// ever tries to send, and a full queue is said in the status line.
-#[derive(Debug)]
-pub struct Handle {
-    /// What the screen asks.
-    pub commands: mpsc::Sender<Command>,
-    /// What the engine tells.
-    pub updates: mpsc::Receiver<Update>,
-}
+// Its queues are bounded: the screen only ever tries to send, and says when one is full.
+pub use crate::engine::Handle;
 
 /// How the screen looks and whom it is for.
 #[derive(Debug)]
