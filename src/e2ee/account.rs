@@ -25,7 +25,7 @@ use vodozemac::{
 use crate::{
     matrix::{
         CanonicalObject, CanonicalText, CanonicalValue, DeviceId, KeyCounts, MatrixError,
-        OwnedDeviceId, OwnedUserId, UserId, sign,
+        OwnedDeviceId, OwnedUserId, UserId,
     },
     time::Timestamp,
 };
@@ -37,6 +37,7 @@ use super::{
     request::{self, Purpose, RequestKind},
     step::{Step, encode, raw},
     types::{Alarm, CryptoSync, Notice},
+    upload::{Upload, UploadAnswer, cross_signed, is_conflict, sign_as_device, signed_device_keys},
 };
 
 /// One-time keys that should lie on the server.
@@ -194,7 +195,8 @@ impl AccountPart {
             .any(|record| matches!(record.purpose, Purpose::KeysUpload(_)));
         let keys = signed_device_keys(&olm, user, device);
         let device_keys = raw(Table::Account, &CanonicalText(&keys).to_string())?;
-        let sender_device_keys = raw(Table::Account, &cross_signed(keys, &state))?;
+        let sender_device_keys =
+            raw(Table::Account, &cross_signed(keys, user, state.cross_signature.as_ref()))?;
         let generator = (!uploading).then_some(Generator(()));
         let next_count = NextCount::Good;
         let account = Self { olm, state, generator, next_count, device_keys, sender_device_keys };
@@ -293,7 +295,10 @@ impl AccountPart {
         }
         self.state.cross_signature = signature;
         let keys = signed_device_keys(&self.olm, &self.state.user, &self.state.device);
-        self.sender_device_keys = raw(Table::Account, &cross_signed(keys, &self.state))?;
+        self.sender_device_keys = raw(
+            Table::Account,
+            &cross_signed(keys, &self.state.user, self.state.cross_signature.as_ref()),
+        )?;
         self.save(step)
     }
 
@@ -534,70 +539,4 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// The body of `POST /keys/upload`; in order, so that it is the same text for the same keys.
-#[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the names of the specification")]
-struct Upload<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_keys: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    one_time_keys: BTreeMap<String, CanonicalValue>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    fallback_keys: BTreeMap<String, CanonicalValue>,
-}
-
-impl Upload<'_> {
-    fn is_empty(&self) -> bool {
-        self.device_keys.is_none() && self.one_time_keys.is_empty() && self.fallback_keys.is_empty()
-    }
-}
-
-#[derive(Default, Deserialize)]
-struct UploadAnswer {
-    #[serde(default)]
-    one_time_key_counts: BTreeMap<String, u64>,
-}
-
-/// Synapse's wording; the specification has no code for it.
-fn is_conflict(error: &MatrixError) -> bool {
-    error.status == 400 && error.error.to_lowercase().contains("already exists")
-}
-
-fn signed_device_keys(olm: &Account, user: &UserId, device: &DeviceId) -> CanonicalObject {
-    let keys = olm.identity_keys();
-    let text = |text: String| CanonicalValue::String(text);
-    let mut object: CanonicalObject = [
-        ("user_id", text(user.to_string())),
-        ("device_id", text(device.to_string())),
-        ("algorithms", CanonicalValue::Array(vec![OLM.into(), MEGOLM.into()])),
-        (
-            "keys",
-            CanonicalValue::Object(CanonicalObject::from([
-                (format!("curve25519:{device}"), text(keys.curve25519.to_base64())),
-                (format!("ed25519:{device}"), text(keys.ed25519.to_base64())),
-            ])),
-        ),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value))
-    .collect();
-    sign_as_device(&mut object, olm, user, device);
-    object
-}
-
-/// Device keys with the signature of our self-signing key put beside that of the device.
-fn cross_signed(mut keys: CanonicalObject, state: &State) -> String {
-    if let Some((key_id, signature)) = &state.cross_signature
-        && let Some(CanonicalValue::Object(users)) = keys.get_mut("signatures")
-        && let Some(CanonicalValue::Object(ours)) = users.get_mut(state.user.as_str())
-    {
-        ours.insert(key_id.clone(), CanonicalValue::String(signature.clone()));
-    }
-    CanonicalText(&keys).to_string()
-}
-
-fn sign_as_device(object: &mut CanonicalObject, olm: &Account, user: &UserId, device: &DeviceId) {
-    sign(object, user, &format!("ed25519:{device}"), |text| olm.sign(text));
 }

@@ -106,7 +106,7 @@ impl Machine {
     /// Time passed.
     pub(super) fn take_tick(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         self.core.proceed(step)?;
-        self.core.forget_old_messages(step)?;
+        Core::forget_old_messages(step)?;
         self.tick_shares(step)
     }
 

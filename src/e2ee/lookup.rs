@@ -140,6 +140,7 @@ pub trait Lookup {
     ///
     /// # Errors
     /// When the store cannot be read.
+    #[expect(clippy::type_complexity, reason = "the alias would hide that values are wiped")]
     fn scan(
         &self,
         table: Table,

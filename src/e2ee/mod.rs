@@ -39,6 +39,7 @@ mod tracking;
 mod trust;
 mod types;
 mod unwedge;
+mod upload;
 
 pub use error::{EncryptError, MachineError, ShareError};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};

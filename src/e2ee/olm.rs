@@ -163,7 +163,7 @@ impl Core {
 
     /// Forgets, once a day, the messages read more than thirty days ago: no server keeps one so
     /// long, and a replay of an older one costs no more than an unreadable one.
-    pub(super) fn forget_old_messages(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+    pub(super) fn forget_old_messages(step: &mut Step<'_>) -> Result<(), MachineError> {
         let now = step.now();
         let last = step.get::<Timestamp>(Table::Misc, HASHES_SWEPT, "")?;
         if last.is_some_and(|last| last <= now && now.since(last) < SWEEP_EVERY) {
