@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Who asked, and under which name.
-type Asker = (FaceId, CommandId);
+type Sender = (FaceId, CommandId);
 
 impl Engine {
     pub(super) fn on_request(
@@ -27,50 +27,50 @@ impl Engine {
         request: Request,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let asker = (face, id);
+        let from = (face, id);
         match request {
             Request::CreateRoom { name, invite, dm, encrypted } => {
                 let dm = if dm { invite.first().cloned() } else { None };
                 let call = create_call(name.as_deref(), &invite, dm.as_deref(), encrypted.into());
-                self.ask(asker, Asked::Create(dm), call);
+                self.ask(from, Asked::Create(dm), call);
             }
-            Request::Join { room } => self.join(asker, &room, turn),
+            Request::Join { room } => self.join(from, &room, turn),
             Request::Leave { room } => {
                 let call = Call::post(&["rooms", room.as_str(), "leave"], &json!({}));
-                self.ask(asker, Asked::Leave(room), call);
+                self.ask(from, Asked::Leave(room), call);
             }
             Request::Invite { room, user } => {
                 let body = json!({ "user_id": user });
                 let call = Call::post(&["rooms", room.as_str(), "invite"], &body);
-                self.ask(asker, Asked::Invite(room, user), call);
+                self.ask(from, Asked::Invite(room, user), call);
             }
             Request::Rooms => {
                 let rooms = self.rooms.summaries();
                 answer(face, id, Ok(Outcome::Rooms { rooms }), turn);
             }
-            Request::Find { name } => self.find(asker, &name, turn)?,
+            Request::Find { name } => self.find(from, &name, turn),
             Request::History { room, limit, before } => {
-                self.on_history_request(asker, room, (limit, before), turn)?;
+                self.on_history_request(from, room, (limit, before), turn)?;
             }
-            Request::KeyStatus => self.key_status(asker, turn)?,
-            Request::AwaitSent { txn } => self.await_sent(asker, &txn, turn),
+            Request::KeyStatus => self.key_status(from, turn)?,
+            Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
             Request::DiscardSession { room } => {
                 self.machine.discard_session(&room, &mut turn.step)?;
                 answer(face, id, Ok(Outcome::Done), turn);
             }
-            Request::Logout => self.ask(asker, Asked::Logout, Call::post(&["logout"], &json!({}))),
+            Request::Logout => self.ask(from, Asked::Logout, Call::post(&["logout"], &json!({}))),
         }
         Ok(())
     }
 
-    fn ask(&mut self, (face, id): Asker, asked: Asked, call: Call) {
+    fn ask(&mut self, (face, id): Sender, asked: Asked, call: Call) {
         self.requests.ask(Origin::Asked(face, id, asked), call);
     }
 
-    fn join(&mut self, asker: Asker, room: &str, turn: &mut Turn<'_>) {
+    fn join(&mut self, from: Sender, room: &str, turn: &mut Turn<'_>) {
         if !room.starts_with(['!', '#']) {
             let message = "a room is named by `!id` or `#alias:server`";
-            answer(asker.0, asker.1, Err(refusal("unknown_room", message)), turn);
+            answer(from.0, from.1, Err(refusal("unknown_room", message)), turn);
             return;
         }
         let via = room.split_once(':').map(|(_, server)| server.to_owned());
@@ -78,35 +78,34 @@ impl Engine {
         if let Some(server) = via {
             call = call.with("server_name", server.clone()).with("via", server);
         }
-        self.ask(asker, Asked::Join, call);
+        self.ask(from, Asked::Join, call);
     }
 
     /// The room of an alias, which the server knows, or the direct chat with a user.
-    fn find(&mut self, asker: Asker, name: &str, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    fn find(&mut self, from: Sender, name: &str, turn: &mut Turn<'_>) {
         if name.starts_with('#') {
-            self.ask(asker, Asked::Find, Call::get(&["directory", "room", name]));
-            return Ok(());
+            self.ask(from, Asked::Find, Call::get(&["directory", "room", name]));
+            return;
         }
         let user = OwnedUserId::try_from(name).ok();
         let found = user.and_then(|user| self.rooms.direct_chat(&user));
         let result = found
             .map(|room_id| Outcome::Room { room_id })
             .ok_or_else(|| refusal("unknown_room", "there is no direct chat with this user"));
-        answer(asker.0, asker.1, result, turn);
-        Ok(())
+        answer(from.0, from.1, result, turn);
     }
 
-    fn key_status(&self, asker: Asker, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    fn key_status(&self, from: Sender, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let keys = self.machine.status(&turn.step)?;
         let undecryptable = turn.store.undecryptable_counts()?;
-        answer(asker.0, asker.1, Ok(Outcome::KeyStatus { keys, undecryptable }), turn);
+        answer(from.0, from.1, Ok(Outcome::KeyStatus { keys, undecryptable }), turn);
         Ok(())
     }
 
     /// Waits for a message's end; one that is not in the outbox was sent long ago or never was.
     fn await_sent(
         &mut self,
-        (face, id): Asker,
+        (face, id): Sender,
         txn: &crate::matrix::TransactionId,
         turn: &mut Turn<'_>,
     ) {
@@ -127,7 +126,7 @@ impl Engine {
 
     pub(super) fn on_asked(
         &mut self,
-        asker: Asker,
+        from: Sender,
         asked: Asked,
         result: Result<&str, MatrixError>,
         turn: &mut Turn<'_>,
@@ -136,18 +135,18 @@ impl Engine {
             Ok(body) => serde_json::from_str(body).unwrap_or(Value::Null),
             Err(error) => {
                 let error = CommandError { code: error.errcode.clone(), message: words(&error) };
-                answer(asker.0, asker.1, Err(error), turn);
+                answer(from.0, from.1, Err(error), turn);
                 return Ok(());
             }
         };
         match asked {
-            Asked::Create(dm) => self.on_created(asker, dm, &body, turn),
-            Asked::Join => self.on_joined(asker, &body, turn)?,
-            Asked::Find => answer(asker.0, asker.1, named_room(&body), turn),
-            Asked::Leave(room) => self.on_left(asker, &room, turn)?,
-            Asked::Invite(room, user) => self.on_invited(asker, (&room, &user), turn)?,
+            Asked::Create(dm) => self.on_created(from, dm, &body, turn),
+            Asked::Join => self.on_joined(from, &body, turn)?,
+            Asked::Find => answer(from.0, from.1, named_room(&body), turn),
+            Asked::Leave(room) => self.on_left(from, &room, turn)?,
+            Asked::Invite(room, user) => self.on_invited(from, (&room, &user), turn)?,
             Asked::Logout => {
-                answer(asker.0, asker.1, Ok(Outcome::Done), turn);
+                answer(from.0, from.1, Ok(Outcome::Done), turn);
                 let reason = "logged out".to_owned();
                 turn.tell_all(Update::Ended { reason });
                 turn.out.ended = true;
@@ -158,7 +157,7 @@ impl Engine {
 
     fn on_created(
         &mut self,
-        asker: Asker,
+        from: Sender,
         dm: Option<OwnedUserId>,
         body: &Value,
         turn: &mut Turn<'_>,
@@ -168,9 +167,9 @@ impl Engine {
                 if let Some(user) = dm {
                     self.ask_direct(room_id.clone(), user);
                 }
-                self.rooms.await_room(asker, room_id, turn.now);
+                self.rooms.await_room(from, room_id, turn.now);
             }
-            other => answer(asker.0, asker.1, other, turn),
+            other => answer(from.0, from.1, other, turn),
         }
     }
 
@@ -178,7 +177,7 @@ impl Engine {
     /// it one on our side too.
     fn on_joined(
         &mut self,
-        asker: Asker,
+        from: Sender,
         body: &Value,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -187,9 +186,9 @@ impl Engine {
                 if let Some(user) = self.direct_inviter(&room_id, turn)? {
                     self.ask_direct(room_id.clone(), user);
                 }
-                self.rooms.await_room(asker, room_id, turn.now);
+                self.rooms.await_room(from, room_id, turn.now);
             }
-            other => answer(asker.0, asker.1, other, turn),
+            other => answer(from.0, from.1, other, turn),
         }
         Ok(())
     }
@@ -209,19 +208,19 @@ impl Engine {
     /// Left: the room is shown as left at once.
     fn on_left(
         &mut self,
-        asker: Asker,
+        from: Sender,
         room: &RoomId,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.rooms.touch(room, turn.store)?.summary.membership = Membership::Leave;
-        answer(asker.0, asker.1, Ok(Outcome::Done), turn);
+        answer(from.0, from.1, Ok(Outcome::Done), turn);
         Ok(())
     }
 
     /// Invited: the user counts as invited at once, so that a message typed now reaches them.
     fn on_invited(
         &mut self,
-        asker: Asker,
+        from: Sender,
         (room, user): (&RoomId, &UserId),
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -230,7 +229,7 @@ impl Engine {
             let event = self.own_invite(user, turn);
             self.apply_state(room, &event, turn)?;
         }
-        answer(asker.0, asker.1, Ok(Outcome::Done), turn);
+        answer(from.0, from.1, Ok(Outcome::Done), turn);
         Ok(())
     }
 
@@ -273,7 +272,22 @@ impl Engine {
         }
         rooms.push(json!(room));
         let path = ["user", self.me.as_str(), "account_data", "m.direct"];
-        self.requests.ask(Origin::DirectWrite, Call::put(&path, &Value::Object(direct)));
+        let write = Origin::DirectWrite(room.to_owned(), user.to_owned());
+        self.requests.ask(write, Call::put(&path, &Value::Object(direct)));
+    }
+
+    /// The server has it; our own line need not wait for it to come down.
+    pub(super) fn on_direct_written(
+        &mut self,
+        room: &RoomId,
+        user: OwnedUserId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let record = &mut self.rooms.touch(room, turn.store)?.record;
+        if !record.direct.contains(&user) {
+            record.direct.push(user);
+        }
+        Ok(())
     }
 }
 

@@ -157,7 +157,10 @@ impl Engine {
                 self.on_read_answer(&room);
                 Ok(())
             }
-            Origin::Typing | Origin::DirectWrite => Ok(()),
+            Origin::DirectWrite(room, user) if result.is_ok() => {
+                self.on_direct_written(&room, user, turn)
+            }
+            Origin::DirectWrite(..) | Origin::Typing => Ok(()),
             Origin::DirectRead(room, user) => {
                 self.on_direct_read((&room, &user), &result);
                 Ok(())
@@ -180,7 +183,7 @@ impl Engine {
             | Origin::Read(..)
             | Origin::Typing
             | Origin::DirectRead(..)
-            | Origin::DirectWrite
+            | Origin::DirectWrite(..)
             | Origin::Asked(..) => Ok(()),
         }
     }

@@ -102,7 +102,7 @@ impl Engine {
             Input::LinkUp => self.on_link_up(&mut turn),
             Input::LinkLost { reason, draw } => self.on_link_lost(&reason, draw, &mut turn),
             Input::Frame(frame) => self.on_frame(frame, &mut turn)?,
-            Input::FaceCame(face) => self.on_face_came(face, &mut turn)?,
+            Input::FaceCame(face) => self.on_face_came(face, &mut turn),
             Input::Command { face, command } => self.on_command(face, command, &mut turn)?,
             Input::FaceGone(face) => self.faces.remove(face),
             Input::Tick => self.on_tick(&mut turn)?,

@@ -2,21 +2,16 @@
 
 use serde_json::Value;
 
-use crate::matrix::{Event, OwnedRoomId, OwnedUserId};
+use crate::matrix::{Event, OwnedRoomId, OwnedUserId, RoomId};
 
 use super::{
     Audience, Engine, FaceId, Outcome, Update, error::EngineError, faces::answer, turn::Turn,
 };
 
 impl Engine {
-    pub(super) fn on_face_came(
-        &mut self,
-        face: FaceId,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), EngineError> {
+    pub(super) fn on_face_came(&mut self, face: FaceId, turn: &mut Turn<'_>) {
         self.faces.add(face);
         self.greet(Audience::One(face), turn);
-        Ok(())
     }
 
     /// The present, for those who stayed while the engine was built anew.
@@ -57,7 +52,9 @@ impl Engine {
 
     /// Answers those who wait for a room that has come down, or waited long enough.
     pub(super) fn tick_rooms(&mut self, turn: &mut Turn<'_>) {
-        for (face, id, room_id) in self.rooms.settled(turn.now) {
+        let requests = &self.requests;
+        let under_way = |room: &RoomId| requests.has(|origin| origin.makes_direct(room));
+        for (face, id, room_id) in self.rooms.settled(turn.now, under_way) {
             answer(face, id, Ok(Outcome::Room { room_id }), turn);
         }
     }

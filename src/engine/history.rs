@@ -104,14 +104,14 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let before = match before {
             None => i64::MAX,
-            Some(event) => match turn.store.event(&room, &event)? {
-                Some(stored) => stored.position,
-                None => {
+            Some(event) => {
+                let Some(stored) = turn.store.event(&room, &event)? else {
                     let message = "this event is not known here; load what is after it first";
                     answer(face, id, Err(refusal("unknown_event", message)), turn);
                     return Ok(());
-                }
-            },
+                };
+                stored.position
+            }
         };
         let limit = limit.min(LARGEST_PAGE);
         self.fulfil(Wish { face, room, before, limit, answer: Answer::Outcome(id) }, turn)
@@ -131,7 +131,7 @@ impl Engine {
         };
         match gap {
             Some(gap) if !enough && self.may_ask(&wish.room) => self.ask_history(gap, wish, turn),
-            gap => self.give(&wish, (events, gap), turn),
+            gap => Self::give(&wish, (events, gap), turn),
         }
     }
 
@@ -142,7 +142,6 @@ impl Engine {
 
     /// Hands out what is there.
     fn give(
-        &mut self,
         wish: &Wish,
         (events, gap): (Vec<StoredEvent>, Option<store::Gap>),
         turn: &mut Turn<'_>,
@@ -180,7 +179,7 @@ impl Engine {
             let Some(token) = gap.token else {
                 // Nothing to load from: what is there is all there will be.
                 turn.writes.gaps.push(GapWrite::Close { room: room.clone(), position: at });
-                return self.give(&wish, (Vec::new(), None), turn);
+                return Self::give(&wish, (Vec::new(), None), turn);
             };
             let filter = json!({ "lazy_load_members": true });
             let call = Call::get(&["rooms", room.as_str(), "messages"])
@@ -205,11 +204,11 @@ impl Engine {
         let wishes = self.history.take(room, at);
         let page = match result.map(serde_json::from_str::<Messages>) {
             Ok(Ok(page)) => page,
-            Ok(Err(_)) => return self.no_history(wishes, &malformed(), turn),
+            Ok(Err(_)) => return Self::no_history(wishes, &malformed(), turn),
             Err(error) => {
                 let error =
                     CommandError { code: error.errcode.clone(), message: error.to_string() };
-                return self.no_history(wishes, &error, turn);
+                return Self::no_history(wishes, &error, turn);
             }
         };
         self.fill(room, at, page, turn)?;
@@ -262,7 +261,6 @@ impl Engine {
 
     /// The server gives nothing: commands are told, a screen keeps its gap and may ask again.
     fn no_history(
-        &mut self,
         wishes: Vec<Wish>,
         error: &CommandError,
         turn: &mut Turn<'_>,
@@ -272,7 +270,7 @@ impl Engine {
                 Answer::Outcome(id) => answer(wish.face, id, Err(error.clone()), turn),
                 Answer::Delta => {
                     let gap = last_gap(&wish, None, turn)?;
-                    self.give(&wish, (Vec::new(), gap), turn)?;
+                    Self::give(&wish, (Vec::new(), gap), turn)?;
                 }
             }
         }
@@ -326,10 +324,7 @@ fn last_gap(
 ) -> Result<Option<store::Gap>, EngineError> {
     let from = oldest.map_or(i64::MIN, |stored| stored.position);
     let gaps = turn.store.gaps(&wish.room)?;
-    Ok(gaps
-        .into_iter()
-        .filter(|gap| from <= gap.position && gap.position <= wish.before)
-        .next_back())
+    Ok(gaps.into_iter().rfind(|gap| from <= gap.position && gap.position <= wish.before))
 }
 
 /// Adds what changes the events of a page and stands outside of it: edits, reactions, redactions.

@@ -47,9 +47,12 @@ impl Engine {
         result: Result<&str, MatrixError>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let answer = result.map_err(|error| match error.is_retryable() {
-            true => RequestFailure::Later(error),
-            false => RequestFailure::Refused(error),
+        let answer = result.map_err(|error| {
+            if error.is_retryable() {
+                RequestFailure::Later(error)
+            } else {
+                RequestFailure::Refused(error)
+            }
         });
         Ok(self.machine.receive_response(id, answer, &mut turn.step)?)
     }

@@ -58,10 +58,10 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let changed = self.rooms.get(room, turn.store)?.changed_members.take();
-        let members = match result.map(serde_json::from_str::<Members>) {
-            Ok(Ok(members)) => members,
-            // Nothing can be sent without; the next message, or the next try of this one, asks again.
-            Ok(Err(_)) | Err(_) => return self.no_members(room, turn),
+        let Ok(Ok(members)) = result.map(serde_json::from_str::<Members>) else {
+            // Nothing can be sent without; the next message, or another try of this one, asks again.
+            self.no_members(room, turn);
+            return self.pump(room, turn);
         };
         let changed = changed.unwrap_or_default();
         let mut listed = BTreeSet::new();
@@ -96,13 +96,12 @@ impl Engine {
     }
 
     /// The server refuses the list: the message whose turn it is fails, with the words.
-    fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) {
         let error = crate::rooms::SendError {
             code: "no_members".to_owned(),
             message: "the server does not tell who is in this room; try again".to_owned(),
         };
         self.fail_head(room, error, turn);
-        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     e2ee::{RequestId, RequestKind},
     engine::{CommandId, FaceId},
-    matrix::{MatrixError, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId},
+    matrix::{MatrixError, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
     time::{Backoff, Timestamp},
     wire::{ClientFrame, RequestFrame},
 };
@@ -43,7 +43,7 @@ pub(super) enum Origin {
     /// `m.direct`, before a room is added to it.
     DirectRead(OwnedRoomId, OwnedUserId),
     /// `m.direct`, with the room.
-    DirectWrite,
+    DirectWrite(OwnedRoomId, OwnedUserId),
     /// A face's request.
     Asked(FaceId, CommandId, Asked),
 }
@@ -71,16 +71,22 @@ impl Origin {
         !matches!(self, Self::Typing | Self::Asked(_, _, Asked::Create(_)))
     }
 
+    /// Whether it makes this room a direct chat.
+    pub(super) fn makes_direct(&self, room: &RoomId) -> bool {
+        matches!(self, Self::DirectRead(it, _) | Self::DirectWrite(it, _) if it == room)
+    }
+
     /// How often it is tried before its fault is an answer.
     fn tries(&self) -> u32 {
         match self {
-            Self::Asked(..) | Self::History(..) | Self::Members(_) => TRIES_WHEN_AWAITED,
+            Self::Asked(..) | Self::History(..) => TRIES_WHEN_AWAITED,
             Self::Typing => 1,
             Self::Keys(..)
             | Self::Send(..)
+            | Self::Members(_)
             | Self::Read(..)
             | Self::DirectRead(..)
-            | Self::DirectWrite => u32::MAX,
+            | Self::DirectWrite(..) => u32::MAX,
         }
     }
 
@@ -100,7 +106,7 @@ impl Origin {
                 | Self::Read(..)
                 | Self::Typing
                 | Self::DirectRead(..)
-                | Self::DirectWrite
+                | Self::DirectWrite(..)
                 | Self::Asked(..),
                 _,
             ) => false,
@@ -301,6 +307,10 @@ impl Requests {
 mod tests {
     use super::*;
 
+    fn any() -> Origin {
+        Origin::Members("!a:sim".try_into().unwrap())
+    }
+
     fn keys(id: &str, kind: RequestKind) -> Origin {
         Origin::Keys(RequestId(id.to_owned()), kind)
     }
@@ -338,7 +348,7 @@ mod tests {
     #[test]
     fn a_rate_limit_is_waited_out() {
         let mut requests = Requests::default();
-        requests.ask(Origin::DirectWrite, Call::get(&["x"]));
+        requests.ask(any(), Call::get(&["x"]));
         requests.release(Timestamp(0));
         assert!(requests.postpone(1, &limited(), None, Timestamp(0)));
         assert_eq!(requests.deadline(), Some(Timestamp(1500)));
@@ -349,7 +359,7 @@ mod tests {
     #[test]
     fn a_lost_link_repeats_what_can_be_repeated() {
         let mut requests = Requests::default();
-        requests.ask(Origin::DirectWrite, Call::get(&["x"]));
+        requests.ask(any(), Call::get(&["x"]));
         requests.ask(Origin::Typing, Call::get(&["y"]));
         requests.release(Timestamp(0));
         assert_eq!(requests.on_lost(), [Origin::Typing]);
@@ -359,7 +369,7 @@ mod tests {
     #[test]
     fn an_answer_to_nothing_is_nothing() {
         let mut requests = Requests::default();
-        requests.ask(Origin::DirectWrite, Call::get(&["x"]));
+        requests.ask(any(), Call::get(&["x"]));
         assert_eq!(requests.answered(1), None);
         assert_eq!(requests.answered(7), None);
     }

@@ -23,7 +23,7 @@ use super::{
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 
 /// A face that waits for a room to come down.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Awaited {
     face: FaceId,
     id: CommandId,
@@ -38,7 +38,7 @@ pub(super) struct Rooms {
     /// As they are on disk.
     lines: BTreeMap<OwnedRoomId, (RoomSummary, Record)>,
     /// Those that were touched, whole.
-    rooms: BTreeMap<OwnedRoomId, Room>,
+    whole: BTreeMap<OwnedRoomId, Room>,
     /// Touched in this turn.
     touched: BTreeSet<OwnedRoomId>,
     awaited: Vec<Awaited>,
@@ -69,7 +69,7 @@ impl Rooms {
         Ok(Self {
             me: store.account().user_id.clone(),
             lines,
-            rooms: BTreeMap::new(),
+            whole: BTreeMap::new(),
             touched: BTreeSet::new(),
             awaited: Vec::new(),
             direct: Vec::new(),
@@ -88,7 +88,7 @@ impl Rooms {
 
     /// A room's line and record, as far as known.
     pub(super) fn line(&self, room: &RoomId) -> Option<(&RoomSummary, &Record)> {
-        match self.rooms.get(room) {
+        match self.whole.get(room) {
             Some(room) => Some((&room.summary, &room.record)),
             None => self.lines.get(room).map(|(summary, record)| (summary, record)),
         }
@@ -96,16 +96,16 @@ impl Rooms {
 
     /// The room, to be read; one not heard of before is empty.
     pub(super) fn get(&mut self, id: &RoomId, store: &Store) -> Result<&mut Room, EngineError> {
-        if !self.rooms.contains_key(id) {
+        if !self.whole.contains_key(id) {
             let (summary, record) = self.lines.get(id).cloned().unwrap_or_else(|| {
                 let named = self.direct.iter().filter(|(_, room)| room == id);
                 let direct = named.map(|(user, _)| user.clone()).collect();
                 (empty_summary(id), Record { direct, ..Record::default() })
             });
             let room = Room::open(summary, record, &self.me, store)?;
-            self.rooms.insert(id.to_owned(), room);
+            self.whole.insert(id.to_owned(), room);
         }
-        self.rooms.get_mut(id).ok_or(EngineError::Lost("a room"))
+        self.whole.get_mut(id).ok_or(EngineError::Lost("a room"))
     }
 
     /// The room, to be changed: its line is looked at again when the turn ends.
@@ -121,7 +121,7 @@ impl Rooms {
 
     /// Who types in a room, as far as known.
     pub(super) fn typing(&self, room: &RoomId) -> Vec<OwnedUserId> {
-        self.rooms.get(room).map(|room| room.typing.clone()).unwrap_or_default()
+        self.whole.get(room).map(|room| room.typing.clone()).unwrap_or_default()
     }
 
     /// Why nothing can be sent to a room.
@@ -173,11 +173,16 @@ impl Rooms {
         self.awaited.iter().map(|awaited| awaited.until).min()
     }
 
-    /// Those whose room is there, or who waited long enough.
-    pub(super) fn settled(&mut self, now: Timestamp) -> Vec<(FaceId, CommandId, OwnedRoomId)> {
-        let (settled, waiting): (Vec<_>, _) = std::mem::take(&mut self.awaited)
-            .into_iter()
-            .partition(|it| it.until <= now || self.refuses(&it.room).is_none());
+    /// Those whose room is there, unless something about it is still `under_way`, and those who
+    /// waited long enough.
+    pub(super) fn settled(
+        &mut self,
+        now: Timestamp,
+        under_way: impl Fn(&RoomId) -> bool,
+    ) -> Vec<(FaceId, CommandId, OwnedRoomId)> {
+        let done = |room: &RoomId| self.refuses(room).is_none() && !under_way(room);
+        let (settled, waiting): (Vec<_>, _) =
+            self.awaited.iter().cloned().partition(|it| it.until <= now || done(&it.room));
         self.awaited = waiting;
         settled.into_iter().map(|it| (it.face, it.id, it.room)).collect()
     }
@@ -186,7 +191,7 @@ impl Rooms {
     pub(super) fn take_changed(&mut self) -> Changed {
         let mut changed = Changed::default();
         for id in std::mem::take(&mut self.touched) {
-            let Some(room) = self.rooms.get_mut(&id) else { continue };
+            let Some(room) = self.whole.get_mut(&id) else { continue };
             room.refresh();
             let known = self.lines.get(&id);
             if known.is_some_and(|(line, record)| *line == room.summary && *record == room.record) {

@@ -40,6 +40,7 @@ enum RoomContent<'a> {
 }
 
 /// Type and clear content.
+#[derive(Clone, Copy)]
 struct Body<'a> {
     kind: &'a str,
     content: &'a Map<String, Value>,

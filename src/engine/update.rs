@@ -133,7 +133,7 @@ pub struct CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::Command, rooms::TimelineDelta, time::Timestamp};
+    use crate::{engine::Command, time::Timestamp};
 
     #[test]
     fn updates_and_commands_survive_the_control_socket() {

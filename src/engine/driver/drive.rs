@@ -101,7 +101,7 @@ enum Flow {
 /// What woke the loop.
 enum Woken {
     Received(Result<ServerFrame, TransportError>),
-    Dialed(Result<Transport, DialError>),
+    Dialed(Result<Box<Transport>, DialError>),
     Face(FaceEvent),
     NewFace(Option<Face>),
     Deadline,
@@ -146,7 +146,7 @@ impl Driver {
                 Woken::Received(Err(error)) => return Some(self.lost(&words(&error))),
                 Woken::Dialed(Ok(transport)) => {
                     self.dialing = None;
-                    self.transport = Some(transport);
+                    self.transport = Some(*transport);
                     return Some(Input::LinkUp);
                 }
                 Woken::Dialed(Err(error)) => return Some(self.lost(&words(&error))),
@@ -191,7 +191,7 @@ impl Driver {
                     Some(dialing) => dialing.await,
                     None => pending().await,
                 }
-            } => Woken::Dialed(dialed),
+            } => Woken::Dialed(dialed.map(Box::new)),
             event = poll_fn(|cx| attached.poll(cx)) => Woken::Face(event),
             face = async {
                 match faces {
