@@ -1,0 +1,10 @@
+//! The stream between real ends: our link, a third party's client, raw sockets; the gateway as a
+//! service; a real Synapse behind it.
+
+mod ends;
+mod faults;
+mod limits;
+mod media;
+mod routes;
+mod service;
+mod talk;

@@ -1,0 +1,155 @@
+//! Ways to the other end: TLS, proxies, discovery.
+
+use std::{net::SocketAddr, path::Path, process::Command};
+
+use grotto::{
+    gateway::{Discovered, GatewayOptions, TlsFiles, discover},
+    link::{Proxy, RemoteRoute, Route, Transport},
+    wire::{Limits, STREAM_PATH},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
+
+use super::ends::{Service, remote, run};
+use crate::rig::{Synapse, folder, free_port};
+
+/// A certificate for 127.0.0.1, signed by itself, in two PEM files.
+fn certificate() -> TlsFiles {
+    let dir = folder("tls");
+    let files = TlsFiles { certificates: dir.join("cert.pem"), key: dir.join("key.pem") };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let status = Command::new(root.join("target/py/bin/python"))
+        .arg(root.join("tests/rig/certificate.py"))
+        .args([&files.certificates, &files.key])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    files
+}
+
+#[test]
+fn tls_is_checked_and_an_extra_ca_is_believed() {
+    let files = certificate();
+    let extra_ca = Some(files.certificates.clone());
+    let service = Service::with("http://127.0.0.1:1", Limits::default(), Some(files));
+    let url = format!("wss://{}{STREAM_PATH}", service.address);
+    run(async {
+        let route =
+            |extra_ca| Route::Remote(RemoteRoute { url: url.clone(), proxy: None, extra_ca });
+        let refused = Transport::connect(&route(None), None).await.unwrap_err();
+        assert!(refused.to_string().starts_with("no trusted TLS connection"), "{refused}");
+        Transport::connect(&route(extra_ca), None).await.unwrap();
+    });
+}
+
+/// A proxy for one connection that tells what it was asked for.
+async fn proxy(speak: &'static str, target: SocketAddr) -> (SocketAddr, oneshot::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = listener.into_std().unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let (mut client, _) = listener.accept().await.unwrap();
+            let asked = match speak {
+                "socks5" => socks_target(&mut client).await,
+                _ => connect_target(&mut client).await,
+            };
+            tell.send(asked).unwrap();
+            let mut server = TcpStream::connect(target).await.unwrap();
+            drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+        });
+    });
+    (address, told)
+}
+
+async fn connect_target(client: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+    String::from_utf8(head).unwrap()
+}
+
+async fn socks_target(client: &mut TcpStream) -> String {
+    let methods = {
+        let mut head = [0; 2];
+        client.read_exact(&mut head).await.unwrap();
+        let mut methods = vec![0; usize::from(head[1])];
+        client.read_exact(&mut methods).await.unwrap();
+        methods
+    };
+    let mut login = String::new();
+    if methods.contains(&2) {
+        client.write_all(&[5, 2]).await.unwrap();
+        client.read_u8().await.unwrap();
+        for _ in 0..2 {
+            let mut text = vec![0; usize::from(client.read_u8().await.unwrap())];
+            client.read_exact(&mut text).await.unwrap();
+            login += &format!("{} ", String::from_utf8(text).unwrap());
+        }
+        client.write_all(&[1, 0]).await.unwrap();
+    } else {
+        client.write_all(&[5, 0]).await.unwrap();
+    }
+    let mut head = [0; 4];
+    client.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 3, "the proxy resolves the name");
+    let mut name = vec![0; usize::from(client.read_u8().await.unwrap())];
+    client.read_exact(&mut name).await.unwrap();
+    client.read_u16().await.unwrap();
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+    login + &String::from_utf8(name).unwrap()
+}
+
+#[test]
+fn proxies_resolve_the_name_and_get_the_login() {
+    let service = Service::start("http://127.0.0.1:1");
+    run(async {
+        // No such name exists, so only the proxy can have resolved it.
+        for (speak, login, expected) in [
+            ("socks5", "", "hidden.onion"),
+            ("socks5", "user:p%40ss@", "user p@ss hidden.onion"),
+            ("http", "", "CONNECT hidden.onion:80 "),
+            ("http", "user:p%40ss@", "Proxy-Authorization: Basic dXNlcjpwQHNz\r\n"),
+        ] {
+            let (address, told) = proxy(speak, service.address).await;
+            let proxy = Proxy::parse(&format!("{speak}://{login}{address}")).unwrap();
+            assert!(!format!("{proxy:?}").contains("p@ss"), "{proxy:?}");
+            let url = format!("ws://hidden.onion{STREAM_PATH}");
+            let route = Route::Remote(RemoteRoute { url, proxy: Some(proxy), extra_ca: None });
+            Transport::connect(&route, None).await.unwrap();
+            let asked = told.await.unwrap();
+            assert!(asked.contains(expected), "{asked}");
+        }
+    });
+}
+
+#[test]
+fn a_stream_in_the_clear_is_refused_away_from_this_machine() {
+    run(async {
+        let error = Transport::connect(&remote("ws://192.0.2.1/x"), None).await.unwrap_err();
+        assert!(error.to_string().contains("not encrypted"), "{error}");
+        let error = Transport::connect(&remote("https://example.org"), None).await.unwrap_err();
+        assert!(error.to_string().contains("wss://"), "{error}");
+    });
+}
+
+#[test]
+fn a_homeserver_is_discovered_by_its_url() {
+    let base = Synapse::shared();
+    run(async {
+        let options = GatewayOptions::default();
+        let found = discover(&format!("{base}/"), &options).await.unwrap();
+        assert_eq!(found, Discovered { homeserver: base.to_owned(), stream_url: None });
+        let nobody = format!("http://127.0.0.1:{}", free_port());
+        let error = discover(&nobody, &options).await.unwrap_err();
+        assert!(error.to_string().contains("no homeserver"), "{error}");
+    });
+}
