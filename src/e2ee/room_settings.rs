@@ -149,7 +149,7 @@ pub(super) fn receive_state(
     step: &mut Step<'_>,
 ) -> Result<(), MachineError> {
     match (event.kind.as_str(), event.state_key.as_deref()) {
-        ("m.room.encryption", Some("")) => receive_encryption(room, &event.content, step),
+        ("m.room.encryption", Some("")) => receive_encryption(machine, room, &event.content, step),
         ("m.room.member", Some(user)) => receive_member(machine, room, (user, event), step),
         ("m.room.history_visibility", Some("")) => {
             receive_visibility(machine, room, &event.content, step)
@@ -159,6 +159,7 @@ pub(super) fn receive_state(
 }
 
 fn receive_encryption(
+    machine: &mut Machine,
     room: &RoomId,
     content: &Map<String, Value>,
     step: &mut Step<'_>,
@@ -169,7 +170,9 @@ fn receive_encryption(
     if new == old {
         return Ok(());
     }
-    step.put(Table::RoomSettings, room.as_str(), "", &new)
+    step.put(Table::RoomSettings, room.as_str(), "", &new)?;
+    let early = machine.megolm.take_early_members(room);
+    machine.core.track(early.iter().map(|user| &**user), step)
 }
 
 /// Whoever is in, or about to be, is tracked. Whoever is not any more ends the session, even if we
@@ -183,7 +186,11 @@ fn receive_member(
     match event.content_str("membership") {
         Some("join" | "invite") => match OwnedUserId::try_from(user) {
             Ok(user) if read(room, step)?.is_encrypted() => machine.core.track([&*user], step),
-            _ => Ok(()),
+            Ok(user) => {
+                machine.megolm.note_early_member(room, user);
+                Ok(())
+            }
+            Err(_) => Ok(()),
         },
         Some("knock") => Ok(()),
         _ => machine.end_session(room, step),

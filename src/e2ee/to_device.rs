@@ -115,6 +115,9 @@ impl Machine {
         match use_encrypted(&kind) {
             Use::RoomKey => {
                 inbound::receive_room_key(&mut self.megolm, &sender, &content, step)?;
+                if sender.device.is_none() {
+                    self.core.suspect(&sender.user, step)?;
+                }
             }
             Use::Withheld => self.receive_withheld(&sender.user, &content, step)?,
             Use::Dummy => {}

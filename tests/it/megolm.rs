@@ -72,6 +72,19 @@ fn two_users_read_each_other() {
 }
 
 #[test]
+fn whoever_joined_before_the_room_was_encrypted_is_known_when_it_is() {
+    let mut world = World::new(&[("@alice:x", "ALICE"), ("@bob:x", "BOB")]);
+    world.state("m.room.member", "@alice:x", &json!({ "membership": "join" }));
+    world.encrypt_room();
+    let devices = world.clients[BOB]
+        .store
+        .0
+        .keys()
+        .filter(|(table, key)| *table == grotto::e2ee::Table::Device && key.0 == "@alice:x");
+    assert_eq!(devices.count(), 1);
+}
+
+#[test]
 fn our_other_device_reads_what_we_send() {
     let (mut world, to) = pair();
     let phone = world.add("@alice:x", "PHONE");

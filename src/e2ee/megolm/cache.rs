@@ -3,17 +3,23 @@
 //!
 //! Everything here is also in the store or in the step at hand; see [`crate::e2ee::Machine`].
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{inbound::InboundSession, outbound::Outbound};
 use crate::{
     e2ee::{MachineError, lookup::Table, step::Step, trust::Standing},
-    matrix::{OwnedRoomId, RoomId},
+    matrix::{OwnedRoomId, OwnedUserId, RoomId},
     time::Timestamp,
 };
 
 /// Most inbound sessions kept in memory; one takes about a kilobyte.
 const MAX_INBOUND: usize = 512;
+/// Rooms, and members of each, that are remembered until a room becomes encrypted.
+const MAX_EARLY_ROOMS: usize = 256;
+const MAX_EARLY_MEMBERS: usize = 64;
 
 /// The Megolm half of the machine.
 #[derive(Default)]
@@ -24,6 +30,9 @@ pub(in crate::e2ee) struct Megolm {
     pub(super) outbound: BTreeMap<OwnedRoomId, Outbound>,
     /// Rooms that somebody waits for, and until when at most if there is an end.
     pub(super) waiting: BTreeMap<OwnedRoomId, Option<Timestamp>>,
+    /// Members of rooms that are not encrypted, as far as they fit: a room's creator joins before
+    /// the event that encrypts it. Whoever is missing is tracked when we first write.
+    early_members: BTreeMap<OwnedRoomId, BTreeSet<OwnedUserId>>,
     /// Counts uses, to find the longest unused.
     uses: u64,
 }
@@ -57,6 +66,22 @@ impl Megolm {
     /// The outbound session of `room`, if it is in memory.
     pub(in crate::e2ee) fn outbound_mut(&mut self, room: &RoomId) -> Option<&mut Outbound> {
         self.outbound.get_mut(room)
+    }
+
+    /// Remembers a member of a room that is not encrypted yet.
+    pub(in crate::e2ee) fn note_early_member(&mut self, room: &RoomId, user: OwnedUserId) {
+        if !self.early_members.contains_key(room) && MAX_EARLY_ROOMS <= self.early_members.len() {
+            self.early_members.pop_first();
+        }
+        let members = self.early_members.entry(room.to_owned()).or_default();
+        if members.len() < MAX_EARLY_MEMBERS {
+            members.insert(user);
+        }
+    }
+
+    /// The members noted before `room` became encrypted.
+    pub(in crate::e2ee) fn take_early_members(&mut self, room: &RoomId) -> BTreeSet<OwnedUserId> {
+        self.early_members.remove(room).unwrap_or_default()
     }
 
     /// The session `id` of `room`, read if it is not at hand.
