@@ -193,8 +193,8 @@ mod tests {
     struct List(Vec<(i32, usize)>);
 
     impl List {
-        fn place(&self, key: &i32) -> Option<usize> {
-            self.0.iter().position(|item| item.0 == *key)
+        fn place(&self, key: i32) -> Option<usize> {
+            self.0.iter().position(|item| item.0 == key)
         }
     }
 
@@ -204,16 +204,16 @@ mod tests {
             self.0.last().map(|item| item.0)
         }
         fn before(&self, key: &i32) -> Option<i32> {
-            self.place(key)?.checked_sub(1).map(|place| self.0[place].0)
+            self.place(*key)?.checked_sub(1).map(|place| self.0[place].0)
         }
         fn after(&self, key: &i32) -> Option<i32> {
-            self.0.get(self.place(key)? + 1).map(|item| item.0)
+            self.0.get(self.place(*key)? + 1).map(|item| item.0)
         }
         fn is_there(&self, key: &i32) -> bool {
-            self.place(key).is_some()
+            self.place(*key).is_some()
         }
         fn height(&mut self, key: &i32) -> usize {
-            self.place(key).map_or(0, |place| self.0[place].1)
+            self.place(*key).map_or(0, |place| self.0[place].1)
         }
     }
 
