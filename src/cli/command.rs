@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use clap_complete::Shell;
 
 use super::values::{self, FileOrStdin, LoginTarget};
-use crate::matrix::{OwnedEventId, OwnedUserId};
+use crate::matrix::{OwnedEventId, OwnedTransactionId, OwnedUserId};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -182,7 +182,8 @@ Examples:
   grotto send '#garden:example.org' 'the **gate** is open'
   make 2>&1 | tail -20 | grotto send @bob:example.org - --plain
   grotto send Garden 'so it is' --reply '$event'
-  grotto send Garden --react 👍 '$event'"
+  grotto send Garden --react 👍 '$event'
+  until grotto send Garden 'once' --txn job-17; do sleep 5; done"
 )]
 pub struct SendArgs {
     /// Room id, alias, name, or @user:server for a direct chat
@@ -225,6 +226,9 @@ pub struct SendArgs {
     /// Send the text as it is
     #[arg(long)]
     pub plain: bool,
+    /// Name the attempt: repeated with the same ID, a message is sent once
+    #[arg(long, value_name = "ID", value_parser = values::transaction_id)]
+    pub txn: Option<OwnedTransactionId>,
 }
 
 /// A reaction as typed.

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::matrix::{EventId, OwnedEventId, OwnedUserId, UserId};
+use crate::matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId, UserId};
 
 /// Who or where to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,15 @@ pub(super) fn event_id(text: &str) -> Result<OwnedEventId, String> {
     EventId::parse(text).map_err(|error| {
         format!("{error}; an event id begins with $ (quote it: the shell expands $)")
     })
+}
+
+/// A transaction id: the name of one attempt to send.
+pub(super) fn transaction_id(text: &str) -> Result<OwnedTransactionId, String> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c));
+    if text.is_empty() || text.len() > 255 || !plain {
+        return Err("an id has 1 to 255 letters, digits, '-', '_', '.' or '~'".to_owned());
+    }
+    Ok(text.into())
 }
 
 /// A duration: seconds, or a number with `ms`, `s` or `m`.

@@ -107,9 +107,12 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let state = OutboxState::Queued;
-        let row = OutboxRow { seq: 0, room: room.clone(), txn, at: turn.now, item, state };
-        if let Some(echo) = self.outbox.add(row, turn) {
-            self.show_echo(&room, echo, turn);
+        let row =
+            OutboxRow { seq: 0, room: room.clone(), txn: txn.clone(), at: turn.now, item, state };
+        match self.outbox.add(row, turn) {
+            Some(echo) => self.show_echo(&room, echo, turn),
+            // Asked again for what is still here: that is a retry if it failed.
+            None => self.on_retry(&txn, turn)?,
         }
         self.pump(&room, turn)
     }

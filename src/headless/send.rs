@@ -25,6 +25,8 @@ pub struct SendOptions {
     pub room: String,
     /// What.
     pub what: Sending,
+    /// The attempt's name, when the caller gives one: repeated, the message is sent once.
+    pub txn: Option<OwnedTransactionId>,
 }
 
 /// What to send.
@@ -62,7 +64,7 @@ pub async fn send(
     let (kind, content) = event(&options.what)?;
     errand.ready().await?;
     let room = resolve(errand, &options.room).await?;
-    let txn = fresh_transaction()?;
+    let txn = options.txn.map_or_else(fresh_transaction, Ok)?;
     let draft = Draft { room: room.clone(), txn: txn.clone(), kind: kind.to_owned(), content };
     errand.tell(Command::Send(draft)).await?;
     let event_id = match errand.ask(Request::AwaitSent { txn: txn.clone() }).await {

@@ -143,7 +143,7 @@ fn message(arguments: SendArgs) -> Result<SendOptions, Failure> {
     let reaction = arguments.reaction().map_err(|wrong| Failure::say(Exit::Usage, wrong))?;
     if let Some(reaction) = reaction {
         let what = Sending::Reaction { key: reaction.key, event: reaction.event };
-        return Ok(SendOptions { room: arguments.room, what });
+        return Ok(SendOptions { room: arguments.room, what, txn: arguments.txn });
     }
     let form = match (arguments.notice, arguments.emote) {
         (true, _) => Form::Notice,
@@ -162,7 +162,7 @@ fn message(arguments: SendArgs) -> Result<SendOptions, Failure> {
     };
     let markup = if arguments.plain { Markup::Plain } else { Markup::Markdown };
     let what = Sending::Message(Typed { text, form, markup, relation });
-    Ok(SendOptions { room: arguments.room, what })
+    Ok(SendOptions { room: arguments.room, what, txn: arguments.txn })
 }
 
 /// All of standard input, without the line end at its end.
