@@ -26,7 +26,7 @@ fn say(alice: &Grotto, room: &str, arguments: &[&str], body: &str) -> String {
 
 /// A conversation of alice, on grotto, with these others, who are already in `room`.
 fn converse(alice: &Grotto, room: &str, others: &mut [(&str, Peer)]) {
-    let tail = alice.tail();
+    let mut tail = alice.tail();
     std::thread::scope(|scope| {
         for (who, peer) in others.iter_mut() {
             scope.spawn(move || {
@@ -48,7 +48,7 @@ fn converse(alice: &Grotto, room: &str, others: &mut [(&str, Peer)]) {
             &talk::bodies("alice", COUNT - 1),
         );
     }
-    drop(tail);
+    assert_eq!(tail.terminate(), Some(0));
     let history = alice.json(&["history", room, "--limit", "10000"]);
     for (who, peer) in others.iter() {
         let held = talk::held(&history, &peer.user);

@@ -12,6 +12,8 @@ mod gateway;
 #[cfg(test)]
 mod grotto;
 #[cfg(test)]
+mod headless;
+#[cfg(test)]
 mod megolm;
 #[cfg(test)]
 mod real_parts;

@@ -111,6 +111,13 @@ impl Lines {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Asks it to end (SIGTERM) and waits; its exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
 }
 
 impl Drop for Lines {
