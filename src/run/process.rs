@@ -11,13 +11,13 @@ pub(super) fn harden() {
     use rustix::process::{Resource, Rlimit, setrlimit, umask};
     umask(rustix::fs::Mode::from_raw_mode(0o077));
     let nothing = Rlimit { current: Some(0), maximum: Some(0) };
-    drop(setrlimit(Resource::Core, nothing));
+    setrlimit(Resource::Core, nothing).unwrap_or_default();
     #[cfg(target_os = "linux")]
     {
         // Cores that go to a program ignore the limit; this also keeps debuggers of the same user
         // away from keys and tokens.
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        drop(set_dumpable_behavior(DumpableBehavior::NotDumpable));
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap_or_default();
     }
 }
 
