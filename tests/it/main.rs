@@ -8,6 +8,7 @@ mod config;
 mod conversation;
 #[cfg(test)]
 mod cutter;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod grotto;
@@ -19,6 +20,7 @@ mod megolm;
 mod real_parts;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
 mod screens;
 #[cfg(test)]
 mod sim;
@@ -32,6 +34,7 @@ mod supply;
 mod talk;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
 mod torture;
 #[cfg(test)]
 mod world;

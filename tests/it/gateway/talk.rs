@@ -122,19 +122,19 @@ fn no_to_device_message_is_lost_when_the_client_dies_before_its_ack() {
             dying.sync(Some(&start.position)).await;
             assert_eq!(to_device(&dying.update().await).first(), Some(&0));
         }
-        let mut alive = service.client(&bob).await;
-        alive.sync(Some(&start.position)).await;
+        let mut last = service.client(&bob).await;
+        last.sync(Some(&start.position)).await;
         let mut got = Vec::new();
         while got.len() < 5 {
-            let update = alive.update().await;
+            let update = last.update().await;
             got.extend(to_device(&update));
-            alive.ack(&update).await;
+            last.ack(&update).await;
         }
         assert_eq!(got, [0, 1, 2, 3, 4], "all of them, in order, each once");
         let body = json!({"messages": {&bob.user: {&bob.device: {"n": 5}}}});
         let path = "/_matrix/client/v3/sendToDevice/org.example.test/t5";
         assert_eq!(a.call("PUT", path, Some(body)).await.0, 200);
-        assert_eq!(to_device(&alive.update().await), [5], "an acknowledged one comes once");
+        assert_eq!(to_device(&last.update().await), [5], "an acknowledged one comes once");
     });
 }
 
