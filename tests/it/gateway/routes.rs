@@ -77,35 +77,32 @@ async fn connect_target(client: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// Bytes after their length, as SOCKS5 writes them.
+async fn counted(client: &mut TcpStream) -> String {
+    let mut text = vec![0; usize::from(client.read_u8().await.unwrap())];
+    client.read_exact(&mut text).await.unwrap();
+    String::from_utf8(text).unwrap()
+}
+
 async fn socks_target(client: &mut TcpStream) -> String {
-    let methods = {
-        let mut head = [0; 2];
-        client.read_exact(&mut head).await.unwrap();
-        let mut methods = vec![0; usize::from(head[1])];
-        client.read_exact(&mut methods).await.unwrap();
-        methods
-    };
-    let mut login = String::new();
-    if methods.contains(&2) {
+    client.read_u8().await.unwrap();
+    let login = if counted(client).await.contains('\u{2}') {
         client.write_all(&[5, 2]).await.unwrap();
         client.read_u8().await.unwrap();
-        for _ in 0..2 {
-            let mut text = vec![0; usize::from(client.read_u8().await.unwrap())];
-            client.read_exact(&mut text).await.unwrap();
-            login += &format!("{} ", String::from_utf8(text).unwrap());
-        }
+        let login = [counted(client).await, counted(client).await].join(" ");
         client.write_all(&[1, 0]).await.unwrap();
+        login
     } else {
         client.write_all(&[5, 0]).await.unwrap();
-    }
+        String::new()
+    };
     let mut head = [0; 4];
     client.read_exact(&mut head).await.unwrap();
     assert_eq!(head[3], 3, "the proxy resolves the name");
-    let mut name = vec![0; usize::from(client.read_u8().await.unwrap())];
-    client.read_exact(&mut name).await.unwrap();
+    let name = counted(client).await;
     client.read_u16().await.unwrap();
     client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
-    login + &String::from_utf8(name).unwrap()
+    format!("{login} {name}")
 }
 
 #[test]

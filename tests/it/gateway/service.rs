@@ -60,7 +60,7 @@ fn a_token_that_is_no_longer_valid_ends_the_stream() {
         assert_eq!(client.call("POST", path, Some(json!({}))).await.0, 200);
         let mut client = service.client(&alice).await;
         client.sync(Some(&update.position)).await;
-        let error = client.find(|frame| error_in(frame)).await;
+        let error = client.find(error_in).await;
         assert_eq!((error.errcode.as_str(), error.fatal), ("M_UNKNOWN_TOKEN", true));
         let mut link = Link::new(None);
         let event = link.on_frame(ServerFrame::Error(error), Timestamp(0));
@@ -133,7 +133,7 @@ fn a_stop_answers_what_is_under_way_and_says_when_to_come_back() {
         client.call("GET", "/_matrix/client/versions", None).await;
         service.stop();
         assert_eq!(client.response(under_way).await.status, 200);
-        let error = client.find(|frame| error_in(frame)).await;
+        let error = client.find(error_in).await;
         assert_eq!((error.errcode.as_str(), error.fatal), ("GROTTO_GOING_AWAY", true));
         assert!(error.retry_after.unwrap() <= Duration::from_secs(3));
         assert_eq!(client.closed().await, CloseCode::GoingAway.code());
