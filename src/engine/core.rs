@@ -17,7 +17,7 @@ use super::{
     history::History,
     outbox::Outbox,
     receipts::{OwnTyping, Reading},
-    request::Requests,
+    request::{Messages, Requests},
     roster::Rooms,
     turn::Turn,
 };
@@ -187,10 +187,12 @@ impl Engine {
         }
         self.outbox.tell_counts(turn);
         self.tell_link(turn);
-        if self.connection != Connection::Down {
-            let frames = self.requests.release(turn.now);
-            turn.out.frames.extend(frames);
-        }
+        let messages = match self.connection {
+            Connection::Down => return Ok(()),
+            Connection::CatchingUp(_) => Messages::Held,
+            Connection::Up => Messages::Free,
+        };
+        turn.out.frames.extend(self.requests.release(turn.now, messages));
         Ok(())
     }
 

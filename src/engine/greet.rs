@@ -46,6 +46,12 @@ impl Engine {
             turn.tell_all(Update::Rooms(lines));
             turn.writes.rooms.extend(changed.rows);
         }
+        for room in std::mem::take(&mut turn.members) {
+            if !self.faces.viewers(&room).is_empty() {
+                let names = self.rooms.state(&room, turn.store)?.names();
+                self.tell_openers(&room, &Update::Members { room: room.clone(), names }, turn);
+            }
+        }
         self.tick_rooms(turn);
         Ok(())
     }

@@ -114,6 +114,15 @@ impl Origin {
     }
 }
 
+/// Whether messages may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// Yes.
+    Free,
+    /// Not yet: what happened while there was no link is still being told.
+    Held,
+}
+
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -218,7 +227,7 @@ impl Requests {
     }
 
     /// The frames that may leave now; only to be asked while the link is up.
-    pub(super) fn release(&mut self, now: Timestamp) -> Vec<ClientFrame> {
+    pub(super) fn release(&mut self, now: Timestamp, messages: Messages) -> Vec<ClientFrame> {
         let mut flying: Vec<Origin> = self
             .open
             .values()
@@ -232,7 +241,8 @@ impl Requests {
                 Standing::InFlight => false,
                 Standing::Later(at) => at <= now,
             };
-            let blocked = flying.iter().any(|other| open.origin.is_exclusive_with(other));
+            let held = messages == Messages::Held && matches!(open.origin, Origin::Send(..));
+            let blocked = held || flying.iter().any(|other| open.origin.is_exclusive_with(other));
             if due && !blocked && flying.len() < MAX_IN_FLIGHT {
                 open.standing = Standing::InFlight;
                 flying.push(open.origin.clone());
@@ -339,21 +349,21 @@ mod tests {
         for id in ["a", "b"] {
             requests.ask(keys(id, RequestKind::KeysClaim), Call::get(&["x"]));
         }
-        assert_eq!(ids(&requests.release(Timestamp(0))), [1]);
-        assert!(requests.release(Timestamp(0)).is_empty());
+        assert_eq!(ids(&requests.release(Timestamp(0), Messages::Free)), [1]);
+        assert!(requests.release(Timestamp(0), Messages::Free).is_empty());
         assert!(requests.answered(1).is_some());
-        assert_eq!(ids(&requests.release(Timestamp(0))), [2]);
+        assert_eq!(ids(&requests.release(Timestamp(0), Messages::Free)), [2]);
     }
 
     #[test]
     fn a_rate_limit_is_waited_out() {
         let mut requests = Requests::default();
         requests.ask(any(), Call::get(&["x"]));
-        requests.release(Timestamp(0));
+        requests.release(Timestamp(0), Messages::Free);
         assert!(requests.postpone(1, &limited(), None, Timestamp(0)));
         assert_eq!(requests.deadline(), Some(Timestamp(1500)));
-        assert!(requests.release(Timestamp(1499)).is_empty());
-        assert_eq!(ids(&requests.release(Timestamp(1500))), [1]);
+        assert!(requests.release(Timestamp(1499), Messages::Free).is_empty());
+        assert_eq!(ids(&requests.release(Timestamp(1500), Messages::Free)), [1]);
     }
 
     #[test]
@@ -361,9 +371,9 @@ mod tests {
         let mut requests = Requests::default();
         requests.ask(any(), Call::get(&["x"]));
         requests.ask(Origin::Typing, Call::get(&["y"]));
-        requests.release(Timestamp(0));
+        requests.release(Timestamp(0), Messages::Free);
         assert_eq!(requests.on_lost(), [Origin::Typing]);
-        assert_eq!(ids(&requests.release(Timestamp(0))), [1]);
+        assert_eq!(ids(&requests.release(Timestamp(0), Messages::Free)), [1]);
     }
 
     #[test]

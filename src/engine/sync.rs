@@ -114,6 +114,9 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.rooms.touch(room, turn.store)?.apply(event);
+        if event.kind == "m.room.member" {
+            turn.members.insert(room.to_owned());
+        }
         self.machine.receive_state(room, event, &mut turn.step)?;
         turn.writes.state.push((room.to_owned(), event.clone()));
         Ok(())

@@ -1,8 +1,11 @@
 //! One turn of the engine: what it reads, and all it wants written, sent and told.
 
+use std::collections::BTreeSet;
+
 use crate::{
     e2ee::Step,
     engine::{Audience, Outgoing, Update},
+    matrix::OwnedRoomId,
     store::{Store, Writes},
     time::Timestamp,
 };
@@ -17,6 +20,8 @@ pub(super) struct Turn<'a> {
     /// Ours.
     pub(super) writes: Writes,
     pub(super) out: Outgoing,
+    /// Rooms whose members changed.
+    pub(super) members: BTreeSet<OwnedRoomId>,
 }
 
 impl<'a> Turn<'a> {
@@ -27,6 +32,7 @@ impl<'a> Turn<'a> {
             step: Step::new(store, now),
             writes: Writes::default(),
             out: Outgoing::default(),
+            members: BTreeSet::new(),
         }
     }
 

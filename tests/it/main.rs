@@ -9,6 +9,7 @@ mod conversation;
 #[cfg(test)]
 mod cutter;
 #[cfg(test)]
+mod engine;
 mod gateway;
 #[cfg(test)]
 mod grotto;
