@@ -267,7 +267,7 @@ proptest::proptest! {
 fn session_ids_are_43_characters_of_base64() {
     let id = GroupSession::new(SessionConfig::version_1()).session_id();
     assert!(inbound::is_session_id(&id));
-    for bad in ["", "short", &format!("{id}="), &id.replace(&id[..1], "-"), &"é".repeat(43)] {
+    for bad in ["", "short", &format!("{id}="), &format!("-{}", "A".repeat(42)), &"é".repeat(43)] {
         assert!(!inbound::is_session_id(bad), "{bad}");
     }
 }
