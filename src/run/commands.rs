@@ -174,9 +174,6 @@ fn standard_input() -> Result<String, Failure> {
         let words = format!("the message is longer than {MAX_STDIN_BYTES} bytes; nothing was sent");
         return Err(Failure::say(Exit::Failed, words));
     }
-    Ok(text
-        .strip_suffix('\n')
-        .map(|text| text.strip_suffix('\r').unwrap_or(text))
-        .unwrap_or(&text)
-        .to_owned())
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }

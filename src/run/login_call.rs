@@ -84,9 +84,9 @@ pub(super) async fn log_in(
 ) -> Result<LoggedIn, CallError> {
     let mut caller = Caller::connect(route, None).await?;
     let flows = caller.call("GET", "/_matrix/client/v3/login", None).await?;
-    let offers_password = flows["flows"]
-        .as_array()
-        .is_none_or(|flows| flows.iter().any(|flow| flow["type"] == "m.login.password"));
+    let flows = flows.get("flows").and_then(Value::as_array);
+    let is_password = |flow: &Value| flow.get("type").is_some_and(|it| it == "m.login.password");
+    let offers_password = flows.is_none_or(|flows| flows.iter().any(is_password));
     if !offers_password {
         caller.transport.close().await;
         return Err(CallError::Malformed("password login; it may offer single sign-on only"));
@@ -100,7 +100,7 @@ pub(super) async fn log_in(
     let answer = caller.call("POST", "/_matrix/client/v3/login", Some(&body)).await;
     caller.transport.close().await;
     let answer = answer?;
-    let text = |field| answer[field].as_str().ok_or(CallError::Malformed(field));
+    let text = |field| answer.get(field).and_then(Value::as_str).ok_or(CallError::Malformed(field));
     let user_id =
         UserId::parse(text("user_id")?).map_err(|_invalid| CallError::Malformed("user_id"))?;
     Ok(LoggedIn {

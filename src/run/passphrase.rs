@@ -67,13 +67,11 @@ fn finish(result: Result<Protection, OpenError>) -> Result<(), Failure> {
 
 /// The present passphrase: given, or asked for.
 fn old(context: &Context) -> Result<Option<StoreKey>, Failure> {
-    match account::given_passphrase(context)? {
-        Some(key) => Ok(Some(key)),
-        None => {
-            let asked = secrets::ask("Present passphrase: ")?;
-            Ok(asked.filter(|secret| !secret.expose().is_empty()).map(StoreKey::Passphrase))
-        }
+    if let Some(given) = account::given_passphrase(context)? {
+        return Ok(Some(given));
     }
+    let asked = secrets::ask("Present passphrase: ")?;
+    Ok(asked.filter(|secret| !secret.expose().is_empty()).map(StoreKey::Passphrase))
 }
 
 /// The new passphrase: given, or asked for twice.

@@ -58,9 +58,8 @@ pub(super) fn run(context: &Context) -> Result<(), Failure> {
             }
             Seat::Guest(guest) => {
                 let (handle, pump) = guest.split();
-                let screen = tui::Handle { commands: handle.commands, updates: handle.updates };
                 tokio::select! {
-                    shown = tui::run(screen, options) => {
+                    shown = tui::run(handle, options) => {
                         shown.map_err(|error| Failure::new(Exit::Failed, error))
                     }
                     () = pump => Ok(()),
@@ -71,10 +70,10 @@ pub(super) fn run(context: &Context) -> Result<(), Failure> {
 }
 
 /// A handle for the screen, and its other ends.
-fn apart() -> (tui::Handle, Receiver<Command>, Sender<Update>) {
+fn apart() -> (Handle, Receiver<Command>, Sender<Update>) {
     let (commands, asked) = channel(QUEUE);
     let (told, updates) = channel(QUEUE);
-    (tui::Handle { commands, updates }, asked, told)
+    (Handle { commands, updates }, asked, told)
 }
 
 /// Carries commands and updates between screen and engine. That the screen is done does not end
@@ -98,7 +97,7 @@ async fn relay(handle: &mut Handle, mut asked: Receiver<Command>, told: Sender<U
         }
     }
     drop(told);
-    pending().await
+    pending::<()>().await;
 }
 
 fn options(context: &Context, chosen: &Chosen) -> Result<TuiOptions, Failure> {

@@ -83,8 +83,8 @@ fn a_script_talks_while_another_process_holds_the_account() {
     assert_eq!(reply["reply_to"], first.as_str());
 
     bob.ask(json!({"do": "redact", "room": room, "event": echo["event_id"]}));
-    let redaction = tail.find("the redaction", |line| line["type"] == "redaction");
-    assert_eq!(redaction["relates_to"], echo["event_id"]);
+    let deletion = tail.find("the redaction", |line| line["type"] == "redaction");
+    assert_eq!(deletion["relates_to"], echo["event_id"]);
     assert_eq!(tail.terminate(), Some(0));
 
     let history = alice.json(&["history", "Garden"]);
@@ -282,4 +282,26 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+#[test]
+fn commands_work_while_the_interface_is_open_and_while_it_closes() {
+    let Scene { alice, mut tail, mut bob, room } = scene("screen");
+    assert_eq!(tail.terminate(), Some(0));
+    let mut terminal = alice.open((80, 24));
+    terminal.shows("Garden");
+    send(&alice, &[&room, "sent beside the screen"]);
+    bob.hears("sent beside the screen");
+    let mut tail = alice.tail();
+    tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    terminal.signal("SIGTERM");
+    assert_eq!(terminal.exit_status(), 0);
+    bob.say(&room, "the screen is closed");
+    tail.find("a message", |line| line["body"] == "the screen is closed");
+    // A second interface is a guest of the tail.
+    let mut guest = alice.open((80, 24));
+    guest.shows("Garden");
+    guest.signal("SIGTERM");
+    assert_eq!(guest.exit_status(), 0);
+    assert_eq!(tail.terminate(), Some(0));
 }
