@@ -220,7 +220,7 @@ pub struct SendArgs {
     /// Send as an emote (/me)
     #[arg(long)]
     pub emote: bool,
-    /// Read the text as Markdown [default]
+    /// Read the text as Markdown, the default
     #[arg(long)]
     pub markdown: bool,
     /// Send the text as it is
