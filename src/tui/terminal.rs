@@ -22,6 +22,9 @@ use super::{input::Size, options::TuiError};
 
 /// Foreground, background, underline color, attributes: as the backend ends every frame.
 const ALL_RESETS: &[u8] = b"\x1b[39m\x1b[49m\x1b[59m\x1b[0m";
+/// How keys are to be reported.
+const KEY_REPORTS: keys::KeyboardEnhancementFlags =
+    keys::KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES;
 /// All of these.
 const RESET: &[u8] = b"\x1b[0m";
 
@@ -30,7 +33,6 @@ const RESET: &[u8] = b"\x1b[0m";
 pub(super) struct Screen {
     /// What the terminal shows, as far as we know; `None` when we do not.
     shown: Option<Shown>,
-    has_key_reports: bool,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,8 @@ impl Screen {
             return Err(TuiError::NotATerminal);
         }
         give_back_on_panic();
-        Ok(Self { shown: None, has_key_reports: enter_or_leave()? })
+        enter_or_leave()?;
+        Ok(Self { shown: None })
     }
 
     /// Draws one frame: only what changed is sent, in one write; nothing when nothing did. `view`
@@ -97,7 +100,7 @@ impl Screen {
 
     /// Gives the terminal back for a while.
     pub(super) fn release(&mut self) {
-        leave(self.has_key_reports);
+        leave();
     }
 
     /// Takes it again after [`Screen::release`].
@@ -105,7 +108,7 @@ impl Screen {
     /// # Errors
     /// When the terminal refuses.
     pub(super) fn retake(&mut self) -> io::Result<()> {
-        self.has_key_reports = enter_or_leave()?;
+        enter_or_leave()?;
         self.forget();
         Ok(())
     }
@@ -113,9 +116,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        leave(self.has_key_reports);
-        // Taking the hook while panicking would abort; it does no harm then.
+        // In a panic the hook was here before us. Leaving twice would take from the shell what is
+        // the shell's: its key reports, the place of its cursor.
         if !thread::panicking() {
+            leave();
             drop(panic::take_hook());
         }
     }
@@ -158,39 +162,34 @@ fn frame(shown: Option<&Shown>, next: &Shown) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Takes the terminal, or leaves it as it was. Answers whether it reports keys unambiguously.
-fn enter_or_leave() -> io::Result<bool> {
+/// Takes the terminal, or leaves it as it was.
+fn enter_or_leave() -> io::Result<()> {
     terminal::enable_raw_mode()?;
-    enter().inspect_err(|_| leave(false))
+    enter().inspect_err(|_| leave())
 }
 
-fn enter() -> io::Result<bool> {
-    let has_key_reports = terminal::supports_keyboard_enhancement().unwrap_or(false);
+/// Tells the terminal what we need. It is asked nothing: an answer would be waited for, as long as
+/// the line is slow, and forever by a terminal that does not know the question.
+fn enter() -> io::Result<()> {
     let mut bytes = Vec::new();
     queue!(
         bytes,
         terminal::EnterAlternateScreen,
         keys::EnableBracketedPaste,
         keys::EnableFocusChange,
-        cursor::Hide
+        cursor::Hide,
+        // So that shift-enter is not enter, and escape comes at once; who does not know it, skips it.
+        keys::PushKeyboardEnhancementFlags(KEY_REPORTS)
     )?;
-    if has_key_reports {
-        let flags = keys::KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES;
-        queue!(bytes, keys::PushKeyboardEnhancementFlags(flags))?;
-    }
-    write_out(&bytes)?;
-    Ok(has_key_reports)
+    write_out(&bytes)
 }
 
 /// Undoes [`enter`]. Errors have nowhere to go: the terminal is what failed.
-fn leave(has_key_reports: bool) {
-    let mut out = io::stdout().lock();
-    if has_key_reports {
-        drop(execute!(out, keys::PopKeyboardEnhancementFlags));
-    }
+fn leave() {
     drop(execute!(
-        out,
+        io::stdout().lock(),
         EndSynchronizedUpdate,
+        keys::PopKeyboardEnhancementFlags,
         keys::DisableFocusChange,
         keys::DisableBracketedPaste,
         cursor::Show,
@@ -212,11 +211,14 @@ fn give_back_on_panic() {
     let before = panic::take_hook();
     let screen_thread = thread::current().id();
     panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
         if thread::current().id() == screen_thread {
-            leave(true);
+            leave();
+            // Where, never the words: they may hold anything.
+            let words = format!("grotto: internal error at {place}; please report it\n");
+            drop(write_out(words.as_bytes()));
             before(info);
         } else {
-            let place = info.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(place, "a thread panicked");
         }
     }));
