@@ -1,6 +1,8 @@
 //! The engine as one value: one input in, one sealed step out. Which input means what is said
 //! here in one line each; the meaning is in the files beside.
 
+use std::collections::BTreeSet;
+
 use crate::{
     e2ee::{Machine, Notice},
     link::{Link, LinkState},
@@ -202,23 +204,19 @@ impl Engine {
             if notices.is_empty() {
                 return Ok(());
             }
+            let mut users = BTreeSet::new();
             for notice in notices {
-                self.on_notice(notice, turn)?;
+                match notice {
+                    Notice::DevicesChanged(changed) => users.extend(changed),
+                    Notice::RoomKey { room, session_id }
+                    | Notice::Withheld { room, session_id } => {
+                        self.decrypt_again(&room, &session_id, turn)?;
+                    }
+                    Notice::RoomMayBeReady(room) => self.pump(&room, turn)?,
+                    Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
+                }
             }
-        }
-    }
-
-    fn on_notice(&mut self, notice: Notice, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        match notice {
-            Notice::RoomKey { room, session_id } | Notice::Withheld { room, session_id } => {
-                self.decrypt_again(&room, &session_id, turn)
-            }
-            Notice::RoomMayBeReady(room) => self.pump(&room, turn),
-            Notice::DevicesChanged(_) => Ok(()),
-            Notice::Alarm(alarm) => {
-                turn.tell_all(Update::Alarm(alarm));
-                Ok(())
-            }
+            self.look_again(&users, turn)?;
         }
     }
 

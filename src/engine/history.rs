@@ -301,6 +301,9 @@ impl Engine {
             answer: Answer::Delta,
         };
         self.fulfil(wish, turn)?;
+        if let Some(read) = self.rooms.line(room).and_then(|(_, record)| record.read.clone()) {
+            tell_timeline(face, room, TimelineDelta::FullyRead(read), turn);
+        }
         for echo in self.outbox.echoes(room) {
             tell_timeline(face, room, TimelineDelta::Echo(echo), turn);
         }

@@ -1,11 +1,13 @@
 //! Requests of the session layer become frames; their answers go back to it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::value::RawValue;
 
 use crate::{
     e2ee::{OutgoingRequest, RequestFailure, RequestId},
-    matrix::{MatrixError, OwnedRoomId, RoomId},
-    rooms::TimelineDelta,
+    matrix::{MatrixError, OwnedRoomId, OwnedUserId, RoomId},
+    rooms::{EventBody, StoredEvent, TimelineDelta},
 };
 
 use super::{
@@ -14,6 +16,9 @@ use super::{
     request::{Call, Origin},
     turn::Turn,
 };
+
+/// Marked messages of one user that are looked at again when their devices changed.
+const MOST_MARKED: usize = 500;
 
 impl Engine {
     /// After a start: what was prepared and not answered goes out again, byte for byte.
@@ -88,12 +93,38 @@ impl Engine {
         if changed.is_empty() {
             return Ok(());
         }
+        self.note_late(room, &changed, turn)?;
         let owned: OwnedRoomId = room.to_owned();
         turn.writes.events.extend(changed.iter().map(|stored| (owned.clone(), stored.clone())));
         for face in self.faces.followers(room) {
             let delta = TimelineDelta::Events(changed.clone());
             let update = Update::Timeline { room: owned.clone(), delta, live: true };
             turn.tell(Audience::One(face), update);
+        }
+        Ok(())
+    }
+
+    /// Devices of these users changed: their messages with a red mark are looked at again, so that
+    /// one from a device that was not known yet does not stay red.
+    pub(super) fn look_again(
+        &mut self,
+        users: &BTreeSet<OwnedUserId>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let mut changed: BTreeMap<OwnedRoomId, Vec<StoredEvent>> = BTreeMap::new();
+        for user in users {
+            for (room, mut stored) in turn.store.marked(user, MOST_MARKED)? {
+                let body = self.decrypt(&room, &stored.event, turn)?;
+                // What could be read stays readable.
+                if matches!(body, EventBody::Decrypted(_)) && body != stored.body {
+                    stored.body = body;
+                    changed.entry(room).or_default().push(stored);
+                }
+            }
+        }
+        for (room, events) in changed {
+            turn.writes.events.extend(events.iter().map(|event| (room.clone(), event.clone())));
+            self.faces.tell_viewers(&room, &TimelineDelta::Events(events), turn);
         }
         Ok(())
     }

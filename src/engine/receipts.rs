@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     matrix::{Event, EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId},
+    rooms::{StoredEvent, TimelineDelta},
     time::Timestamp,
 };
 
@@ -51,8 +52,8 @@ impl Engine {
         }
         let entry = self.rooms.touch(&room, turn.store)?;
         entry.record.read = Some(event.clone());
-        entry.summary.unread = 0;
-        entry.summary.highlights = 0;
+        entry.all_read();
+        self.faces.tell_viewers(&room, &TimelineDelta::FullyRead(event.clone()), turn);
         let under_way =
             |origin: &Origin| matches!(origin, Origin::Read(other, _) if *other == room);
         if self.requests.has(under_way) {
@@ -70,11 +71,93 @@ impl Engine {
         event: &EventId,
         turn: &Turn<'_>,
     ) -> Result<bool, EngineError> {
-        let Some(stored) = turn.store.event(room, event)? else { return Ok(false) };
-        let line = self.rooms.line(room);
-        let Some(read) = line.and_then(|(_, record)| record.read.as_ref()) else { return Ok(true) };
-        let known = turn.store.event(room, read)?;
-        Ok(known.is_none_or(|known| known.position < stored.position))
+        let Some(place) = place_of(room, event, turn)? else { return Ok(false) };
+        Ok(self.read_place(room, turn)?.is_none_or(|read| read < place))
+    }
+
+    /// The place of the event up to which we read, if both are known.
+    pub(super) fn read_place(
+        &self,
+        room: &RoomId,
+        turn: &Turn<'_>,
+    ) -> Result<Option<i64>, EngineError> {
+        match self.rooms.line(room).and_then(|(_, record)| record.read.as_ref()) {
+            Some(read) => place_of(room, read, turn),
+            None => Ok(None),
+        }
+    }
+
+    /// New messages: those that name us count until they are read; who writes has read.
+    pub(super) fn note_unread(
+        &mut self,
+        room: &RoomId,
+        stored: &[StoredEvent],
+        turn: &Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let me = self.me.clone();
+        let entry = self.rooms.touch(room, turn.store)?;
+        entry.note_mentions(stored, &me);
+        let own = stored.iter().filter(|it| it.event.state_key.is_none());
+        let own = own.filter(|it| it.sender() == Some(&*me)).map(|it| it.position).max();
+        if let Some(own) = own {
+            entry.forget_mentions(own);
+        }
+        Ok(())
+    }
+
+    /// Messages that became readable late count as unread if they stand behind what was read.
+    pub(super) fn note_late(
+        &mut self,
+        room: &RoomId,
+        changed: &[StoredEvent],
+        turn: &Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let Some(read) = self.read_place(room, turn)? else { return Ok(()) };
+        let me = self.me.clone();
+        let entry = self.rooms.touch(room, turn.store)?;
+        let unread = changed.iter().filter(|it| read < it.position).cloned();
+        entry.note_mentions(&unread.collect::<Vec<_>>(), &me);
+        Ok(())
+    }
+
+    /// The fully-read marker, which all our devices share.
+    pub(super) fn on_room_account_data(
+        &mut self,
+        room: &RoomId,
+        event: &Event,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let named = event.content_str("event_id").filter(|_| event.kind == "m.fully_read");
+        let Some(Ok(read)) = named.map(OwnedEventId::try_from) else { return Ok(()) };
+        let place = place_of(room, &read, turn)?;
+        let known = self.read_place(room, turn)?;
+        if place.zip(known).is_some_and(|(place, known)| place < known) {
+            return Ok(());
+        }
+        let entry = self.rooms.touch(room, turn.store)?;
+        if let Some(place) = place {
+            entry.forget_mentions(place);
+        }
+        if entry.record.read.as_ref() != Some(&read) {
+            entry.record.read = Some(read.clone());
+            self.faces.tell_viewers(room, &TimelineDelta::FullyRead(read), turn);
+        }
+        Ok(())
+    }
+
+    /// Receipts of ours, from any device: what they cover is not unread any more.
+    fn on_own_receipts(
+        &mut self,
+        room: &RoomId,
+        read: &[(OwnedUserId, OwnedEventId)],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        for (_, event) in read.iter().filter(|(user, _)| *user == self.me) {
+            if let Some(place) = place_of(room, event, turn)? {
+                self.rooms.touch(room, turn.store)?.forget_mentions(place);
+            }
+        }
+        Ok(())
     }
 
     fn ask_read(&mut self, room: OwnedRoomId, event: OwnedEventId) {
@@ -121,7 +204,9 @@ impl Engine {
         match event.kind.as_str() {
             "m.typing" => self.on_others_type(room, event, turn),
             "m.receipt" => {
-                let read = receipts(event).filter(|(user, _)| *user != self.me).collect::<Vec<_>>();
+                let mut read = receipts(event).collect::<Vec<_>>();
+                self.on_own_receipts(room, &read, turn)?;
+                read.retain(|(user, _)| *user != self.me);
                 if !read.is_empty() {
                     let update = Update::Receipts { room: room.to_owned(), read };
                     self.tell_openers(room, &update, turn);
@@ -161,11 +246,21 @@ impl Engine {
     }
 }
 
+/// The place of an event, also of one that came in this very step.
+fn place_of(room: &RoomId, id: &EventId, turn: &Turn<'_>) -> Result<Option<i64>, EngineError> {
+    if let Some(stored) = turn.store.event(room, id)? {
+        return Ok(Some(stored.position));
+    }
+    let new = turn.writes.events.iter().find(|(at, it)| *at == *room && it.id() == Some(id));
+    Ok(new.map(|(_, it)| it.position))
+}
+
 /// Who read which event, from the content of `m.receipt`.
 fn receipts(event: &Event) -> impl Iterator<Item = (OwnedUserId, OwnedEventId)> {
     event.content.iter().flat_map(|(id, kinds)| {
-        let readers = kinds.get("m.read").and_then(Value::as_object);
-        readers.into_iter().flatten().filter_map(move |(user, _)| {
+        let kinds = ["m.read", "m.read.private"].into_iter().filter_map(|kind| kinds.get(kind));
+        let readers = kinds.filter_map(Value::as_object).flatten();
+        readers.filter_map(move |(user, _)| {
             Some((
                 OwnedUserId::try_from(user.as_str()).ok()?,
                 OwnedEventId::try_from(id.as_str()).ok()?,

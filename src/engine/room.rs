@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    matrix::{Event, Membership, OwnedEventId, OwnedUserId, RoomHeroes, RoomId},
-    rooms::{Direct, RoomKind, RoomState, RoomSummary},
+    matrix::{Event, Membership, OwnedEventId, OwnedUserId, RoomHeroes, RoomId, UserId},
+    rooms::{Direct, RoomKind, RoomState, RoomSummary, StoredEvent},
     store::{RoomRow, Store},
     time::Timestamp,
 };
@@ -16,6 +16,9 @@ use super::error::EngineError;
 
 /// How far apart two live stretches stand, so that the history between them fits in.
 const STRIDE: i64 = 1 << 20;
+
+/// Unread mentions that are counted.
+const MOST_MENTIONS: usize = 99;
 
 /// What is kept on disk beside a room's line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,8 +30,13 @@ pub(super) struct Record {
     pub(super) members_complete: bool,
     /// For whom `m.direct` names the room.
     pub(super) direct: Vec<OwnedUserId>,
-    /// The newest event we told the server we read.
+    /// Up to where we read, here or on another device (`m.fully_read`).
     pub(super) read: Option<OwnedEventId>,
+    /// Places of unread messages that name us and that the server could not read.
+    pub(super) mentions: BTreeSet<i64>,
+    /// Unread messages, and those that mention us, as the server counts them.
+    pub(super) unread: u64,
+    pub(super) highlights: u64,
 }
 
 /// One room.
@@ -116,6 +124,30 @@ impl Room {
             self.state.doubt_members();
         }
         self.state.fill(&mut self.summary);
+        let own = u64::try_from(self.record.mentions.len()).unwrap_or(u64::MAX);
+        self.summary.highlights = self.record.highlights.max(own);
+        self.summary.unread = self.record.unread.max(own);
+    }
+
+    /// Notes encrypted messages that name us: the server counts none of them. The oldest are
+    /// forgotten when there are too many to count.
+    pub(super) fn note_mentions(&mut self, events: &[StoredEvent], me: &UserId) {
+        let named = events.iter().filter(|it| it.was_encrypted() && it.mentions(me));
+        self.record.mentions.extend(named.map(|it| it.position));
+        while MOST_MENTIONS < self.record.mentions.len() {
+            self.record.mentions.pop_first();
+        }
+    }
+
+    /// Nothing is unread, until the server says otherwise.
+    pub(super) fn all_read(&mut self) {
+        (self.record.unread, self.record.highlights) = (0, 0);
+        self.record.mentions.clear();
+    }
+
+    /// Everything up to this place was read.
+    pub(super) fn forget_mentions(&mut self, up_to: i64) {
+        self.record.mentions = self.record.mentions.split_off(&up_to.saturating_add(1));
     }
 
     /// The line and record as they are now.

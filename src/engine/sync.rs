@@ -180,6 +180,7 @@ impl Engine {
             }
         }
         self.note_activity(room, &stored, turn)?;
+        self.note_unread(room, &stored, turn)?;
         turn.writes.events.extend(stored.iter().map(|event| (owned.clone(), event.clone())));
         for face in self.faces.followers(room) {
             let delta = TimelineDelta::Events(stored.clone());
@@ -249,11 +250,14 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let entry = self.rooms.touch(room, turn.store)?;
-        entry.summary.unread = changes.unread.unwrap_or(entry.summary.unread);
-        entry.summary.highlights = changes.highlights.unwrap_or(entry.summary.highlights);
+        entry.record.unread = changes.unread.unwrap_or(entry.record.unread);
+        entry.record.highlights = changes.highlights.unwrap_or(entry.record.highlights);
         entry.fold_heroes(&changes.heroes);
         for event in &changes.ephemeral {
             self.on_ephemeral(room, event, turn)?;
+        }
+        for event in &changes.account_data {
+            self.on_room_account_data(room, event, turn)?;
         }
         match changes.membership {
             // Queued messages for a room that is joined by now, and members that became known.

@@ -9,7 +9,7 @@ use super::{
     room::{from_json, to_json},
 };
 use crate::{
-    matrix::{Event, EventId, RoomId},
+    matrix::{Event, EventId, OwnedRoomId, RoomId, UserId},
     rooms::{EventBody, StoredEvent, UndecryptableReason},
 };
 
@@ -125,6 +125,32 @@ pub(super) fn undecrypted(
     session_id: &str,
 ) -> Result<Vec<StoredEvent>, StoreError> {
     select(connection, "AND session_id = ?2 ORDER BY position", [room.as_str(), session_id])
+}
+
+/// Decrypted events of a sender with a red mark.
+pub(super) fn marked(
+    connection: &Connection,
+    sender: &UserId,
+    limit: usize,
+) -> Result<Vec<(OwnedRoomId, StoredEvent)>, StoreError> {
+    // Both conditions are written as the index has them.
+    let mut statement = connection.prepare_cached(
+        "SELECT room.room_id, position, event, body FROM event JOIN room ON room.id = event.room
+         WHERE json_extract(event, '$.sender') = ?1
+           AND json_extract(body, '$.decrypted.shield.color') = 'red'
+         ORDER BY room DESC, position DESC LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![sender.as_str(), sql_limit(limit)], |row| {
+        Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?))
+    })?;
+    let mut found = Vec::new();
+    for row in rows {
+        let (room, position, event, body): (String, i64, String, String) = row?;
+        let Ok(room) = OwnedRoomId::try_from(room) else { continue };
+        let (event, body) = (from_json("event", &event)?, from_json("event", &body)?);
+        found.push((room, StoredEvent { position, event, body }));
+    }
+    Ok(found)
 }
 
 /// Events of a room (`?1`) that satisfy `rest`, a constant of this file.

@@ -16,7 +16,7 @@ use super::{
     schema,
 };
 use crate::{
-    matrix::{Event, EventId, Position, RoomId},
+    matrix::{Event, EventId, OwnedRoomId, Position, RoomId, UserId},
     rooms::StoredEvent,
     secret::Secret,
 };
@@ -169,6 +169,19 @@ impl Store {
         session_id: &str,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         event::undecrypted(&self.connection, room, session_id)
+    }
+
+    /// At most `limit` decrypted events of `sender` that carry a red mark, of all rooms; the newest
+    /// of each room first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn marked(
+        &self,
+        sender: &UserId,
+        limit: usize,
+    ) -> Result<Vec<(OwnedRoomId, StoredEvent)>, StoreError> {
+        event::marked(&self.connection, sender, limit)
     }
 
     /// How many events cannot be decrypted, by reason (`no_room_key`, `withheld:m.unverified`, …).

@@ -1,7 +1,7 @@
 //! The engine alone: inputs in, steps out. What has two parties is the simulator's.
 
 use grotto::{
-    engine::{Command, Draft, Engine, FaceId, Faces, Input, Outgoing},
+    engine::{Command, Draft, Engine, FaceId, Faces, Input, Outgoing, Update},
     matrix::{OwnedRoomId, Position},
     rooms::{SendState, TimelineDelta},
     secret::Secret,
@@ -21,6 +21,7 @@ struct Bench {
     now: Timestamp,
     frames: Vec<ClientFrame>,
     echoes: Vec<(String, SendState)>,
+    deltas: Vec<TimelineDelta>,
     position: Option<Position>,
 }
 
@@ -49,8 +50,8 @@ impl Bench {
         let opened = Engine::open(&store, Faces::default(), now).unwrap();
         let (engine, _) = store.commit(opened).unwrap();
         let position = store.position().unwrap();
-        let (frames, echoes) = (Vec::new(), Vec::new());
-        let mut bench = Self { store, engine, now, frames, echoes, position };
+        let (frames, echoes, deltas) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Self { store, engine, now, frames, echoes, deltas, position };
         bench.input(Input::FaceCame(FACE));
         bench
     }
@@ -71,10 +72,11 @@ impl Bench {
         let mut out = self.store.commit(step).unwrap();
         self.frames.append(&mut out.frames);
         for (_, update) in &out.updates {
-            if let grotto::engine::Update::Timeline { delta: TimelineDelta::Echo(echo), .. } =
-                update
-            {
-                self.echoes.push((echo.txn.to_string(), echo.state.clone()));
+            if let Update::Timeline { delta, .. } = update {
+                self.deltas.push(delta.clone());
+                if let TimelineDelta::Echo(echo) = delta {
+                    self.echoes.push((echo.txn.to_string(), echo.state.clone()));
+                }
             }
         }
         out
@@ -256,4 +258,58 @@ fn nothing_is_sent_to_a_room_one_is_not_in() {
     assert!(bench.sends().is_empty());
     let rows = bench.store.outbox().unwrap();
     assert!(matches!(&rows[0].state, OutboxState::Failed(error) if error.code == "not_joined"));
+}
+
+fn message(id: &str, sender: &str) -> Value {
+    json!({
+        "type": "m.room.message", "sender": sender, "event_id": id, "origin_server_ts": 2,
+        "content": { "msgtype": "m.text", "body": id },
+    })
+}
+
+/// The fully-read markers told since the last look.
+fn markers(bench: &mut Bench) -> Vec<String> {
+    let deltas = std::mem::take(&mut bench.deltas).into_iter();
+    let read = deltas.filter_map(|delta| match delta {
+        TimelineDelta::FullyRead(event) => Some(event.to_string()),
+        _ => None,
+    });
+    read.collect()
+}
+
+#[test]
+fn what_was_read_on_another_device_is_read_here_too_also_after_a_restart() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.sync(&room, &[message("$1", "@b:hs"), message("$2", "@b:hs")]);
+    let marker = json!({ "type": "m.fully_read", "content": { "event_id": "$1" } });
+    let body = json!({ "account_data": { "events": [marker] } });
+    bench.update(&json!({ "rooms": { "join": { room.as_str(): body } } }));
+    assert_eq!(markers(&mut bench), ["$1"]);
+    let mut bench = bench.restart();
+    bench.input(Input::Command { face: FACE, command: Command::Open(room) });
+    assert_eq!(markers(&mut bench), ["$1"]);
+}
+
+#[test]
+fn reading_moves_the_marker_here_and_on_the_server_and_never_back() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.sync(&room, &[message("$1", "@b:hs"), message("$2", "@b:hs")]);
+    bench.frames.clear();
+    for event in ["$2", "$1"] {
+        let event = event.try_into().unwrap();
+        let command = Command::MarkRead { room: room.clone(), event };
+        bench.input(Input::Command { face: FACE, command });
+    }
+    assert_eq!(markers(&mut bench), ["$2"]);
+    let told: Vec<Value> = bench
+        .frames
+        .iter()
+        .filter_map(|frame| match frame {
+            ClientFrame::Request(call) if call.path.ends_with("/read_markers") => {
+                serde_json::from_str(call.body.as_ref()?.get()).ok()
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [json!({ "m.fully_read": "$2", "m.read": "$2" })]);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use grotto::{
-    e2ee::{Lookup, Table},
+    e2ee::{Lookup, Shield, Table},
     matrix::OwnedRoomId,
     rooms::EventBody,
 };
@@ -19,6 +19,7 @@ pub(super) fn all(seed: u64, world: &World, rooms: &[String]) {
         let name = format!("seed {seed}, {}", client.caller.device);
         nothing_is_left_to_send(&name, client);
         nothing_is_undecryptable(&name, client, rooms);
+        nothing_stays_red(&name, client, rooms);
         for room in rooms {
             every_line_arrived_once_and_in_order(&name, client, world, room);
         }
@@ -41,6 +42,17 @@ fn nothing_is_undecryptable(name: &str, client: &Client, rooms: &[String]) {
             .map(|it| (&it.event.event_id, it.event.content_str("device_id"), &it.body))
             .collect();
         assert!(lost.is_empty(), "{name}, {room}: undecryptable: {lost:?}");
+    }
+}
+
+/// Every sender's device is known in the end, so no mark made before is left.
+fn nothing_stays_red(name: &str, client: &Client, rooms: &[String]) {
+    for room in rooms {
+        let id: OwnedRoomId = room.as_str().try_into().expect("a room");
+        let stored = client.store.newest(&id, 10_000).expect("readable");
+        let red = stored.iter().filter(|it| matches!(it.shield(), Shield::Red(_)));
+        let red: Vec<_> = red.map(|it| (&it.event.event_id, it.shield())).collect();
+        assert!(red.is_empty(), "{name}, {room}: red: {red:?}");
     }
 }
 

@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use grotto::engine::Command;
+use grotto::{
+    engine::{Command, Draft},
+    matrix::OwnedRoomId,
+};
 use serde_json::json;
 
 use client::Client;
@@ -53,6 +56,36 @@ fn any_schedule_of_faults_ends_with_every_message_everywhere() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert!(failed.is_empty(), "replay with GROTTO_SIM_SEED, one of {failed:?}");
+}
+
+#[test]
+fn a_mention_in_an_encrypted_room_counts_until_it_is_read() {
+    let clients = vec![Client::new("@a:sim", "A1"), Client::new("@b:sim", "B1")];
+    let mut world = World::new(1, clients, Faults::default(), false);
+    let rooms = found_rooms(&mut world, &mut Rng::new(1));
+    assert!(world.run(Duration::from_secs(600), has_keys));
+    let content = json!({ "body": "bob!", "m.mentions": { "user_ids": ["@b:sim"] } });
+    world.command(0, Command::Send(draft(&rooms[0], "mention", content)));
+    assert!(world.run(Duration::from_secs(600), World::is_quiet));
+    let highlights = |world: &World, client: usize| {
+        let rows = world.clients[client].store.rooms().unwrap();
+        rows.iter().map(|row| row.summary.highlights).sum::<u64>()
+    };
+    assert_eq!((highlights(&world, 0), highlights(&world, 1)), (0, 1));
+    let room: OwnedRoomId = rooms[0].as_str().try_into().unwrap();
+    let newest = world.clients[1].store.newest(&room, 1).unwrap().remove(0);
+    let event = newest.event.event_id.unwrap();
+    world.command(1, Command::MarkRead { room, event });
+    assert_eq!(highlights(&world, 1), 0);
+}
+
+fn draft(room: &str, txn: &str, content: serde_json::Value) -> Draft {
+    Draft {
+        room: room.try_into().unwrap(),
+        txn: txn.into(),
+        kind: "m.room.message".to_owned(),
+        content: content.as_object().unwrap().clone(),
+    }
 }
 
 fn number(name: &str) -> Option<u64> {
