@@ -95,18 +95,21 @@ fn gateway(base: &str, port: u16) -> Lines {
 
 /// Sends until the server has it, as a careful script does: the same transaction id each time.
 fn insist(alice: &Grotto, faults: &Faults, room: &str, txn: &str, body: &str) {
+    let mut said = Vec::new();
     for _ in 0..500 {
         let line = ["--json", "--timeout", "20", "send", room, "--txn", txn, "-"];
         let mut command = alice.command(&line);
         faults.apply(&mut command);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(std::io::Write::write_all(&mut child.stdin.take().unwrap(), body.as_bytes()));
-        if child.wait().unwrap().success() {
+        let output = child.wait_with_output().unwrap();
+        if output.status.success() {
             return;
         }
+        said.push(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    panic!("message {txn} could not be sent");
+    panic!("message {txn} could not be sent: {:#?}", &said[said.len() - 20..]);
 }
 
 /// Keeps a `grotto tail` running and kills it at random moments.
