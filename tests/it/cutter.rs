@@ -53,11 +53,6 @@ impl Cutter {
         self.armed.store(cut as u8, Ordering::SeqCst);
     }
 
-    /// Whether the armed cut is still to come.
-    pub(crate) fn is_armed(&self) -> bool {
-        self.armed.load(Ordering::SeqCst) != Cut::None as u8
-    }
-
     /// How many cuts were made.
     pub(crate) fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)

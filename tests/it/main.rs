@@ -1,5 +1,14 @@
 //! The one integration-test binary.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::pedantic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests wait by the real clock, look at one case of many, and may panic"
+)]
+
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
@@ -10,6 +19,7 @@ mod conversation;
 mod cutter;
 #[cfg(test)]
 mod engine;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod grotto;

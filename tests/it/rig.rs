@@ -274,8 +274,6 @@ pub(crate) struct Peer {
     lines: Lines,
     /// Its user id.
     pub(crate) user: String,
-    /// Its device id.
-    pub(crate) device: String,
     next: u64,
 }
 
@@ -307,9 +305,8 @@ impl Peer {
         command.args([base, &user, PASSWORD]);
         command.arg(folder("peer")).args(options);
         let mut lines = Lines::start(command);
-        let ready = lines.find("the peer's start", |line| line["k"] == "ready");
-        let device = ready["device"].as_str().unwrap().to_owned();
-        Self { lines, user, device, next: 0 }
+        lines.find("the peer's start", |line| line["k"] == "ready");
+        Self { lines, user, next: 0 }
     }
 
     /// Gives a command (see `peer.py`) and waits for its answer.

@@ -67,7 +67,7 @@ impl Faults {
     }
 }
 
-/// Pseudo-random numbers from a seed (SplitMix64), so that a run can be told from another.
+/// Pseudo-random numbers from a seed (`SplitMix64`), so that a run can be told from another.
 struct Dice(u64);
 
 impl Dice {
