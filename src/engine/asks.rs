@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    matrix::{Event, MatrixError, Membership, OwnedRoomId, OwnedUserId, RoomId, UserId},
+    matrix::{Event, MatrixError, OwnedRoomId, OwnedUserId, RoomId, UserId},
     rooms::MemberState,
     store::OutboxState,
 };
@@ -36,7 +36,7 @@ impl Engine {
             }
             Request::Join { room } => self.join(from, &room, turn),
             Request::Leave { room } => {
-                let call = Call::post(&["rooms", room.as_str(), "leave"], &json!({}));
+                let call = self.leave_call(&room);
                 self.ask(from, Asked::Leave(room), call);
             }
             Request::Invite { room, user } => {
@@ -205,14 +205,14 @@ impl Engine {
         Ok(direct.and_then(|own| own.sender))
     }
 
-    /// Left: the room is shown as left at once.
+    /// Left: the room is gone at once.
     fn on_left(
         &mut self,
         from: Sender,
         room: &RoomId,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        self.rooms.touch(room, turn.store)?.summary.membership = Membership::Leave;
+        self.forget_room(room, turn)?;
         answer(from.0, from.1, Ok(Outcome::Done), turn);
         Ok(())
     }

@@ -152,6 +152,7 @@ impl Engine {
             Origin::Keys(id, _) => self.on_keys_answer(&id, result, turn),
             Origin::Send(room, txn) => self.on_send_answer((&room, &txn), result, turn),
             Origin::Members(room) => self.on_members(&room, result, turn),
+            Origin::Encryption(room) => self.on_encryption(&room, result, turn),
             Origin::History(room, gap) => self.on_history(&room, gap, result, turn),
             Origin::Read(room, _) => {
                 self.on_read_answer(&room);
@@ -179,6 +180,7 @@ impl Engine {
             Origin::Keys(id, _) => self.on_keys_postponed(id, error, turn),
             Origin::Send(..)
             | Origin::Members(_)
+            | Origin::Encryption(_)
             | Origin::History(..)
             | Origin::Read(..)
             | Origin::Typing

@@ -41,6 +41,13 @@ impl Faces {
         }
     }
 
+    /// Nobody has the room open any more.
+    pub(super) fn close(&mut self, room: &RoomId) {
+        for attention in self.faces.values_mut() {
+            attention.open.remove(room);
+        }
+    }
+
     pub(super) fn follow_all(&mut self, face: FaceId) {
         self.faces.entry(face).or_default().everything = true;
     }

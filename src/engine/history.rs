@@ -77,6 +77,9 @@ impl History {
 struct Messages {
     #[serde(default)]
     chunk: Vec<Value>,
+    /// Member events of who speaks in it.
+    #[serde(default)]
+    state: Vec<Value>,
     #[serde(default)]
     end: Option<String>,
 }
@@ -211,6 +214,7 @@ impl Engine {
                 return Self::no_history(wishes, &error, turn);
             }
         };
+        self.learn_names(room, &page.state, turn)?;
         self.fill(room, at, page, turn)?;
         self.history.due.extend(wishes);
         self.history.due_at = turn.now;
@@ -275,6 +279,19 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The room is gone, and with it what somebody wanted of it.
+    pub(super) fn forget_history(&mut self, room: &RoomId, turn: &mut Turn<'_>) {
+        let waiting = self.history.waiting.iter().map(|(_, wish)| wish);
+        for wish in waiting.chain(&self.history.due).filter(|wish| wish.room == *room) {
+            if let Answer::Outcome(id) = wish.answer {
+                let message = "you are not in this room any more";
+                answer(wish.face, id, Err(refusal("unknown_room", message)), turn);
+            }
+        }
+        self.history.waiting.retain(|(_, wish)| wish.room != *room);
+        self.history.due.retain(|wish| wish.room != *room);
     }
 
     /// Looks again at the wishes whose fill is committed.

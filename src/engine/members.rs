@@ -95,6 +95,29 @@ impl Engine {
         Ok(())
     }
 
+    /// Names of who speaks in old messages and is not known here. They are taken as names only:
+    /// who was a member then need not be one now.
+    pub(super) fn learn_names(
+        &mut self,
+        room: &RoomId,
+        state: &[Value],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        for value in state {
+            let Ok(event) = Event::deserialize(value) else { continue };
+            let Some(user) = member_of(&event) else { continue };
+            let name = event.content.get("displayname").cloned();
+            let known = self.rooms.state(room, turn.store)?.membership(&user).is_some();
+            let Some(name) = name.filter(|_| !known) else { continue };
+            let mut former = departure(&user);
+            former.content.insert("displayname".to_owned(), name);
+            self.rooms.touch(room, turn.store)?.state.apply(&former);
+            turn.writes.state.push((room.to_owned(), former));
+            turn.members.insert(room.to_owned());
+        }
+        Ok(())
+    }
+
     /// The server refuses the list: the message whose turn it is fails, with the words.
     fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) {
         let error = crate::rooms::SendError {

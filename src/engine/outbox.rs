@@ -68,6 +68,9 @@ pub(super) struct Outbox {
     /// By place.
     rows: BTreeMap<i64, Row>,
     places: BTreeMap<OwnedTransactionId, i64>,
+    /// By room, those that have not failed.
+    waiting: BTreeMap<OwnedRoomId, BTreeSet<i64>>,
+    failed: usize,
     last: i64,
     told: (usize, usize),
 }
@@ -77,16 +80,20 @@ impl Outbox {
     pub(super) fn open(store: &Store) -> Result<Self, EngineError> {
         let mut outbox = Self::default();
         for stored in store.outbox()? {
-            outbox.last = outbox.last.max(stored.seq);
-            outbox.places.insert(stored.txn.clone(), stored.seq);
-            outbox.rows.insert(stored.seq, Row { stored, phase: Phase::Idle });
+            outbox.insert(Row { stored, phase: Phase::Idle });
         }
         Ok(outbox)
     }
 
-    /// Rooms with rows.
-    pub(super) fn rooms(&self) -> BTreeSet<OwnedRoomId> {
-        self.rows.values().map(|row| row.stored.room.clone()).collect()
+    /// Rooms with rows that wait.
+    pub(super) fn rooms(&self) -> Vec<OwnedRoomId> {
+        self.waiting.keys().cloned().collect()
+    }
+
+    /// All messages of a room.
+    pub(super) fn of_room(&self, room: &RoomId) -> Vec<OwnedTransactionId> {
+        let rows = self.rows.values().filter(|row| row.stored.room == room);
+        rows.map(|row| row.stored.txn.clone()).collect()
     }
 
     /// Takes a new row; `None` when its transaction id is known.
@@ -94,14 +101,38 @@ impl Outbox {
         if self.places.contains_key(&stored.txn) {
             return None;
         }
-        self.last += 1;
-        stored.seq = self.last;
+        stored.seq = self.last + 1;
         turn.writes.outbox.push(OutboxWrite::Add(stored.clone()));
-        self.places.insert(stored.txn.clone(), stored.seq);
         let row = Row { stored, phase: Phase::Idle };
         let echo = row.echo();
-        self.rows.insert(self.last, row);
+        self.insert(row);
         Some(echo)
+    }
+
+    fn insert(&mut self, row: Row) {
+        let place = row.stored.seq;
+        self.last = self.last.max(place);
+        self.places.insert(row.stored.txn.clone(), place);
+        if row.is_failed() {
+            self.failed += 1;
+        } else {
+            self.waiting.entry(row.stored.room.clone()).or_default().insert(place);
+        }
+        self.rows.insert(place, row);
+    }
+
+    fn take(&mut self, place: i64) -> Option<Row> {
+        let row = self.rows.remove(&place)?;
+        self.places.remove(&row.stored.txn);
+        if row.is_failed() {
+            self.failed = self.failed.saturating_sub(1);
+        } else if let Some(waiting) = self.waiting.get_mut(&row.stored.room) {
+            waiting.remove(&place);
+            if waiting.is_empty() {
+                self.waiting.remove(&row.stored.room);
+            }
+        }
+        Some(row)
     }
 
     pub(super) fn get(&self, txn: &TransactionId) -> Option<&Row> {
@@ -114,7 +145,7 @@ impl Outbox {
 
     /// The row whose turn it is in a room: the first that has not failed, unless it is under way.
     pub(super) fn head(&self, room: &RoomId) -> Option<&Row> {
-        let head = self.rows.values().find(|row| row.stored.room == room && !row.is_failed());
+        let head = self.rows.get(self.waiting.get(room)?.first()?);
         head.filter(|row| row.phase != Phase::Asked)
     }
 
@@ -125,9 +156,11 @@ impl Outbox {
         state: OutboxState,
         turn: &mut Turn<'_>,
     ) {
-        if let Some(row) = self.get_mut(txn) {
+        let taken = self.places.get(txn).copied().and_then(|place| self.take(place));
+        if let Some(mut row) = taken {
             row.stored.state = state.clone();
             row.phase = Phase::Idle;
+            self.insert(row);
             turn.writes.outbox.push(OutboxWrite::State { txn: txn.to_owned(), state });
         }
     }
@@ -142,9 +175,9 @@ impl Outbox {
 
     /// Takes a row out: it was sent or taken back.
     pub(super) fn remove(&mut self, txn: &TransactionId, turn: &mut Turn<'_>) -> Option<Row> {
-        let place = self.places.remove(txn)?;
+        let row = self.take(*self.places.get(txn)?)?;
         turn.writes.outbox.push(OutboxWrite::Remove { txn: txn.to_owned() });
-        self.rows.remove(&place)
+        Some(row)
     }
 
     /// The link is gone: what was under way or waited is merely queued to the eye. The calls stay
@@ -172,14 +205,13 @@ impl Outbox {
 
     /// How many wait and how many failed.
     pub(super) fn counts(&self) -> Update {
-        let failed = self.rows.values().filter(|row| row.is_failed()).count();
-        Update::Outbox { waiting: self.rows.len() - failed, failed }
+        let failed = self.failed;
+        Update::Outbox { waiting: self.rows.len().saturating_sub(failed), failed }
     }
 
     /// Tells the faces the counts when they changed.
     pub(super) fn tell_counts(&mut self, turn: &mut Turn<'_>) {
-        let failed = self.rows.values().filter(|row| row.is_failed()).count();
-        let counts = (self.rows.len() - failed, failed);
+        let counts = (self.rows.len().saturating_sub(self.failed), self.failed);
         if self.told != counts {
             self.told = counts;
             turn.tell_all(self.counts());

@@ -39,6 +39,14 @@ pub(super) struct Reading {
     typing: BTreeMap<OwnedRoomId, Timestamp>,
 }
 
+impl Reading {
+    /// The room is gone.
+    pub(super) fn forget(&mut self, room: &RoomId) {
+        self.next.remove(room);
+        self.typing.remove(room);
+    }
+}
+
 impl Engine {
     /// Everything up to `event` was on screen.
     pub(super) fn on_mark_read(

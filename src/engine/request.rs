@@ -34,6 +34,8 @@ pub(super) enum Origin {
     Send(OwnedRoomId, OwnedTransactionId),
     /// All members of a room.
     Members(OwnedRoomId),
+    /// Whether a room is encrypted.
+    Encryption(OwnedRoomId),
     /// What is before the gap at this position.
     History(OwnedRoomId, i64),
     /// Read up to here.
@@ -84,6 +86,7 @@ impl Origin {
             Self::Keys(..)
             | Self::Send(..)
             | Self::Members(_)
+            | Self::Encryption(_)
             | Self::Read(..)
             | Self::DirectRead(..)
             | Self::DirectWrite(..) => u32::MAX,
@@ -102,6 +105,7 @@ impl Origin {
                 Self::Keys(..)
                 | Self::Send(..)
                 | Self::Members(_)
+                | Self::Encryption(_)
                 | Self::History(..)
                 | Self::Read(..)
                 | Self::Typing

@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) heroes: RoomHeroes,
     /// Whether the state holds every member.
     pub(super) members_complete: bool,
+    /// Whether the server was asked, since anything was doubtful, if the room is encrypted.
+    pub(super) encryption_asked: bool,
     /// For whom `m.direct` names the room.
     pub(super) direct: Vec<OwnedUserId>,
     /// Up to where we read, here or on another device (`m.fully_read`).
@@ -82,6 +84,19 @@ impl Room {
         let next = store.bounds(&id)?.map_or(1, |(_, last)| last.max(0).saturating_add(1));
         let (changed_members, typing) = (None, Vec::new());
         Ok(Self { summary, record, state, changed_members, typing, next })
+    }
+
+    /// Holds this state and no other.
+    pub(super) fn reset(&mut self, state: &[Event]) {
+        let fresh = RoomState::new(self.state.room_id(), self.state.own_user());
+        let old = std::mem::replace(&mut self.state, fresh);
+        for event in state {
+            self.state.apply(event);
+        }
+        self.state.apply_heroes(&self.record.heroes);
+        if old.is_encrypted() {
+            self.state.latch_encrypted();
+        }
     }
 
     /// Takes a state event.

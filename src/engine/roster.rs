@@ -114,6 +114,13 @@ impl Rooms {
         self.get(id, store)
     }
 
+    /// Forgets a room; whether it was known.
+    pub(super) fn forget(&mut self, id: &RoomId) -> bool {
+        self.touched.remove(id);
+        let whole = self.whole.remove(id).is_some();
+        self.lines.remove(id).is_some() || whole
+    }
+
     /// A room's state.
     pub(super) fn state(&mut self, id: &RoomId, store: &Store) -> Result<&RoomState, EngineError> {
         Ok(&self.get(id, store)?.state)

@@ -152,6 +152,8 @@ impl Engine {
                     RoomContent::Reaction(reaction).call(&room, &txn)
                 } else if self.is_encrypted(&room, turn)? {
                     return self.encrypt((&room, &txn), Body { kind, content }, turn);
+                } else if self.asks_encryption(&room, turn)? {
+                    return Ok(Turned::Waits);
                 } else {
                     let state = self.rooms.state(&room, turn.store)?;
                     let clear = state
@@ -177,12 +179,6 @@ impl Engine {
         };
         self.requests.ask(Origin::Send(room, txn), call);
         Turned::Asked
-    }
-
-    /// Whether a room was ever seen encrypted, by either of the two that remember it.
-    fn is_encrypted(&mut self, room: &RoomId, turn: &Turn<'_>) -> Result<bool, EngineError> {
-        let latched = self.machine.is_encrypted(room, &turn.step)?;
-        Ok(latched || self.rooms.state(room, turn.store)?.is_encrypted())
     }
 
     /// Encrypts once all members and their devices are there. The ciphertext, the ratchet and the

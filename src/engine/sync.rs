@@ -15,7 +15,8 @@ use crate::{
 };
 
 use super::{
-    Audience, Engine, Update, error::EngineError, faces::tell_timeline, room::Gap, turn::Turn,
+    Audience, Engine, Update, error::EngineError, faces::tell_timeline, room::Gap,
+    secrecy::ENCRYPTION, turn::Turn,
 };
 
 /// Whether an answer continues an earlier one.
@@ -47,10 +48,18 @@ impl Engine {
         for event in &delta.account_data {
             self.on_account_data(event, turn)?;
         }
-        for (room, changes) in &delta.rooms {
+        let (over, rooms): (Vec<_>, Vec<_>) =
+            delta.rooms.iter().partition(|(room, changes)| self.ends(room, changes));
+        for (room, changes) in over {
+            self.end_room(room, changes, turn)?;
+        }
+        if kind == SyncKind::Initial {
+            self.drop_unnamed(|room| delta.rooms.contains_key(room), turn)?;
+        }
+        for (room, changes) in &rooms {
             self.on_room_state(room, changes, kind, turn)?;
         }
-        for (room, changes) in &delta.rooms {
+        for (room, changes) in &rooms {
             self.on_timeline(room, changes, turn)?;
             self.on_room_rest(room, changes, turn)?;
         }
@@ -93,16 +102,31 @@ impl Engine {
         kind: SyncKind,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
+        if kind == SyncKind::Initial && self.rooms.line(room).is_some() {
+            self.reset_state(room, turn)?;
+        }
         let entry = self.rooms.touch(room, turn.store)?;
         let before = entry.summary.membership;
         entry.summary.membership = changes.membership;
         let doubtful = changes.limited || kind == SyncKind::Initial || before != changes.membership;
         if doubtful {
             entry.record.members_complete = false;
+            entry.record.encryption_asked = false;
         }
         if changes.limited {
             self.machine.receive_gap(room, &mut turn.step)?;
         }
+        Ok(())
+    }
+
+    /// The stream starts anew: the state it gives is all there is. Members stay as names, doubtful
+    /// until the whole list is asked for; the encryption of a room stays in any case.
+    fn reset_state(&mut self, room: &RoomId, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let kept = |event: &Event| matches!(event.kind.as_str(), "m.room.member" | ENCRYPTION);
+        let state = turn.store.state(room)?.into_iter().filter(kept).collect::<Vec<_>>();
+        self.rooms.touch(room, turn.store)?.reset(&state);
+        turn.writes.reset_state.push(room.to_owned());
+        turn.writes.state.extend(state.into_iter().map(|event| (room.to_owned(), event)));
         Ok(())
     }
 

@@ -49,6 +49,15 @@ pub enum GapWrite {
     },
 }
 
+impl GapWrite {
+    /// The room it is in.
+    pub fn room(&self) -> &RoomId {
+        match self {
+            Self::Open { room, .. } | Self::Close { room, .. } => room,
+        }
+    }
+}
+
 /// The numbers that stand for room ids, remembered for one commit.
 pub(super) struct Numbers<'a> {
     connection: &'a Connection,

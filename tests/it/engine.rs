@@ -1,11 +1,13 @@
 //! The engine alone: inputs in, steps out. What has two parties is the simulator's.
 
+use std::collections::BTreeMap;
+
 use grotto::{
-    engine::{Command, Draft, Engine, FaceId, Faces, Input, Outgoing, Update},
-    matrix::{OwnedRoomId, Position},
+    engine::{Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Request, Update},
+    matrix::{Membership, OwnedRoomId, Position},
     rooms::{SendState, TimelineDelta},
     secret::Secret,
-    store::{Account, OutboxState, Store},
+    store::{Account, OutboxState, Pending, Store, Writes},
     time::Timestamp,
     wire::{ClientFrame, RequestFrame, ResponseFrame, ServerFrame, UpdateFrame},
 };
@@ -21,7 +23,9 @@ struct Bench {
     now: Timestamp,
     frames: Vec<ClientFrame>,
     echoes: Vec<(String, SendState)>,
-    deltas: Vec<TimelineDelta>,
+    updates: Vec<Update>,
+    /// What the server says when it is asked whether a room is encrypted; the call is not counted.
+    encryption: (u16, Value),
     position: Option<Position>,
 }
 
@@ -50,8 +54,9 @@ impl Bench {
         let opened = Engine::open(&store, Faces::default(), now).unwrap();
         let (engine, _) = store.commit(opened).unwrap();
         let position = store.position().unwrap();
-        let (frames, echoes, deltas) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Self { store, engine, now, frames, echoes, deltas, position };
+        let (frames, echoes, updates) = (Vec::new(), Vec::new(), Vec::new());
+        let encryption = (404, json!({ "errcode": "M_NOT_FOUND" }));
+        let mut bench = Self { store, engine, now, frames, echoes, updates, encryption, position };
         bench.input(Input::FaceCame(FACE));
         bench
     }
@@ -59,6 +64,19 @@ impl Bench {
     /// The process dies and starts again.
     fn restart(self) -> Self {
         Self::on(self.store)
+    }
+
+    /// On a store with the same rooms and state that lost its place in the stream.
+    fn without_position(self) -> Self {
+        let mut writes = Writes { rooms: self.store.rooms().unwrap(), ..Writes::default() };
+        for row in &writes.rooms {
+            let room = &row.summary.room_id;
+            let state = self.store.state(room).unwrap().into_iter();
+            writes.state.extend(state.map(|event| (room.clone(), event)));
+        }
+        let mut store = Store::in_memory(self.store.account()).unwrap();
+        store.commit(Pending::new(writes, ())).unwrap();
+        Self::on(store)
     }
 
     fn connect(&mut self) {
@@ -70,14 +88,18 @@ impl Bench {
     fn input(&mut self, input: Input) -> Outgoing {
         let step = self.engine.handle(input, self.now, &self.store).unwrap();
         let mut out = self.store.commit(step).unwrap();
+        let asks = |frame: &&ClientFrame| matches!(frame, ClientFrame::Request(call) if call.path.ends_with("/state/m.room.encryption"));
+        let asked = out.frames.iter().find(asks).cloned();
         self.frames.append(&mut out.frames);
         for (_, update) in &out.updates {
-            if let Update::Timeline { delta, .. } = update {
-                self.deltas.push(delta.clone());
-                if let TimelineDelta::Echo(echo) = delta {
-                    self.echoes.push((echo.txn.to_string(), echo.state.clone()));
-                }
+            self.updates.push(update.clone());
+            if let Update::Timeline { delta: TimelineDelta::Echo(echo), .. } = update {
+                self.echoes.push((echo.txn.to_string(), echo.state.clone()));
             }
+        }
+        if let Some(ClientFrame::Request(call)) = asked {
+            let (status, body) = self.encryption.clone();
+            self.answer(call.id, status, &body);
         }
         out
     }
@@ -111,6 +133,55 @@ impl Bench {
         let (retry_after, download) = (None, None);
         let response = ResponseFrame { id, status, body, retry_after, download };
         self.input(Input::Frame(ServerFrame::Response(response)));
+    }
+
+    fn request(&mut self, request: Request) {
+        let command = Command::Request { id: CommandId(1), request };
+        self.input(Input::Command { face: FACE, command });
+    }
+
+    /// The last call released whose path ends so.
+    fn call(&self, end: &str) -> RequestFrame {
+        let calls = self.frames.iter().filter_map(|frame| match frame {
+            ClientFrame::Request(call) if call.path.ends_with(end) => Some(call.clone()),
+            _ => None,
+        });
+        calls.last().unwrap_or_else(|| panic!("no call of {end}"))
+    }
+
+    fn leaves(&mut self, room: &OwnedRoomId, by: &str) {
+        let mut leave = state("m.room.member", ME, json!({ "membership": "leave" }));
+        leave["sender"] = by.into();
+        leave["event_id"] = format!("$left-by-{by}").into();
+        let timeline = json!({ "timeline": { "events": [leave], "limited": false } });
+        self.update(&json!({ "rooms": { "leave": { room.as_str(): timeline } } }));
+    }
+
+    fn invited(&mut self, room: &OwnedRoomId) {
+        let mut invite = state("m.room.member", ME, json!({ "membership": "invite" }));
+        invite["sender"] = "@b:hs".into();
+        let body = json!({ "invite_state": { "events": [invite] } });
+        self.update(&json!({ "rooms": { "invite": { room.as_str(): body } } }));
+    }
+
+    /// The rooms listed on disk and our membership.
+    fn listed(&self) -> Vec<(String, Membership)> {
+        let rows = self.store.rooms().unwrap().into_iter();
+        rows.map(|row| (row.summary.room_id.to_string(), row.summary.membership)).collect()
+    }
+
+    fn told_gone(&self, room: &OwnedRoomId) -> bool {
+        self.updates.iter().any(|it| matches!(it, Update::RoomsGone(gone) if gone.contains(room)))
+    }
+
+    /// The names told last.
+    fn names(&self) -> BTreeMap<String, String> {
+        let told = self.updates.iter().rev().find_map(|update| match update {
+            Update::Members { names, .. } => Some(names.clone()),
+            _ => None,
+        });
+        let told = told.unwrap_or_default().into_iter();
+        told.map(|(user, name)| (user.to_string(), name)).collect()
     }
 
     /// The send calls released since the last look.
@@ -269,9 +340,9 @@ fn message(id: &str, sender: &str) -> Value {
 
 /// The fully-read markers told since the last look.
 fn markers(bench: &mut Bench) -> Vec<String> {
-    let deltas = std::mem::take(&mut bench.deltas).into_iter();
-    let read = deltas.filter_map(|delta| match delta {
-        TimelineDelta::FullyRead(event) => Some(event.to_string()),
+    let updates = std::mem::take(&mut bench.updates).into_iter();
+    let read = updates.filter_map(|update| match update {
+        Update::Timeline { delta: TimelineDelta::FullyRead(event), .. } => Some(event.to_string()),
         _ => None,
     });
     read.collect()
@@ -312,4 +383,116 @@ fn reading_moves_the_marker_here_and_on_the_server_and_never_back() {
         })
         .collect();
     assert_eq!(told, [json!({ "m.fully_read": "$2", "m.read": "$2" })]);
+}
+
+#[test]
+fn a_room_one_leaves_is_gone_with_what_was_said_and_typed() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.sync(&room, &[message("$1", "@b:hs")]);
+    bench.send(&room, "unsent");
+    bench.request(Request::Leave { room: room.clone() });
+    let call = bench.call("/leave");
+    bench.answer(call.id, 200, &json!({}));
+    assert!(bench.told_gone(&room));
+    bench.leaves(&room, ME);
+    assert_eq!(bench.listed(), []);
+    assert_eq!(bench.store.newest(&room, 9).unwrap(), []);
+    assert!(bench.store.outbox().unwrap().is_empty());
+}
+
+#[test]
+fn a_room_one_leaves_with_another_device_is_gone_too() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.leaves(&room, ME);
+    assert!(bench.told_gone(&room));
+    assert_eq!(bench.listed(), []);
+}
+
+#[test]
+fn a_room_one_was_put_out_of_stays_to_be_read_until_it_is_left() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.leaves(&room, "@b:hs");
+    assert_eq!(bench.listed(), [(room.to_string(), Membership::Leave)]);
+    bench.request(Request::Leave { room: room.clone() });
+    let call = bench.call("/forget");
+    bench.answer(call.id, 200, &json!({}));
+    assert_eq!(bench.listed(), []);
+}
+
+#[test]
+fn an_invite_that_is_taken_back_is_gone() {
+    let (mut bench, joined) = Bench::in_clear_room();
+    let room: OwnedRoomId = "!invite:hs".try_into().unwrap();
+    bench.invited(&room);
+    assert!(bench.listed().contains(&(room.to_string(), Membership::Invite)));
+    bench.leaves(&room, "@b:hs");
+    assert_eq!(bench.listed(), [(joined.to_string(), Membership::Join)]);
+}
+
+#[test]
+fn a_new_start_of_the_stream_replaces_the_state_and_ends_rooms_it_does_not_name() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let topic = json!({ "topic": "old" });
+    bench.sync(&room, &[state("m.room.topic", "", topic)]);
+    let other: OwnedRoomId = "!other:hs".try_into().unwrap();
+    bench.sync(&other, &[state("m.room.create", "", json!({}))]);
+    let mut bench = bench.without_position();
+    bench.input(Input::Tick);
+    bench.input(Input::LinkUp);
+    let create = state("m.room.create", "", json!({ "room_version": "11" }));
+    let body = json!({ "state": { "events": [create] }, "timeline": { "limited": true } });
+    bench.update(&json!({ "rooms": { "join": { room.as_str(): body } } }));
+    let topics: Vec<_> =
+        bench.store.rooms().unwrap().into_iter().map(|row| row.summary.topic).collect();
+    assert_eq!(topics, [None, None]);
+    let memberships: Vec<_> = bench.listed().into_iter().map(|(_, it)| it).collect();
+    assert_eq!(memberships, [Membership::Leave, Membership::Join]);
+    let bench = bench.restart();
+    assert!(bench.store.state(&room).unwrap().iter().all(|event| event.kind != "m.room.topic"));
+}
+
+#[test]
+fn who_spoke_long_ago_has_a_name_but_is_no_member() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let timeline = json!({
+        "events": [message("$9", "@b:hs")], "limited": true, "prev_batch": "t1",
+    });
+    let body = json!({ "timeline": timeline });
+    bench.update(&json!({ "rooms": { "join": { room.as_str(): body } } }));
+    let before = bench.store.gaps(&room).unwrap()[0].position;
+    let older = Command::LoadOlder { room: room.clone(), before, limit: 9 };
+    bench.input(Input::Command { face: FACE, command: older });
+    let member = |user: &str, name: &str| {
+        let content = json!({ "membership": "join", "displayname": name });
+        state("m.room.member", user, content)
+    };
+    let call = bench.call("/messages");
+    bench.answer(
+        call.id,
+        200,
+        &json!({
+            "chunk": [message("$8", "@gone:hs")],
+            "state": [member("@gone:hs", "Gone"), member(ME, "Old me")],
+        }),
+    );
+    assert_eq!(bench.names().get("@gone:hs").map(String::as_str), Some("Gone"));
+    assert_eq!(bench.names().get(ME).map(String::as_str), Some(ME));
+    assert_eq!(bench.store.rooms().unwrap()[0].summary.members, 1);
+    let mut bench = bench.restart();
+    bench.input(Input::Command { face: FACE, command: Command::Open(room) });
+    assert_eq!(bench.names().get("@gone:hs").map(String::as_str), Some("Gone"));
+}
+
+#[test]
+fn the_server_is_asked_before_the_first_line_leaves_in_clear() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.encryption = (200, json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
+    bench.send(&room, "one");
+    assert!(bench.sends().is_empty());
+    assert!(bench.store.rooms().unwrap()[0].summary.encrypted);
+    let mut bench = bench.restart();
+    bench.encryption = (404, json!({ "errcode": "M_NOT_FOUND" }));
+    bench.connect();
+    let clear = |call: &RequestFrame| !call.path.contains("/send/m.room.encrypted/");
+    assert!(!bench.sends().iter().any(clear));
 }

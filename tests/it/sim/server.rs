@@ -100,6 +100,7 @@ impl Server {
                 self.member(caller, room, &user, "invite")
             }
             ("GET", ["rooms", room, "members"]) => self.members(room),
+            ("GET", ["rooms", room, "state", kind]) => self.state_event(room, kind),
             ("GET", ["rooms", room, "messages"]) => self.messages(caller, room, query),
             ("PUT", ["rooms", room, "send", kind, txn]) => {
                 self.send(caller, room, (kind, txn), body.clone())
@@ -338,6 +339,14 @@ impl Server {
             .map(|event| event.json(None))
             .collect();
         (200, json!({ "chunk": chunk }))
+    }
+
+    fn state_event(&self, room: &str, kind: &str) -> Answer {
+        let state = self.state_before(room, u64::MAX).into_iter();
+        match state.filter(|event| event.kind == kind).last() {
+            Some(event) => (200, event.content.clone()),
+            None => (404, json!({ "errcode": "M_NOT_FOUND" })),
+        }
     }
 
     fn messages(&self, caller: &Caller, room: &str, query: &[(String, String)]) -> Answer {
