@@ -26,6 +26,8 @@ mod grotto;
 #[cfg(test)]
 mod headless;
 #[cfg(test)]
+mod hostile_terminal;
+#[cfg(test)]
 mod megolm;
 #[cfg(test)]
 mod real_parts;
