@@ -42,14 +42,14 @@ fn verb(what: MemberChange<'_>) -> &'static str {
     match what {
         MemberChange::Joined => "joined",
         MemberChange::Left => "left",
-        MemberChange::Invited => "invited",
+        MemberChange::Invited => "got an invite",
         MemberChange::Knocked => "asked to be let in",
-        MemberChange::Kicked => "removed",
-        MemberChange::Banned => "banned",
-        MemberChange::Unbanned => "no longer banned",
+        MemberChange::Kicked => "had to leave",
+        MemberChange::Banned => "got banned",
+        MemberChange::Unbanned => "may come back (ban lifted)",
         MemberChange::Refused => "declined",
-        MemberChange::Withdrawn => "no longer invited",
-        MemberChange::Renamed { .. } => "renamed",
+        MemberChange::Withdrawn => "lost the invite",
+        MemberChange::Renamed { .. } => "changed names",
         MemberChange::Avatar => "changed the picture",
     }
 }

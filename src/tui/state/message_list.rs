@@ -114,7 +114,9 @@ impl MessageList<'_> {
         let columns = self.look.columns;
         let mut rows = Vec::new();
         if let Some(day) = made_for.new_day {
-            rows.push(ruled(&day_words(day), StyleName::MessageDay, columns));
+            let mut row = ruled(&day_words(day), StyleName::MessageDay, columns.saturating_sub(1));
+            row.spans.insert(0, Span::new(" ", StyleName::MessageMark));
+            rows.push(row);
         }
         let names = Names { known: self.names, look: self.look };
         let (mark, detail) = if made_for.is_selected {

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     matrix::{OwnedUserId, SafeText, UserId},
     rooms::{
-        FileContent, Item, ItemKind, Message, MessageContent, Quote, Reaction, Removed, Unreadable,
+        FileContent, Item, ItemKind, Message, MessageContent, Quote, Reaction, Removed, SendState,
+        Unreadable,
     },
     tui::{
         options::StateLines,
@@ -127,13 +128,22 @@ fn removed_parts(removed: &Removed<'_>, names: Names<'_>) -> Parts {
         Some(reason) => format!(": {}", SafeText::short(reason, 100)),
         None => String::new(),
     };
-    let words = format!("(message removed{by}{why})");
+    let words = if removed.send.is_some_and(|send| matches!(send.state, SendState::Failed(_))) {
+        "(not removed: others still see this message)".to_owned()
+    } else {
+        format!("(message removed{by}{why})")
+    };
     Parts {
         name: Some(names.span(removed.sender)),
         body: vec![Span::new(words, StyleName::MessageRedacted)],
         marks: removed
             .send
             .and_then(|sending| words::send_mark(sending.state))
+            .into_iter()
+            .collect(),
+        notes: removed
+            .send
+            .and_then(|sending| words::send_sentence(sending.state))
             .into_iter()
             .collect(),
         ..Parts::default()

@@ -133,15 +133,7 @@ impl RoomList {
             .values()
             .filter(|room| matches!(room.summary.membership, Membership::Join | Membership::Invite))
             .collect();
-        shown.sort_by_key(|room| {
-            let summary = &room.summary;
-            (
-                !room.is_invite(),
-                summary.highlights == 0,
-                summary.unread == 0,
-                Reverse(summary.last_activity),
-            )
-        });
+        shown.sort_by_cached_key(|room| room.summary.order());
         self.order = shown.into_iter().map(|room| room.summary.room_id.clone()).collect();
     }
 }

@@ -123,7 +123,10 @@ fn submit(state: &mut State, effects: &mut Effects) {
             return;
         }
     };
-    let content = messages::content(pane, &said);
+    let Some(content) = messages::content(pane, said) else {
+        state.say(Tone::Failed, "too long for one message: send it in parts");
+        return;
+    };
     let (text, purpose) = pane.composer.take();
     let txn = state.new_txn();
     if let Some(pane) = state.pane_mut() {

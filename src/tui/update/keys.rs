@@ -5,7 +5,7 @@ use crate::tui::{
     action::{Action, AnywhereAction, Mode},
     input::KeyPress,
     keymap::Resolved,
-    state::{Direction, Focus, Overlay, Prompt, Question, State, Step, Tone},
+    state::{Direction, Focus, Overlay, Prompt, Purpose, Question, State, Step, Tone},
 };
 
 /// Takes a key.
@@ -145,13 +145,17 @@ fn back(state: &mut State, effects: &mut Effects) {
 
 fn interrupt(state: &mut State, effects: &mut Effects) {
     let has_text = state.pane().is_some_and(|pane| !pane.composer.is_empty());
-    if state.overlay.is_some() || state.focus == Focus::Messages {
+    let is_for = state.pane().is_some_and(|pane| *pane.composer.purpose() != Purpose::New);
+    let is_filtered = state.focus == Focus::Rooms && !state.rooms.filter().is_empty();
+    if state.overlay.is_some() || state.focus == Focus::Messages || is_filtered {
         back(state, effects);
     } else if state.focus == Focus::Composer && has_text {
         if let Some(pane) = state.pane_mut() {
             pane.composer.clear();
         }
         compose::note_typing(state, effects);
+    } else if state.focus == Focus::Composer && is_for {
+        back(state, effects);
     } else {
         let kind = Question::Quit { unsent: state.unsent.waiting + state.unsent.failed };
         let chosen = kind.first_choice();

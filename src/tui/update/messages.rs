@@ -1,11 +1,12 @@
 //! The selected message: choosing one, and what can be done with it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{effects::Effects, effects::TerminalEffect, keys, slash::Said};
+use super::{effects::Effects, effects::TerminalEffect, keys};
 use crate::{
     engine::{Command, Draft},
     matrix::{EventId, OwnedEventId, OwnedRoomId},
+    rooms::{Markup, Target, Typed, compose_reaction},
     tui::{
         action::MessagesAction,
         state::{
@@ -18,6 +19,11 @@ use crate::{
 
 /// The longest reaction, in bytes.
 const MOST_REACTION: usize = 100;
+/// The longest content, in bytes of JSON: encrypted and with everything around it, it stays below
+/// the 65,536 bytes that an event may have.
+const MOST_CONTENT: usize = 47_000;
+/// Columns of a name in the line above the composer.
+const MOST_NAME: usize = 24;
 
 /// Does what a key means while a message is selected.
 pub(super) fn act(state: &mut State, action: MessagesAction, effects: &mut Effects) {
@@ -45,34 +51,22 @@ pub(super) fn enter(state: &mut State) {
     }
 }
 
-/// The content of what was said, with what it answers or replaces.
-pub(super) fn content(pane: &RoomPane, said: &Said) -> Map<String, Value> {
-    let (kind, body) = match said {
-        Said::Text(text) => ("m.text", text),
-        Said::Emote(text) => ("m.emote", text),
-    };
-    let mut content = Map::new();
-    content.insert("msgtype".to_owned(), json!(kind));
-    content.insert("body".to_owned(), json!(body));
-    content.insert("m.mentions".to_owned(), json!({}));
+/// The content of what was said, with what it answers or replaces; `None` when no event could hold
+/// it. Without its formatting when only that is too long.
+pub(super) fn content(pane: &RoomPane, mut said: Typed) -> Option<Map<String, Value>> {
     match pane.composer.purpose() {
         Purpose::New => {}
         Purpose::Reply { event, .. } => {
-            let relation = json!({"m.in_reply_to": {"event_id": event}});
-            content.insert("m.relates_to".to_owned(), relation);
-            if let Some(sender) = pane.sender_of(event) {
-                content.insert("m.mentions".to_owned(), json!({"user_ids": [sender]}));
-            }
+            said.target = Target::Reply(event.clone());
+            said.mentions.extend(pane.sender_of(event));
         }
-        Purpose::Edit { event, .. } => {
-            let new = content.clone();
-            content.insert("body".to_owned(), json!(format!("* {body}")));
-            content.insert("m.new_content".to_owned(), Value::Object(new));
-            let relation = json!({"rel_type": "m.replace", "event_id": event});
-            content.insert("m.relates_to".to_owned(), relation);
-        }
+        Purpose::Edit { event, .. } => said.target = Target::Edit(event.clone()),
     }
-    content
+    [said.markup, Markup::Plain].into_iter().find_map(|markup| {
+        let content = Typed { markup, ..said.clone() }.content();
+        let bytes = serde_json::to_vec(&content).map_or(usize::MAX, |bytes| bytes.len());
+        (bytes <= MOST_CONTENT).then_some(content)
+    })
 }
 
 /// Reacts with an emoji, its name, or any short text.
@@ -87,8 +81,7 @@ pub(super) fn react(
     if key.is_empty() || MOST_REACTION < key.len() {
         return;
     }
-    let relation = json!({"rel_type": "m.annotation", "event_id": event, "key": key});
-    let content = Map::from_iter([("m.relates_to".to_owned(), relation)]);
+    let content = compose_reaction(key, event);
     let txn = state.new_txn();
     let kind = "m.reaction".to_owned();
     effects.command(Command::Send(Draft { room, txn, kind, content }));
@@ -132,7 +125,9 @@ fn selected_event(state: &mut State) -> Option<(OwnedRoomId, OwnedEventId, Facts
 fn reply(state: &mut State) {
     let Some((_, event, facts)) = selected_event(state) else { return };
     let Some(pane) = state.pane_mut() else { return };
-    let name = facts.sender.map_or_else(String::new, |user| pane.name_of(&user).into_string());
+    let name = facts
+        .sender
+        .map_or_else(String::new, |user| pane.name_of(&user).truncated(MOST_NAME).into_string());
     let text = facts.text.unwrap_or_default().replace('\n', " ");
     pane.composer.reply_to(event, wrap::cut(&format!("{name}: {text}"), 200));
     keys::set_focus(state, Focus::Composer);

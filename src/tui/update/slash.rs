@@ -4,6 +4,7 @@ use super::{effects::Effects, rooms};
 use crate::{
     engine::Request,
     matrix::OwnedUserId,
+    rooms::Typed,
     tui::state::{Asked, State, Tone},
 };
 
@@ -11,18 +12,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// Something said.
-    Said(Said),
+    Said(Typed),
     /// Something to do.
     Command(SlashCommand),
-}
-
-/// Something said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// A message.
-    Text(String),
-    /// An action: `/me waves`.
-    Emote(String),
 }
 
 /// Something to do.
@@ -58,11 +50,8 @@ pub(super) enum SlashError {
 
 /// Reads a submitted text.
 pub(super) fn parse(text: &str) -> Result<Line, SlashError> {
-    if let Some(escaped) = text.strip_prefix("//") {
-        return Ok(Line::Said(Said::Text(format!("/{escaped}"))));
-    }
-    let Some(rest) = text.strip_prefix('/') else {
-        return Ok(Line::Said(Said::Text(text.to_owned())));
+    let Some(rest) = text.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
+        return Ok(Line::Said(Typed::new(text)));
     };
     let (name, arguments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let arguments = arguments.trim();
@@ -70,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Line, SlashError> {
     let command = match name {
         "me" => {
             needed("/me does something")?;
-            return Ok(Line::Said(Said::Emote(arguments.to_owned())));
+            return Ok(Line::Said(Typed::new(text)));
         }
         "join" => {
             needed("/join #alias:server")?;
@@ -116,6 +105,14 @@ pub(super) fn carry_out(state: &mut State, command: SlashCommand, effects: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rooms::Form;
+
+    fn said(text: &str) -> (Form, String) {
+        match parse(text) {
+            Ok(Line::Said(typed)) => (typed.form, typed.text),
+            other => panic!("{text} is {other:?}"),
+        }
+    }
 
     #[test]
     fn an_unknown_command_is_an_error_and_no_message() {
@@ -126,12 +123,12 @@ mod tests {
 
     #[test]
     fn two_slashes_write_one() {
-        assert_eq!(parse("//etc"), Ok(Line::Said(Said::Text("/etc".to_owned()))));
+        assert_eq!(said("//etc"), (Form::Text, "/etc".to_owned()));
     }
 
     #[test]
     fn commands_take_their_arguments() {
-        assert_eq!(parse("/me waves"), Ok(Line::Said(Said::Emote("waves".to_owned()))));
+        assert_eq!(said("/me waves"), (Form::Emote, "waves".to_owned()));
         assert_eq!(parse("/join  #a:b "), Ok(Line::Command(SlashCommand::Join("#a:b".to_owned()))));
         assert_eq!(parse("/me"), Err(SlashError::Usage("/me does something")));
         assert_eq!(parse("/invite bob"), Err(SlashError::NoUser("bob".to_owned())));
