@@ -151,6 +151,19 @@ pub enum Shield {
     Red(ShieldReason),
 }
 
+impl Shield {
+    /// The worse of two marks; this one when neither is.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |shield| match shield {
+            Self::None => 0,
+            Self::Grey(_) => 1,
+            Self::Red(_) => 2,
+        };
+        if rank(self) < rank(other) { other } else { self }
+    }
+}
+
 /// Why a shield is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

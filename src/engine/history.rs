@@ -153,11 +153,13 @@ impl Engine {
         let reached_start = gap.is_none() && events.len() < limit;
         match wish.answer {
             Answer::Outcome(id) => {
-                let page = Outcome::History(Page { events, reached_start });
+                let related = relations_outside(&wish.room, &events, turn)?;
+                let page = Outcome::History(Page { events, related, reached_start });
                 answer(wish.face, id, Ok(page), turn);
             }
             Answer::Delta => {
-                let events = with_relations(&wish.room, events, turn)?;
+                let outside = relations_outside(&wish.room, &events, turn)?;
+                let events = [events, outside].concat();
                 tell_timeline(wish.face, &wish.room, TimelineDelta::Events(events), turn);
                 if let Some(gap) = gap {
                     let delta = TimelineDelta::Gap { position: gap.position };
@@ -347,21 +349,26 @@ fn last_gap(
     Ok(gaps.into_iter().rfind(|gap| from <= gap.position && gap.position <= wish.before))
 }
 
-/// Adds what changes the events of a page and stands outside of it: edits, reactions, redactions.
-fn with_relations(
+/// What changes the events of a page and stands after it: edits, reactions, redactions, and
+/// redactions of those.
+fn relations_outside(
     room: &RoomId,
-    events: Vec<StoredEvent>,
+    events: &[StoredEvent],
     turn: &Turn<'_>,
 ) -> Result<Vec<StoredEvent>, EngineError> {
-    let Some(last) = events.last().map(|stored| stored.position) else { return Ok(events) };
-    let mut all = events;
-    let mut outside = Vec::new();
-    for id in all.iter().filter_map(|stored| stored.event.event_id.as_deref()) {
-        let relations = turn.store.relations(room, id)?.into_iter();
-        outside.extend(relations.filter(|it| it.position > last && changes_another(it)));
-    }
-    all.extend(outside);
-    Ok(all)
+    let Some(last) = events.last().map(|stored| stored.position) else { return Ok(Vec::new()) };
+    let after = |targets: &[StoredEvent]| {
+        let mut outside = Vec::new();
+        for id in targets.iter().filter_map(StoredEvent::id) {
+            let relations = turn.store.relations(room, id)?.into_iter();
+            outside.extend(relations.filter(|it| it.position > last && changes_another(it)));
+        }
+        Ok::<_, EngineError>(outside)
+    };
+    let mut outside = after(events)?;
+    let further = after(&outside)?;
+    outside.extend(further.into_iter().filter(|it| it.redacts().is_some()));
+    Ok(outside)
 }
 
 /// Whether an event is shown only through the one it changes.

@@ -116,6 +116,9 @@ pub enum Outcome {
 pub struct Page {
     /// Oldest first.
     pub events: Vec<StoredEvent>,
+    /// What changes them and is newer than the page: edits, reactions, redactions.
+    #[serde(default)]
+    pub related: Vec<StoredEvent>,
     /// Whether nothing is before it.
     pub reached_start: bool,
 }

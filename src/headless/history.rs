@@ -1,9 +1,12 @@
 //! `history`: old messages, newest last.
 
+use std::collections::HashSet;
+
 use super::{
     errand::Errand,
     error::HeadlessError,
-    feed::Feed,
+    feed,
+    line::{Line, What},
     output::Output,
     people::{self, Rooms, Style},
     resolve::{resolve, unexpected},
@@ -41,8 +44,22 @@ pub async fn history(
     let outcome = errand.ask(request).await?;
     let Outcome::History(page) = outcome else { return Err(unexpected(&outcome).into()) };
     let style = Style { zone: jiff::tz::TimeZone::system(), rooms: Rooms::One };
-    for line in Feed::default().lines(&room, &page.events) {
-        output.show(&line, |line| people::words(line, errand.rooms(), &style))?;
+    let lines = feed::page(&room, &page);
+    let edited: HashSet<OwnedEventId> = lines.iter().filter_map(edited).collect();
+    for line in &lines {
+        output.show(line, |line| {
+            let is_shown =
+                matches!(&line.what, What::Edit { relates_to, .. } if edited.contains(relates_to));
+            if is_shown { None } else { people::words(line, errand.rooms(), &style) }
+        })?;
     }
     Ok(())
+}
+
+/// The message that a line shows with an edit in its place.
+fn edited(line: &Line) -> Option<OwnedEventId> {
+    match &line.what {
+        What::Message(message) if message.edited => Some(message.event_id.clone()),
+        _ => None,
+    }
 }

@@ -158,7 +158,8 @@ pub struct Message {
     /// The first message of its thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<OwnedEventId>,
-    /// Whether it was edited later; the edits are lines of their own.
+    /// Whether it was edited. In history the text is the present one; in `tail` it is the one
+    /// that came, and the edits are lines of their own.
     pub edited: bool,
     /// What is attached.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,6 @@
 //! in this process or behind the control socket of another one. What it prints goes through
 //! [`Output`]; exit codes are chosen by `run` from [`HeadlessError`].
 
-mod compose;
 mod errand;
 mod error;
 mod feed;
@@ -18,7 +17,6 @@ mod rooms;
 mod send;
 mod tail;
 
-pub use compose::{Form, Markup, Relation, Typed};
 pub use errand::Errand;
 pub use error::{HeadlessError, RoomError};
 pub use history::{HistoryOptions, history};

@@ -107,7 +107,8 @@ fn message(said: &Message) -> String {
         (color, reason) => format!("({color}: {}) ", reason.unwrap_or_default()),
     };
     let sender = safe(said.sender.as_str());
-    let body = set_in(&said.body);
+    let edited = if said.edited { " (edited)" } else { "" };
+    let body = format!("{}{edited}", set_in(&said.body));
     match (said.kind, &said.file) {
         ("emote", _) => format!("{mark}* {sender} {body}"),
         (kind, Some(file)) => format!("{mark}{sender}: [{kind}] {}", safe(&file.name)),

@@ -44,7 +44,7 @@ pub enum Encryption {
     Off,
 }
 
-/// Lists joined rooms and invites: invites first, then by latest activity.
+/// Lists joined rooms and invites, in the order of the interface's list.
 ///
 /// # Errors
 /// When the server cannot be reached in time, or the list cannot be written.
@@ -53,8 +53,7 @@ pub async fn rooms(errand: &mut Errand, output: &mut Output) -> Result<(), Headl
     let outcome = errand.ask(Request::Rooms).await?;
     let Outcome::Rooms { mut rooms } = outcome else { return Err(unexpected(&outcome).into()) };
     rooms.retain(|room| matches!(room.membership, Membership::Join | Membership::Invite));
-    rooms
-        .sort_by_key(|room| (room.membership == Membership::Join, u64::MAX - room.last_activity.0));
+    rooms.sort_by_key(RoomSummary::order);
     for room in rooms {
         output.show(&line(room), |line| Some(words(line)))?;
     }

@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    compose::{self, Typed},
     errand::Errand,
     error::HeadlessError,
     output::Output,
@@ -16,6 +15,7 @@ use super::{
 use crate::{
     engine::{Command, CommandError, Draft, Outcome, Request},
     matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId},
+    rooms::{Typed, compose_reaction},
 };
 
 /// What to send where.
@@ -83,8 +83,8 @@ pub async fn send(
 fn event(what: &Sending) -> Result<(&'static str, Map<String, Value>), HeadlessError> {
     match what {
         Sending::Message(typed) if typed.text.trim().is_empty() => Err(HeadlessError::Empty),
-        Sending::Message(typed) => Ok(("m.room.message", compose::message(typed))),
-        Sending::Reaction { key, event } => Ok(("m.reaction", compose::reaction(key, event))),
+        Sending::Message(typed) => Ok(("m.room.message", typed.content())),
+        Sending::Reaction { key, event } => Ok(("m.reaction", compose_reaction(key, event))),
     }
 }
 

@@ -15,11 +15,11 @@ use super::{
 use crate::{
     cli::{Command, CreateArgs, Exit, KeysCommand, SendArgs, TailArgs},
     headless::{
-        self, Encryption, Errand, Form, HeadlessError, HistoryOptions, Markup, NewRoom, Output,
-        Relation, SendOptions, Sending, Start, TailOptions, Typed,
+        self, Encryption, Errand, HeadlessError, HistoryOptions, NewRoom, Output, SendOptions,
+        Sending, Start, TailOptions,
     },
     matrix::OwnedUserId,
-    rooms::RoomKind,
+    rooms::{Form, Markup, RoomKind, Target, Typed},
 };
 
 /// Longest message taken from standard input, in bytes. One event holds less; the engine says so.
@@ -150,18 +150,18 @@ fn message(arguments: SendArgs) -> Result<SendOptions, Failure> {
         (false, true) => Form::Emote,
         (false, false) => Form::Text,
     };
-    let relation = match (arguments.edit, arguments.thread, arguments.reply) {
-        (Some(event), _, _) => Relation::Edit(event),
-        (None, Some(root), reply) => Relation::Thread { root, reply },
-        (None, None, Some(event)) => Relation::Reply(event),
-        (None, None, None) => Relation::None,
+    let target = match (arguments.edit, arguments.thread, arguments.reply) {
+        (Some(event), _, _) => Target::Edit(event),
+        (None, Some(root), reply) => Target::Thread { root, reply },
+        (None, None, Some(event)) => Target::Reply(event),
+        (None, None, None) => Target::None,
     };
     let text = match arguments.text.as_deref() {
         Some("-") | None => standard_input()?,
         Some(text) => text.to_owned(),
     };
     let markup = if arguments.plain { Markup::Plain } else { Markup::Markdown };
-    let what = Sending::Message(Typed { text, form, markup, relation });
+    let what = Sending::Message(Typed { text, form, markup, target, mentions: Vec::new() });
     Ok(SendOptions { room: arguments.room, what, txn: arguments.txn })
 }
 

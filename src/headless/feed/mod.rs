@@ -1,13 +1,17 @@
 //! From stored events to lines: each event once, undecryptable ones again when their key came.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::{Map, Value};
 
 use super::line::{File, Line, Message, What};
 use crate::{
-    matrix::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId},
-    rooms::{EventBody, Shield, ShieldReason, StoredEvent, UndecryptableReason},
+    engine::Page,
+    matrix::{EventId, OwnedEventId, OwnedUserId, RoomId},
+    rooms::{
+        EventBody, MessageContent, Relation, Shield, ShieldReason, StoredEvent, Timeline,
+        TimelineDelta, UndecryptableReason, is_valid_edit, message_content,
+    },
 };
 
 /// How many events are remembered as told.
@@ -26,10 +30,66 @@ enum Told {
     Undecryptable,
 }
 
+/// The lines of a page of history: each message as it is now, none that was taken back.
+pub(super) fn page(room: &RoomId, page: &Page) -> Vec<Line> {
+    let all = || page.events.iter().chain(&page.related);
+    let removed: HashSet<&EventId> = all().filter_map(StoredEvent::redacts).collect();
+    let mut timeline = Timeline::default();
+    timeline.apply(TimelineDelta::Events(all().cloned().collect()));
+    let mut edited = HashSet::new();
+    let mut events = Vec::new();
+    for stored in &page.events {
+        let Some(id) = stored.id().filter(|id| !removed.contains(id)) else { continue };
+        let edit = timeline.edit(id);
+        edited.extend(edit.map(|_| id.to_owned()));
+        events.push(edit.map_or_else(|| stored.clone(), |edit| replaced(stored, edit)));
+    }
+    Feed::default().tell(room, &events, &edited)
+}
+
+/// An event with the content of its edit; what it answers stays.
+fn replaced(original: &StoredEvent, edit: &StoredEvent) -> StoredEvent {
+    let mut stored = original.clone();
+    let new = edit.content().get("m.new_content").and_then(Value::as_object);
+    let mut content = new.cloned().unwrap_or_default();
+    content.remove("m.relates_to");
+    let relation = original.content().get("m.relates_to").cloned();
+    content.extend(relation.map(|relation| ("m.relates_to".to_owned(), relation)));
+    let mark = original.shield().worse(edit.shield());
+    match &mut stored.body {
+        EventBody::Decrypted(inner) => (inner.content, inner.shield) = (content, mark),
+        EventBody::Clear(shield) => (stored.event.content, *shield) = (content, mark),
+        EventBody::Undecryptable(_) => {}
+    }
+    stored
+}
+
+/// Which of `events` have a valid edit among them.
+fn edited(events: &[StoredEvent]) -> HashSet<OwnedEventId> {
+    let known: HashMap<&EventId, &StoredEvent> =
+        events.iter().filter_map(|stored| Some((stored.id()?, stored))).collect();
+    let targets = events.iter().filter_map(|edit| match edit.relation() {
+        Some(Relation::Edit(target)) => {
+            known.get(target).is_some_and(|it| is_valid_edit(it, edit)).then_some(target)
+        }
+        _ => None,
+    });
+    targets.map(EventId::to_owned).collect()
+}
+
 impl Feed {
-    /// The lines for what of `events` was not told yet, in their order.
+    /// The lines for what of `events` was not told yet, in their order; edits are lines of their
+    /// own.
     pub(super) fn lines(&mut self, room: &RoomId, events: &[StoredEvent]) -> Vec<Line> {
-        let edited: HashMap<&str, &UserId> = events.iter().filter_map(edit_of).collect();
+        self.tell(room, events, &edited(events))
+    }
+
+    fn tell(
+        &mut self,
+        room: &RoomId,
+        events: &[StoredEvent],
+        edited: &HashSet<OwnedEventId>,
+    ) -> Vec<Line> {
         let mut lines = Vec::new();
         for stored in events {
             let Some((id, sender)) = identity(stored) else { continue };
@@ -38,7 +98,7 @@ impl Feed {
             if before == Some(Told::Whole) || before.is_some() && !can_be_read {
                 continue;
             }
-            let is_edited = edited.get(id.as_str()).is_some_and(|by| **by == sender);
+            let is_edited = edited.contains(&id);
             self.remember(&id, if can_be_read { Told::Whole } else { Told::Undecryptable });
             let Some(mut what) = what(stored, id, sender) else { continue };
             if let What::Message(mut message) = what {
@@ -71,13 +131,6 @@ fn identity(stored: &StoredEvent) -> Option<(OwnedEventId, OwnedUserId)> {
     Some((stored.event.event_id.clone()?, stored.event.sender.clone()?))
 }
 
-/// Which event this one edits, and who does.
-fn edit_of(stored: &StoredEvent) -> Option<(&str, &UserId)> {
-    let relation = relation(stored.content())?;
-    let target = text(relation, "event_id").filter(|_| is(relation, "m.replace"))?;
-    Some((target, stored.event.sender.as_deref()?))
-}
-
 fn what(stored: &StoredEvent, id: OwnedEventId, sender: OwnedUserId) -> Option<What> {
     if stored.event.unsigned.redacted_because.is_some() {
         return None;
@@ -94,7 +147,7 @@ fn what(stored: &StoredEvent, id: OwnedEventId, sender: OwnedUserId) -> Option<W
         "m.room.message" | "m.sticker" | "m.poll.start" | "org.matrix.msc3381.poll.start" => {
             said(stored, id, sender)
         }
-        "m.reaction" => reaction(stored.content(), id, sender),
+        "m.reaction" => reaction(stored, id, sender),
         "m.room.redaction" => redaction(stored, id, sender),
         "m.room.member" => membership(stored, id, sender),
         _ => None,
@@ -102,55 +155,44 @@ fn what(stored: &StoredEvent, id: OwnedEventId, sender: OwnedUserId) -> Option<W
 }
 
 fn said(stored: &StoredEvent, event_id: OwnedEventId, sender: OwnedUserId) -> Option<What> {
-    let content = stored.content();
-    let (encrypted, mark) = match &stored.body {
-        EventBody::Decrypted(inner) => (true, inner.shield),
-        EventBody::Clear(mark) => (false, *mark),
-        EventBody::Undecryptable(_) => return None,
-    };
-    let (shield, shield_reason) = shield_words(mark);
-    let relation = relation(content);
-    let target = relation.and_then(|relation| event_in(relation, "event_id"));
-    if let (Some(relation), Some(relates_to)) = (relation, target.clone())
-        && is(relation, "m.replace")
-    {
+    let encrypted = stored.was_encrypted();
+    let (shield, shield_reason) = shield_words(stored.shield());
+    let relation = stored.relation();
+    if let Some(Relation::Edit(target)) = relation {
+        let content = stored.content();
         let new = content.get("m.new_content").and_then(Value::as_object).unwrap_or(content);
-        let (body, html) = (text(new, "body").unwrap_or_default().to_owned(), html(new));
         return Some(What::Edit {
             event_id,
-            relates_to,
+            relates_to: target.to_owned(),
             sender,
-            body,
-            html,
+            body: text(new, "body").unwrap_or_default().to_owned(),
+            html: html(new),
             encrypted,
             shield,
             shield_reason,
         });
     }
-    let in_thread = relation.is_some_and(|relation| is(relation, "m.thread"));
-    let reply_to = relation.and_then(answered);
-    let body = body(stored.kind(), content)?;
+    let (reply_to, thread) = match relation {
+        Some(Relation::Reply(target)) => (Some(target), None),
+        Some(Relation::Thread { root, reply }) => (reply, Some(root)),
+        Some(Relation::Edit(_) | Relation::Reaction { .. }) | None => (None, None),
+    };
+    let content = message_content(stored.kind(), stored.content())?;
+    let body = body(&content)?;
     Some(What::Message(Message {
         event_id,
         sender,
-        kind: kind(stored.kind(), content),
-        body: if reply_to.is_some() { without_quote(&body) } else { body },
-        html: html(content),
+        kind: kind(&content),
+        body: if reply_to.is_some() { without_quote(body) } else { body.to_owned() },
+        html: html(stored.content()),
         encrypted,
         shield,
         shield_reason,
-        reply_to,
-        thread: target.filter(|_| in_thread),
+        reply_to: reply_to.map(EventId::to_owned),
+        thread: thread.map(EventId::to_owned),
         edited: false,
-        file: file(content),
+        file: file(&content),
     }))
-}
-
-/// The message that is answered; a thread's fallback answers nothing.
-fn answered(relation: &Map<String, Value>) -> Option<OwnedEventId> {
-    let is_fallback = relation.get("is_falling_back").and_then(Value::as_bool) == Some(true);
-    let reply = relation.get("m.in_reply_to")?.as_object().filter(|_| !is_fallback)?;
-    event_in(reply, "event_id")
 }
 
 /// The text without the quote that older clients put before an answer.
@@ -162,31 +204,18 @@ fn without_quote(body: &str) -> String {
     own.join("\n").trim_start_matches('\n').to_owned()
 }
 
-fn kind(kind: &str, content: &Map<String, Value>) -> &'static str {
-    match (kind, text(content, "msgtype").unwrap_or_default()) {
-        ("m.sticker", _) => "sticker",
-        ("m.poll.start" | "org.matrix.msc3381.poll.start", _) => "poll",
-        (_, "m.notice") => "notice",
-        (_, "m.emote") => "emote",
-        (_, "m.image") => "image",
-        (_, "m.file") => "file",
-        (_, "m.audio") => "audio",
-        (_, "m.video") => "video",
-        (_, "m.location") => "location",
-        _ => "text",
+/// The promised word; what nobody knows is read as text.
+fn kind(content: &MessageContent<'_>) -> &'static str {
+    match content {
+        MessageContent::Unknown { .. } => "text",
+        known => known.kind_name(),
     }
 }
 
-/// The text, or the question of a poll; `None` when the event has neither.
-fn body(kind: &str, content: &Map<String, Value>) -> Option<String> {
-    let question = || {
-        let poll = content.get("m.poll").or(content.get("org.matrix.msc3381.poll.start"))?;
-        let question = poll.get("question")?;
-        question.get("body").or(question.get("org.matrix.msc1767.text")).and_then(Value::as_str)
-    };
-    let is_poll = kind.ends_with("poll.start");
-    let body = if is_poll { question() } else { text(content, "body") };
-    body.map(str::to_owned)
+/// The text, or what stands for it; `None` when the event has neither.
+fn body<'a>(content: &MessageContent<'a>) -> Option<&'a str> {
+    let is_mute = matches!(content, MessageContent::Unknown { body: None, .. });
+    (!is_mute).then(|| content.text())
 }
 
 fn html(content: &Map<String, Value>) -> Option<String> {
@@ -196,34 +225,24 @@ fn html(content: &Map<String, Value>) -> Option<String> {
     Some(own.map_or(html, |(_, own)| own).to_owned())
 }
 
-fn file(content: &Map<String, Value>) -> Option<File> {
-    if !content.contains_key("url") && !content.contains_key("file") {
-        return None;
-    }
-    let info = content.get("info").and_then(Value::as_object);
-    let name = text(content, "filename").or(text(content, "body")).unwrap_or("file");
+fn file(content: &MessageContent<'_>) -> Option<File> {
+    let MessageContent::File(file) = content else { return None };
+    let name = if file.name.is_empty() { "file" } else { file.name };
     Some(File {
         name: name.to_owned(),
-        size: info.and_then(|info| info.get("size")).and_then(Value::as_u64),
-        mimetype: info.and_then(|info| text(info, "mimetype")).map(str::to_owned),
+        size: file.size,
+        mimetype: file.mimetype.map(str::to_owned),
     })
 }
 
-fn reaction(
-    content: &Map<String, Value>,
-    event_id: OwnedEventId,
-    sender: OwnedUserId,
-) -> Option<What> {
-    let relation = relation(content).filter(|relation| is(relation, "m.annotation"))?;
-    let relates_to = event_in(relation, "event_id")?;
-    let key = text(relation, "key")?.to_owned();
-    Some(What::Reaction { event_id, relates_to, sender, key })
+fn reaction(stored: &StoredEvent, event_id: OwnedEventId, sender: OwnedUserId) -> Option<What> {
+    let Some(Relation::Reaction { target, key }) = stored.relation() else { return None };
+    Some(What::Reaction { event_id, relates_to: target.to_owned(), sender, key: key.to_owned() })
 }
 
 fn redaction(stored: &StoredEvent, event_id: OwnedEventId, sender: OwnedUserId) -> Option<What> {
-    let content = stored.content();
-    let relates_to = event_in(content, "redacts").or(stored.event.redacts.clone())?;
-    let reason = text(content, "reason").map(str::to_owned);
+    let relates_to = stored.redacts()?.to_owned();
+    let reason = text(stored.content(), "reason").map(str::to_owned);
     Some(What::Redaction { event_id, relates_to, sender, reason })
 }
 
@@ -235,20 +254,8 @@ fn membership(stored: &StoredEvent, event_id: OwnedEventId, sender: OwnedUserId)
     (!is_same).then_some(What::Membership { event_id, sender, user, membership })
 }
 
-fn relation(content: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    content.get("m.relates_to")?.as_object()
-}
-
-fn is(relation: &Map<String, Value>, kind: &str) -> bool {
-    text(relation, "rel_type") == Some(kind)
-}
-
 fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
     object.get(field)?.as_str()
-}
-
-fn event_in(object: &Map<String, Value>, field: &str) -> Option<OwnedEventId> {
-    EventId::parse(text(object, field)?).ok()
 }
 
 /// The word of a reason, as promised.

@@ -114,6 +114,49 @@ fn edits_reactions_and_redactions_name_what_they_change() {
 }
 
 #[test]
+fn history_shows_messages_as_they_are_now() {
+    let text = json!({
+        "msgtype": "m.text", "body": "x",
+        "m.relates_to": {"m.in_reply_to": {"event_id": "$0"}},
+    });
+    let edit = |target: &str, body: &str| {
+        json!({
+            "msgtype": "m.text", "body": format!("* {body}"),
+            "m.new_content": {"msgtype": "m.text", "body": body},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": target},
+        })
+    };
+    let at = |position, event: StoredEvent| StoredEvent { position, ..event };
+    let by_carol = |mut stored: StoredEvent| {
+        stored.event.sender = "@carol:example.org".try_into().ok();
+        stored
+    };
+    let redaction =
+        |id: &str, target: &str| event(id, "m.room.redaction", &json!({"redacts": target}));
+    let events = vec![
+        at(1, decrypted("$1", &text)),
+        at(2, decrypted("$2", &text)),
+        at(3, event("$3", "m.room.message", &edit("$1", "sent in clear"))),
+        at(4, by_carol(decrypted("$4", &edit("$1", "by another")))),
+        at(5, decrypted("$5", &text)),
+    ];
+    // What is newer than the page: the edit that holds, one taken back, a message taken back.
+    let related = vec![
+        at(6, decrypted("$6", &edit("$1", "y"))),
+        at(7, decrypted("$7", &edit("$2", "taken back"))),
+        at(8, redaction("$8", "$7")),
+        at(9, redaction("$9", "$5")),
+    ];
+    let shown = page(&room(), &Page { events, related, reached_start: false });
+    let shown: Vec<Value> = shown.iter().map(|line| serde_json::to_value(line).unwrap()).collect();
+    let messages: Vec<&Value> = shown.iter().filter(|line| line["type"] == "message").collect();
+    assert_eq!(messages.len(), 2, "{shown:#?}");
+    assert_eq!((&messages[0]["body"], &messages[0]["edited"]), (&json!("y"), &json!(true)));
+    assert_eq!(messages[0]["reply_to"], "$0", "what it answers stays");
+    assert_eq!((&messages[1]["body"], &messages[1]["edited"]), (&json!("x"), &json!(false)));
+}
+
+#[test]
 fn malformed_events_lose_only_themselves() {
     let told = lines(
         &mut Feed::default(),

@@ -156,7 +156,7 @@ impl Timeline {
             is_ours: stored.sender().is_some() && stored.sender() == self.own.as_deref(),
             content: plain(echo.unwrap_or(content), reply.is_some()),
             is_encrypted: stored.was_encrypted(),
-            shield: worse(stored.shield(), edited_shield),
+            shield: stored.shield().worse(edited_shield),
             is_edited: edit.is_some() || echo.is_some(),
             reactions: self.reactions(stored),
             reply,
@@ -164,6 +164,11 @@ impl Timeline {
             thread_len: related.map_or(0, |related| related.thread.len()),
             send: own_edit.map(sending),
         })
+    }
+
+    /// The edit that stands in the place of an event now.
+    pub fn edit(&self, id: &EventId) -> Option<&StoredEvent> {
+        self.current(self.event(id)?)?.1
     }
 
     /// What a readable message says now, and the edit that says it.
@@ -406,13 +411,4 @@ fn plain(content: MessageContent<'_>, is_reply: bool) -> MessageContent<'_> {
         | MessageContent::Poll(_)
         | MessageContent::Unknown { .. } => content,
     }
-}
-
-fn worse(one: Shield, other: Shield) -> Shield {
-    let rank = |shield: &Shield| match shield {
-        Shield::None => 0,
-        Shield::Grey(_) => 1,
-        Shield::Red(_) => 2,
-    };
-    if rank(&one) < rank(&other) { other } else { one }
 }
