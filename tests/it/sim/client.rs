@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 
 use grotto::{
-    engine::{Command, Draft, Engine, FaceId, Faces, Input, Outgoing},
-    matrix::OwnedRoomId,
+    engine::{Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Request},
+    matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId},
     secret::Secret,
-    store::{Account, Pending, Store},
+    store::{Account, OutboxState, Pending, Store},
     time::Timestamp,
     wire::{ClientFrame, ServerFrame},
 };
@@ -29,10 +29,29 @@ pub(super) struct Client {
     pub(super) wake: Option<u64>,
     /// How far this machine's clock is behind.
     behind: u64,
-    /// Lines that were taken: the person saw them in the timeline. Room and text, in order.
-    pub(super) taken: Vec<(String, String)>,
+    /// Lines that were taken: the person saw them in the timeline. In order.
+    pub(super) taken: Vec<Taken>,
     typed: u64,
     pub(super) crashes: u64,
+}
+
+/// What a person does besides typing.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    Leave,
+    Join,
+    Invite(String),
+    React,
+    Redact,
+}
+
+/// A line that was taken.
+pub(super) struct Taken {
+    pub(super) room: String,
+    pub(super) text: String,
+    pub(super) txn: String,
+    /// The place in the stream that its device knew then.
+    pub(super) known: u64,
 }
 
 /// What a step released.
@@ -83,7 +102,56 @@ impl Client {
     pub(super) fn is_busy(&self) -> bool {
         self.engine.is_none()
             || !self.commands.is_empty()
-            || !self.store.outbox().expect("readable").is_empty()
+            || self
+                .store
+                .outbox()
+                .expect("readable")
+                .iter()
+                .any(|row| matches!(row.state, OutboxState::Queued | OutboxState::Encrypted(_)))
+    }
+
+    /// The place in the stream up to which everything is on this device's disk.
+    pub(super) fn known(&self) -> u64 {
+        let position = self.store.position().expect("readable");
+        position.map_or(0, |it| it.0[1..].parse().expect("our position"))
+    }
+
+    /// The newest event of a room that this person sees.
+    fn newest(&self, room: &OwnedRoomId) -> Option<OwnedEventId> {
+        self.store.newest(room, 1).expect("readable").pop()?.event.event_id
+    }
+
+    fn next_txn(&mut self) -> OwnedTransactionId {
+        self.typed += 1;
+        format!("{}-{}", self.caller.device, self.typed).into()
+    }
+
+    /// The person does something about a room.
+    pub(super) fn act(&mut self, room: &str, act: Act) {
+        let room: OwnedRoomId = room.try_into().expect("a room");
+        let id = CommandId(self.typed);
+        let request = |request| Command::Request { id, request };
+        let command = match act {
+            Act::Leave => request(Request::Leave { room }),
+            Act::Join => request(Request::Join { room: room.to_string() }),
+            Act::Invite(user) => {
+                let user = user.try_into().expect("a user id");
+                request(Request::Invite { room, user })
+            }
+            Act::React => {
+                let Some(event) = self.newest(&room) else { return };
+                let relation = json!({ "rel_type": "m.annotation", "event_id": event, "key": "+" });
+                let content = json!({ "m.relates_to": relation });
+                let content = content.as_object().expect("an object").clone();
+                let kind = "m.reaction".to_owned();
+                Command::Send(Draft { room, txn: self.next_txn(), kind, content })
+            }
+            Act::Redact => {
+                let Some(event) = self.newest(&room) else { return };
+                Command::Redact { room, txn: self.next_txn(), event, reason: None }
+            }
+        };
+        self.commands.push_back(command);
     }
 
     pub(super) fn has_commands(&self) -> bool {
@@ -96,11 +164,10 @@ impl Client {
 
     /// The person types a line.
     pub(super) fn type_line(&mut self, room: &str, text: &str) {
-        self.typed += 1;
         let content = json!({ "msgtype": "m.text", "body": text });
         let draft = Draft {
             room: room.try_into().expect("a room"),
-            txn: format!("{}-{}", self.caller.device, self.typed).into(),
+            txn: self.next_txn(),
             kind: "m.room.message".to_owned(),
             content: content.as_object().expect("an object").clone(),
         };
@@ -151,20 +218,20 @@ impl Client {
     pub(super) fn next_command(&mut self, mood: &mut Mood<'_>) -> Done {
         let Some(command) = self.commands.front().cloned() else { return Done::default() };
         let input = Input::Command { face: FACE, command: command.clone() };
-        let rows = self.store.outbox().expect("readable").len();
+        let known = self.known();
         let done = self.input(input, mood);
         let taken = match &command {
             Command::Send(draft) => {
                 let there = self.store.outbox_row(draft.txn.as_str()).expect("readable").is_some();
-                if there {
-                    let text = draft.content["body"].as_str().expect("text").to_owned();
-                    self.taken.push((draft.room.to_string(), text));
+                if let (true, Some(text)) = (there, draft.content.get("body")) {
+                    let text = text.as_str().expect("text").to_owned();
+                    let (room, txn) = (draft.room.to_string(), draft.txn.to_string());
+                    self.taken.push(Taken { room, text, txn, known });
                 }
                 there
             }
             _ => self.engine.is_some(),
         };
-        let _ = rows;
         if taken || self.engine.is_some() {
             self.commands.pop_front();
         }

@@ -18,12 +18,15 @@ use std::{
 };
 
 use grotto::{
+    e2ee::{Shield, ShieldReason},
     engine::{Command, Draft},
     matrix::OwnedRoomId,
+    rooms::EventBody,
+    store::{Pending, Writes},
 };
 use serde_json::json;
 
-use client::Client;
+use client::{Act, Client};
 use rng::Rng;
 use server::Caller;
 use world::{Faults, World};
@@ -79,6 +82,28 @@ fn a_mention_in_an_encrypted_room_counts_until_it_is_read() {
     assert_eq!(highlights(&world, 1), 0);
 }
 
+#[test]
+fn a_stored_mark_does_not_stay_red_when_the_devices_of_its_sender_became_known() {
+    let clients = vec![Client::new("@a:sim", "A1"), Client::new("@b:sim", "B1")];
+    let mut world = World::new(2, clients, Faults::default(), false);
+    let rooms = found_rooms(&mut world, &mut Rng::new(2));
+    assert!(world.run(Duration::from_secs(600), has_keys));
+    world.type_after(0, 0, &rooms[0], "hello");
+    assert!(world.run(Duration::from_secs(600), World::is_quiet));
+    let room: OwnedRoomId = rooms[0].as_str().try_into().unwrap();
+    let store = &mut world.clients[1].store;
+    let mut stored = store.newest(&room, 1).unwrap().remove(0);
+    let EventBody::Decrypted(inner) = &mut stored.body else { panic!("{stored:?}") };
+    inner.shield = Shield::Red(ShieldReason::UnknownDevice);
+    let writes = Writes { events: vec![(room.clone(), stored)], ..Writes::default() };
+    store.commit(Pending::new(writes, ())).unwrap();
+    world.add_client(Client::new("@a:sim", "A2"));
+    assert!(world.run(Duration::from_secs(600), has_keys));
+    assert!(world.run(Duration::from_secs(600), World::is_quiet));
+    let stored = world.clients[1].store.newest(&room, 1).unwrap().remove(0);
+    assert_eq!(stored.shield(), Shield::None);
+}
+
 fn draft(room: &str, txn: &str, content: serde_json::Value) -> Draft {
     Draft {
         room: room.try_into().unwrap(),
@@ -108,6 +133,7 @@ fn run(seed: u64, loud: bool) {
     world.faults = Faults::default();
     let quiet = world.run(Duration::from_secs(1_800), World::is_quiet);
     assert!(quiet, "seed {seed}: it never became quiet: {}", check::state(&world));
+    probe(&mut world, &rooms);
     fill_gaps(&mut world, &rooms);
     check::all(seed, &world, &rooms);
 }
@@ -148,7 +174,11 @@ fn found_rooms(world: &mut World, rng: &mut Rng) -> Vec<String> {
         .collect();
     let mut rooms = Vec::new();
     for _ in 0..=rng.below(2) {
-        let encryption = json!({ "type": "m.room.encryption", "content": { "algorithm": "m.megolm.v1.aes-sha2" } });
+        let mut content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+        if rng.percent(40) {
+            content["rotation_period_msgs"] = json!(1 + rng.below(4));
+        }
+        let encryption = json!({ "type": "m.room.encryption", "content": content });
         let body = json!({ "invite": &there[1..], "initial_state": [encryption] });
         let path = "/_matrix/client/v3/createRoom";
         let (_, body) = world.server.call(&as_user(there[0]), ("POST", path), &[], &body);
@@ -179,9 +209,61 @@ fn script(world: &mut World, rng: &mut Rng, rooms: &[String]) {
         let pause = if rng.percent(40) { 1_000 } else { rng.below(50_000) };
         world.type_after(pause, client, room, &format!("line {line}"));
     }
+    for _ in 0..rng.below(5) {
+        let client = rng.below(world.clients.len() as u64) as usize;
+        let room = &rooms[rng.below(rooms.len() as u64) as usize];
+        let act = if rng.percent(60) { Act::React } else { Act::Redact };
+        world.act_after(rng.below(50_000), client, room, act);
+    }
+    if rng.percent(50) {
+        for _ in 0..=rng.below(4) {
+            come_and_go(world, rng, rooms);
+        }
+    }
     if rng.percent(30) {
         world.restart_server_after(rng.below(50_000));
     }
+}
+
+/// Anybody but the first user leaves, is put out, is invited or comes again, by this program or
+/// another one.
+fn come_and_go(world: &mut World, rng: &mut Rng, rooms: &[String]) {
+    let client = 1 + rng.below(world.clients.len() as u64 - 1) as usize;
+    let user = world.clients[client].caller.user.clone();
+    if user == "@a:sim" {
+        return;
+    }
+    let room = &rooms[rng.below(rooms.len() as u64) as usize];
+    let (out, back) = (rng.below(40_000), 5_000 + rng.below(15_000));
+    match rng.below(3) {
+        0 => world.act_after(out, client, room, Act::Leave),
+        1 => world.member_after(out, room, (&user, &user), "leave"),
+        _ => world.member_after(out, room, ("@a:sim", &user), "leave"),
+    }
+    if rng.percent(60) {
+        match rng.below(2) {
+            0 => world.act_after(out + back, 0, room, Act::Invite(user.clone())),
+            _ => world.member_after(out + back, room, ("@a:sim", &user), "invite"),
+        }
+        let back = back + rng.below(10_000);
+        match rng.below(2) {
+            0 => world.act_after(out + back, client, room, Act::Join),
+            _ => world.member_after(out + back, room, (&user, &user), "join"),
+        }
+    }
+}
+
+/// Everybody who is there says one more thing, which everybody there must be able to read.
+fn probe(world: &mut World, rooms: &[String]) {
+    for client in 0..world.clients.len() {
+        let user = world.clients[client].caller.user.clone();
+        for room in rooms {
+            if world.server.membership(room, &user).as_deref() == Some("join") {
+                world.type_after(0, client, room, "still here");
+            }
+        }
+    }
+    assert!(world.run(Duration::from_secs(600), World::is_quiet), "{}", check::state(world));
 }
 
 /// Scrolls up in every room until nothing is missing.

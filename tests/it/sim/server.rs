@@ -99,7 +99,8 @@ impl Server {
                 let user = body["user_id"].as_str().unwrap_or_default().to_owned();
                 self.member(caller, room, &user, "invite")
             }
-            ("GET", ["rooms", room, "members"]) => self.members(room),
+            ("POST", ["rooms", _, "forget"]) => (200, json!({})),
+            ("GET", ["rooms", room, "members"]) => self.members(caller, room),
             ("GET", ["rooms", room, "state", kind]) => self.state_event(room, kind),
             ("GET", ["rooms", room, "messages"]) => self.messages(caller, room, query),
             ("PUT", ["rooms", room, "send", kind, txn]) => {
@@ -240,8 +241,23 @@ impl Server {
         (200, json!({ "room_id": room }))
     }
 
-    fn member(&mut self, caller: &Caller, room: &str, user: &str, membership: &str) -> Answer {
+    pub(super) fn member(
+        &mut self,
+        caller: &Caller,
+        room: &str,
+        user: &str,
+        membership: &str,
+    ) -> Answer {
         let content = json!({ "membership": membership });
+        let now = self.membership(room, user).unwrap_or_default();
+        let may = match membership {
+            "leave" => matches!(now.as_str(), "join" | "invite"),
+            "invite" => now != "join",
+            _ => true,
+        };
+        if !may {
+            return (403, json!({ "errcode": "M_FORBIDDEN", "error": "not so" }));
+        }
         if self.membership(room, user).as_deref() != Some(membership) {
             let key = ("m.room.member", Some(user.to_owned()));
             self.push(caller, room, key, content, None);
@@ -301,6 +317,19 @@ impl Server {
         id
     }
 
+    /// The member events of a user: place, membership, sender.
+    pub(super) fn memberships(&self, room: &str, user: &str) -> Vec<(u64, String, String)> {
+        let events = self.rooms[room].events.iter();
+        let own = events.filter(|event| {
+            event.kind == "m.room.member" && event.state_key.as_deref() == Some(user)
+        });
+        own.map(|it| {
+            let membership = it.content["membership"].as_str().unwrap_or_default().to_owned();
+            (it.at, membership, it.sender.clone())
+        })
+        .collect()
+    }
+
     fn membership_before(&self, room: &str, user: &str, before: u64) -> Option<String> {
         let events = &self.rooms.get(room)?.events;
         let own = events.iter().rev().find(|event| {
@@ -332,7 +361,10 @@ impl Server {
         state.into_values().collect()
     }
 
-    fn members(&self, room: &str) -> Answer {
+    fn members(&self, caller: &Caller, room: &str) -> Answer {
+        if self.membership(room, &caller.user).as_deref() != Some("join") {
+            return (403, json!({ "errcode": "M_FORBIDDEN", "error": "not in this room" }));
+        }
         let members = self.state_before(room, u64::MAX).into_iter();
         let chunk: Vec<Value> = members
             .filter(|event| event.kind == "m.room.member" && event.content["membership"] != "leave")
@@ -434,9 +466,11 @@ impl Server {
             match self.membership(id, &caller.user).as_deref() {
                 Some("join") => {
                     let before = self.membership_before(id, &caller.user, from + 1);
-                    let joined_before = before.as_deref() == Some("join");
+                    let changes = self.memberships(id, &caller.user).into_iter();
+                    let stayed = changes.filter(|it| it.0 > from).all(|it| it.1 == "join");
+                    let joined_before = stayed && before.as_deref() == Some("join");
                     let from = if joined_before { from } else { 0 };
-                    let body = self.sync_joined(caller, id, from);
+                    let body = self.sync_room(caller, id, (from, u64::MAX));
                     sections.entry("join").or_default().insert(id.clone(), body);
                 }
                 Some("invite") => {
@@ -445,15 +479,24 @@ impl Server {
                     let body = json!({ "invite_state": { "events": state } });
                     sections.entry("invite").or_default().insert(id.clone(), body);
                 }
+                Some("leave") => {
+                    let before = self.membership_before(id, &caller.user, from + 1);
+                    let last = self.memberships(id, &caller.user).last().map_or(0, |it| it.0);
+                    if matches!(before.as_deref(), Some("join" | "invite")) && from < last {
+                        let body = self.sync_room(caller, id, (from, last));
+                        sections.entry("leave").or_default().insert(id.clone(), body);
+                    }
+                }
                 Some(_) | None => {}
             }
         }
         json!(sections)
     }
 
-    fn sync_joined(&self, caller: &Caller, id: &str, from: u64) -> Value {
+    fn sync_room(&self, caller: &Caller, id: &str, (from, to): (u64, u64)) -> Value {
         let events = &self.rooms[id].events;
-        let new = events.iter().filter(|event| event.at > from).collect::<Vec<_>>();
+        let new = events.iter().filter(|event| from < event.at && event.at <= to);
+        let new = new.collect::<Vec<_>>();
         let limited = new.len() > self.timeline_limit;
         let timeline = &new[new.len().saturating_sub(self.timeline_limit)..];
         let first = timeline.first().map_or(u64::MAX, |event| event.at);

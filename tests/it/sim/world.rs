@@ -10,9 +10,9 @@ use grotto::{
 use serde_json::{Value, json, value::to_raw_value};
 
 use super::{
-    client::{Client, Done},
+    client::{Act, Client, Done},
     rng::Rng,
-    server::Server,
+    server::{Caller, Server},
 };
 
 /// How often each fault strikes, in percent of its occasions.
@@ -36,14 +36,43 @@ pub(super) struct Faults {
 enum Event {
     ToServer(u64, ClientFrame),
     ToClient(u64, ServerFrame),
-    Dialed { client: usize, dial: u64 },
-    LinkLost { client: usize, connection: u64 },
-    HungUp { client: usize },
-    Wake { client: usize, at: u64 },
-    Start { client: usize },
+    Dialed {
+        client: usize,
+        dial: u64,
+    },
+    LinkLost {
+        client: usize,
+        connection: u64,
+    },
+    HungUp {
+        client: usize,
+    },
+    Wake {
+        client: usize,
+        at: u64,
+    },
+    Start {
+        client: usize,
+    },
     Poll(u64),
     PeerGone(u64),
-    Type { client: usize, room: String, text: String },
+    Type {
+        client: usize,
+        room: String,
+        text: String,
+    },
+    Act {
+        client: usize,
+        room: String,
+        act: Act,
+    },
+    /// Somebody does it by other means, on the server.
+    Member {
+        by: String,
+        room: String,
+        user: String,
+        membership: &'static str,
+    },
     RestartServer,
 }
 
@@ -132,6 +161,13 @@ impl World {
         world
     }
 
+    /// A new device comes to life.
+    pub(super) fn add_client(&mut self, client: Client) {
+        self.server.add_device(&client.caller);
+        self.clients.push(client);
+        self.after(0, Event::Start { client: self.clients.len() - 1 });
+    }
+
     fn after(&mut self, pause: u64, event: Event) {
         self.order += 1;
         self.queue.push(Reverse(Entry { at: self.now + pause, order: self.order, event }));
@@ -141,6 +177,23 @@ impl World {
     pub(super) fn type_after(&mut self, pause: u64, client: usize, room: &str, text: &str) {
         let (room, text) = (room.to_owned(), text.to_owned());
         self.after(pause, Event::Type { client, room, text });
+    }
+
+    /// A person does something else after a while.
+    pub(super) fn act_after(&mut self, pause: u64, client: usize, room: &str, act: Act) {
+        self.after(pause, Event::Act { client, room: room.to_owned(), act });
+    }
+
+    /// `by` makes `user` a member or none after a while, with some other program.
+    pub(super) fn member_after(
+        &mut self,
+        pause: u64,
+        room: &str,
+        (by, user): (&str, &str),
+        membership: &'static str,
+    ) {
+        let (by, room, user) = (by.to_owned(), room.to_owned(), user.to_owned());
+        self.after(pause, Event::Member { by, room, user, membership });
     }
 
     /// A person does something now.
@@ -185,6 +238,8 @@ impl World {
             | Event::HungUp { .. }
             | Event::Start { .. }
             | Event::Type { .. }
+            | Event::Act { .. }
+            | Event::Member { .. }
             | Event::RestartServer => true,
         });
         let told = |client: &Client| {
@@ -222,6 +277,17 @@ impl World {
             Event::Type { client, room, text } => {
                 self.clients[client].type_line(&room, &text);
                 self.give_commands(client);
+            }
+            Event::Act { client, room, act } => {
+                self.tell(format_args!("{} does {act:?}", self.clients[client].caller.device));
+                self.clients[client].act(&room, act);
+                self.give_commands(client);
+            }
+            Event::Member { by, room, user, membership } => {
+                self.tell(format_args!("{by}: {user} {membership} in {room}"));
+                let caller = Caller { user: by, device: "web".to_owned() };
+                self.server.member(&caller, &room, &user, membership);
+                self.sync_all();
             }
             Event::RestartServer => {
                 let all: Vec<u64> = self.peers.keys().copied().collect();
