@@ -3,6 +3,8 @@
 //! # Spec
 //! End-to-End Encryption, `m.megolm.v1.aes-sha2`.
 
+use std::borrow::Cow;
+
 use vodozemac::megolm::{DecryptionError, MegolmMessage};
 
 use super::{
@@ -11,13 +13,13 @@ use super::{
     lookup::Table,
     megolm::{
         Cached, MEGOLM_V1,
-        inbound::is_session_id,
+        inbound::{InboundSession, is_session_id},
         ledger::{self, Place, Use},
         payload::{self, RELATION},
         withheld,
     },
     step::Step,
-    trust::{self, Raised, Standing, Verdict},
+    trust::{self, Raised, SenderData, Standing, Verdict},
     types::{Decrypted, Decryption, Undecryptable, UndecryptableReason as Reason},
 };
 use crate::matrix::{Event, RoomId, UserId};
@@ -116,21 +118,42 @@ fn open(
         return Ok(Err(Reason::Malformed));
     };
     let index = message.message_index();
-    if ledger::claim(envelope.session, index, envelope.place, step)? == Use::Taken {
+    let (ledger, verdict) = judge(cached, core, (room, envelope), step)?;
+    // Only a message that may be shown uses up its index: else a member could copy a ciphertext
+    // into an event of their own and so keep those who read that first from reading the message.
+    let Verdict::Show(shield) = verdict else { return Ok(Err(Reason::MismatchedSender)) };
+    if ledger::claim(&ledger, index, envelope.place, step)? == Use::Taken {
         return Ok(Err(Reason::DuplicateIndex));
     }
-    let standing = standing(cached, core, (room, envelope.session), step)?;
-    let record = &cached.record;
-    Ok(match trust::verdict(record.source, (&record.sender, standing), envelope.sender) {
-        Verdict::Mismatched => Err(Reason::MismatchedSender),
-        Verdict::Show(shield) => Ok(Decrypted {
-            kind,
-            content,
-            session_id: envelope.session.to_owned(),
-            message_index: index,
-            shield,
-        }),
-    })
+    let session_id = envelope.session.to_owned();
+    Ok(Ok(Decrypted { kind, content, session_id, message_index: index, shield }))
+}
+
+/// Whether the event may be shown as its sender's, and in which ledger its index counts: one for
+/// each user who calls the session theirs, so that none uses up the indices of another.
+fn judge<'a>(
+    cached: &mut Cached,
+    core: &Core,
+    (room, envelope): (&RoomId, &Envelope<'a>),
+    step: &mut Step<'_>,
+) -> Result<(Cow<'a, str>, Verdict), MachineError> {
+    let id = envelope.session;
+    let record = &mut cached.record;
+    let is_senders = |data: &SenderData| data.user() == Some(envelope.sender);
+    let mut others = record.others.iter_mut().filter(|_| !is_senders(&record.sender));
+    let Some(claim) = others.find(|claim| is_senders(&claim.sender)) else {
+        let standing = standing(cached, core, (room, id), step)?;
+        let record = &cached.record;
+        let verdict = trust::verdict(record.source, (&record.sender, standing), envelope.sender);
+        return Ok((Cow::Borrowed(id), verdict));
+    };
+    let raised = trust::raise((&claim.creator, &mut claim.sender), step)?;
+    let standing = trust::standing((&claim.creator, &claim.sender), core, step)?;
+    let verdict = trust::verdict(record.source, (&claim.sender, standing), envelope.sender);
+    if raised == Raised::Yes {
+        step.put(Table::InboundGroupSession, room.as_str(), id, &*record)?;
+    }
+    Ok((Cow::Owned(format!("{id} {}", envelope.sender)), verdict))
 }
 
 /// How the creator of a session stands, worked out anew only when some device changed.
@@ -146,10 +169,11 @@ fn standing(
     {
         return Ok(standing);
     }
-    if trust::raise(&mut cached.record, step)? == Raised::Yes {
+    let InboundSession { creator, sender, .. } = &mut cached.record;
+    if trust::raise((creator, sender), step)? == Raised::Yes {
         step.put(Table::InboundGroupSession, room.as_str(), id, &cached.record)?;
     }
-    let standing = trust::standing(&cached.record, core, step)?;
+    let standing = trust::standing((&cached.record.creator, &cached.record.sender), core, step)?;
     cached.standing = Some((standing, changes));
     Ok(standing)
 }

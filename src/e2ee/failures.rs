@@ -6,8 +6,9 @@ use crate::time::Timestamp;
 
 const FIRST: Duration = Duration::from_secs(15);
 const LAST: Duration = Duration::from_secs(15 * 60);
-/// Beyond this many entries new ones are not remembered: they are just tried again.
-const MAX_ENTRIES: usize = 10_000;
+/// Beyond this many entries those whose pause is over are forgotten. The others never are: who is
+/// not remembered would be asked for again at once, without end.
+const MANY: usize = 10_000;
 
 /// Pauses that double with every failure, from 15 s to 15 min, one for each key.
 #[derive(Debug)]
@@ -29,10 +30,18 @@ impl<K: Ord> Failures<K> {
         let count = self.0.get(&key).map_or(0, |failure| failure.count);
         let pause = FIRST.saturating_mul(2_u32.saturating_pow(count.min(16))).min(LAST);
         let until = now.plus(pause);
-        if self.0.len() < MAX_ENTRIES || self.0.contains_key(&key) {
-            self.0.insert(key, Failure { count: count.saturating_add(1), until });
+        if MANY <= self.0.len() && !self.0.contains_key(&key) {
+            self.forget_past(now);
         }
+        self.0.insert(key, Failure { count: count.saturating_add(1), until });
         until
+    }
+
+    /// Forgets pauses that are over, when that frees enough to be worth a look at all of them.
+    fn forget_past(&mut self, now: Timestamp) {
+        if self.0.len() % (MANY / 10) == 0 {
+            self.0.retain(|_, failure| failure.until > now);
+        }
     }
 
     /// Forgets the failures of a key.

@@ -280,8 +280,8 @@ impl Core {
         }
         let device = match &inside.device_keys {
             Some(keys) => match enclosed_device(keys, (sender, sender_key), &inside, step) {
-                Some(device) => Some(device),
-                None => return Ok(Err(Unproved::OtherDevice)),
+                Some(device) if !self.is_known_otherwise(&device, step)? => Some(device),
+                Some(_) | None => return Ok(Err(Unproved::OtherDevice)),
             },
             None => self.find_device_by_key(sender, sender_key, step)?,
         };
@@ -299,6 +299,15 @@ impl Core {
             device,
         };
         Ok(Ok(OlmEvent { sender, kind: inside.kind, content: inside.content }))
+    }
+}
+
+impl Core {
+    /// Whether a device of this name is known, with other keys: a device never changes its keys, so
+    /// one of the two is forged, and the one that was there first stays.
+    fn is_known_otherwise(&self, device: &Device, step: &Step<'_>) -> Result<bool, MachineError> {
+        let known = self.find_device(&device.user, &device.device_id, step)?;
+        Ok(known.is_some_and(|known| !known.has_keys_of(device)))
     }
 }
 

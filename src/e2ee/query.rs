@@ -24,6 +24,10 @@ use super::{
 /// Devices of one user that are read; the rest of a longer list is not there for us.
 const MAX_DEVICES: usize = 1_000;
 
+/// Devices of one user that are remembered after they went, the first seen first: the server must
+/// not fill the store with ever new ones.
+const MAX_GONE: usize = 1_000;
+
 type Objects = BTreeMap<String, Box<RawValue>>;
 
 /// The parts of an answer, entries still raw.
@@ -105,14 +109,31 @@ impl Core {
         if *user == *self.user {
             self.note_cross_signature(identity.as_ref(), step)?;
         }
-        for mut gone in known.into_values().filter(|device| !device.is_deleted()) {
-            gone.listing = Listing::Deleted;
-            self.put_device(&gone, step)?;
-        }
+        self.receive_gone(known.into_values().collect(), step)?;
         if before != self.device_changes() {
             step.tell(Notice::DevicesChanged(vec![user.to_owned()]));
         }
         Ok(count)
+    }
+
+    /// Keeps the devices that a list does not name any more, up to a bound: a device that comes
+    /// again must have the keys it had. A blocked one is never forgotten.
+    fn receive_gone(
+        &mut self,
+        mut gone: Vec<Device>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        gone.sort_by_key(|device| (!device.is_blocked(), device.first_seen));
+        for (place, mut device) in gone.into_iter().enumerate() {
+            if MAX_GONE <= place && !device.is_blocked() {
+                self.tracker.note_change();
+                step.delete(Table::Device, device.user.as_str(), device.device_id.as_str());
+            } else if !device.is_deleted() {
+                device.listing = Listing::Deleted;
+                self.put_device(&device, step)?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the signature by which our own identity vouches for this device.

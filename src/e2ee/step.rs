@@ -93,10 +93,11 @@ impl<'a> Step<'a> {
     ) -> Result<Vec<(RecordKey, T)>, MachineError> {
         let mut found: BTreeMap<RecordKey, Zeroizing<Vec<u8>>> =
             self.lookup.scan(table, first)?.into_iter().collect();
-        for ((other, key), value) in &self.overlay {
-            if *other != table || first.is_some_and(|first| first != key.0) {
-                continue;
-            }
+        let from = (table, RecordKey(first.unwrap_or_default().to_owned(), String::new()));
+        let inside = |(other, key): &(Table, RecordKey)| {
+            *other == table && first.is_none_or(|first| first == key.0)
+        };
+        for ((_, key), value) in self.overlay.range(from..).take_while(|(key, _)| inside(key)) {
             match value {
                 Some(value) => drop(found.insert(key.clone(), value.clone())),
                 None => drop(found.remove(key)),

@@ -19,10 +19,7 @@ use super::{
     device::Device,
     identity::Identity,
     lookup::Table,
-    megolm::{
-        Source,
-        inbound::{Creator, InboundSession},
-    },
+    megolm::{Source, inbound::Creator},
     step::Step,
     types::{Shield, ShieldReason},
 };
@@ -63,7 +60,7 @@ impl SenderData {
     }
 
     /// The user that the session belongs to, as far as it is known.
-    fn user(&self) -> Option<&UserId> {
+    pub(super) fn user(&self) -> Option<&UserId> {
         match self {
             Self::Own { user } | Self::Device { user, .. } => Some(user),
             Self::Unknown { claimed } => claimed.as_deref(),
@@ -90,31 +87,33 @@ pub(super) enum Raised {
 }
 
 /// Looks the creator of a session up among the known devices, if it was unknown.
-pub(super) fn raise(record: &mut InboundSession, step: &Step<'_>) -> Result<Raised, MachineError> {
-    let SenderData::Unknown { claimed: Some(user) } = &record.sender else { return Ok(Raised::No) };
+pub(super) fn raise(
+    (creator, sender): (&Creator, &mut SenderData),
+    step: &Step<'_>,
+) -> Result<Raised, MachineError> {
+    let SenderData::Unknown { claimed: Some(user) } = &*sender else { return Ok(Raised::No) };
     // Deleted devices too: one that was removed right after sending still sent it.
     let devices = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
-    let owner = devices.into_iter().find(|(_, device)| owns(device, &record.creator));
+    let owner = devices.into_iter().find(|(_, device)| owns(device, creator));
     let Some((_, device)) = owner else { return Ok(Raised::No) };
-    record.sender = SenderData::Device { user: user.clone(), device: device.device_id };
+    *sender = SenderData::Device { user: user.clone(), device: device.device_id };
     Ok(Raised::Yes)
 }
 
 /// How the creator of a session stands now.
 pub(super) fn standing(
-    record: &InboundSession,
+    (creator, sender): (&Creator, &SenderData),
     core: &Core,
     step: &Step<'_>,
 ) -> Result<Standing, MachineError> {
-    let SenderData::Device { user, device } = &record.sender else {
+    let SenderData::Device { user, device } = sender else {
         return Ok(Standing::NoIdentity);
     };
     let Some(identity) = step.get::<Identity>(Table::Identity, user.as_str(), "")? else {
         return Ok(Standing::NoIdentity);
     };
     let device = core.find_device(user, device, step)?;
-    let signed =
-        device.filter(|it| owns(it, &record.creator)).is_some_and(|it| identity.signs(&it));
+    let signed = device.filter(|it| owns(it, creator)).is_some_and(|it| identity.signs(&it));
     Ok(if signed { Standing::Signed } else { Standing::Unsigned })
 }
 

@@ -256,7 +256,7 @@ impl Engine {
             });
         }
         let may_be_clear = event.state_key.is_some()
-            || is_redacted(event)
+            || (is_redacted(event) && event.content.is_empty())
             || matches!(event.kind.as_str(), "m.room.redaction" | "m.reaction");
         let shield = if may_be_clear || !self.machine.is_encrypted(room, &turn.step)? {
             Shield::None

@@ -161,14 +161,14 @@ impl Guests {
     ) {
         let limits = host.gateway.limits();
         let from = network(address.ip());
-        let count = self.counts.entry(from).or_default();
-        if self.tasks.len() >= limits.max_connections
-            || *count >= limits.max_connections_per_address
+        let count = self.counts.get(&from).copied().unwrap_or_default();
+        if self.tasks.len() >= limits.max_connections || count >= limits.max_connections_per_address
         {
-            tracing::warn!(in_all = self.tasks.len(), from_one = *count, "too many connections");
+            // Nothing is remembered of who is turned away: a flood has many addresses.
+            tracing::debug!(in_all = self.tasks.len(), from_one = count, "too many connections");
             return;
         }
-        *count += 1;
+        self.counts.insert(from, count + 1);
         let (gateway, stop) = (host.gateway.clone(), host.stop.clone());
         let handle = self.tasks.spawn(serve(gateway, stream, tls, stop));
         self.addresses.insert(handle.id(), from);

@@ -25,6 +25,8 @@ pub struct MatrixError {
     pub retry_after_ms: Option<u64>,
 }
 
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+
 fn unknown() -> String {
     "M_UNKNOWN".to_owned()
 }
@@ -47,9 +49,10 @@ impl MatrixError {
         matches!(self.status, 408 | 429 | 500..=599)
     }
 
-    /// The pause that the server asked for.
+    /// The pause that the server asked for, an hour at most: a wrong number must not stop us for
+    /// good.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after_ms.map(Duration::from_millis)
+        self.retry_after_ms.map(|pause| Duration::from_millis(pause).min(LONGEST_PAUSE))
     }
 
     /// Whether the access token is no longer valid.
@@ -74,5 +77,8 @@ mod tests {
         let error =
             MatrixError::parse(429, br#"{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}"#);
         assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
+        let body = format!(r#"{{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":{}}}"#, u64::MAX);
+        let error = MatrixError::parse(429, body.as_bytes());
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3600)));
     }
 }

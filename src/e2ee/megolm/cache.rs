@@ -24,7 +24,7 @@ const MAX_EARLY_MEMBERS: usize = 64;
 /// The Megolm half of the machine.
 #[derive(Default)]
 pub(in crate::e2ee) struct Megolm {
-    /// By session id, which names one room.
+    /// By session id. Should one come for several rooms, the room used last is here.
     inbound: BTreeMap<String, Cached>,
     /// Outbound sessions, one a room.
     pub(super) outbound: BTreeMap<OwnedRoomId, Outbound>,
@@ -91,7 +91,7 @@ impl Megolm {
         id: &str,
         step: &Step<'_>,
     ) -> Result<Option<&mut Cached>, MachineError> {
-        if !self.inbound.contains_key(id) {
+        if self.inbound.get(id).is_none_or(|cached| cached.room != room) {
             let Some(record) = step.get(Table::InboundGroupSession, room.as_str(), id)? else {
                 return Ok(None);
             };
@@ -99,8 +99,7 @@ impl Megolm {
         }
         self.uses += 1;
         let uses = self.uses;
-        let cached = self.inbound.get_mut(id).filter(|cached| cached.room == room);
-        Ok(cached.map(|cached| cached.touched(uses)))
+        Ok(self.inbound.get_mut(id).map(|cached| cached.touched(uses)))
     }
 
     /// Keeps a session in memory; the longest unused goes when there are too many.
@@ -123,7 +122,7 @@ impl Megolm {
         id: &str,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        match self.inbound.get(id) {
+        match self.inbound.get(id).filter(|cached| cached.room == room) {
             Some(cached) => step.put(Table::InboundGroupSession, room.as_str(), id, &cached.record),
             None => Ok(()),
         }

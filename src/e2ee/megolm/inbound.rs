@@ -29,11 +29,22 @@ const MAX_CONTENT_BYTES: usize = 8 << 10;
 /// Bytes of a session id: 32 in unpadded base64.
 const SESSION_ID_BYTES: usize = 43;
 
+/// Most devices that are remembered to have called one session theirs.
+const MAX_CLAIMS: usize = 16;
+
 /// The keys of the device that made a session; proved if the source is, else claimed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::e2ee) struct Creator {
     pub(in crate::e2ee) curve25519: String,
     pub(in crate::e2ee) ed25519: String,
+}
+
+/// Another device that says it made a session. Whoever holds a session key can send it on as if it
+/// were theirs, so the first to say so must not keep the maker's messages from being read.
+#[derive(Serialize, Deserialize)]
+pub(in crate::e2ee) struct Claim {
+    pub(in crate::e2ee) creator: Creator,
+    pub(in crate::e2ee) sender: SenderData,
 }
 
 /// An inbound group session and what is known of its origin.
@@ -44,6 +55,9 @@ pub(in crate::e2ee) struct InboundSession {
     pub(in crate::e2ee) creator: Creator,
     pub(in crate::e2ee) source: Source,
     pub(in crate::e2ee) sender: SenderData,
+    /// Who else sent it over Olm as theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::e2ee) others: Vec<Claim>,
     /// Whether its creator allows it to be handed to later invited members.
     pub(in crate::e2ee) shared_history: bool,
 }
@@ -92,6 +106,7 @@ pub(in crate::e2ee) fn receive_room_key(
         creator: Creator { curve25519: from.curve25519.to_base64(), ed25519: from.ed25519.clone() },
         source: Source::Olm,
         sender: SenderData::of(from),
+        others: Vec::new(),
         shared_history: content.shared_history(),
     };
     import(megolm, &content.room_id, new, step)
@@ -114,10 +129,6 @@ pub(in crate::e2ee) fn import(
     step: &mut Step<'_>,
 ) -> Result<(), MachineError> {
     let id = new.session.session_id();
-    if is_of_another_room(room, &id, step)? {
-        tracing::warn!("a group session came again for another room");
-        return Ok(());
-    }
     let merged = match megolm.inbound(room, &id, step)? {
         Some(old) => {
             old.standing = None;
@@ -138,10 +149,25 @@ pub(in crate::e2ee) fn import(
     Ok(())
 }
 
-/// A session id is a public key: the same one in two rooms is an attack or a bug.
-fn is_of_another_room(room: &RoomId, id: &str, step: &Step<'_>) -> Result<bool, MachineError> {
-    let rooms = step.scan::<serde::de::IgnoredAny>(Table::SessionRoom, Some(id))?;
-    Ok(rooms.iter().any(|(key, _)| key.1 != room.as_str()))
+impl InboundSession {
+    /// Notes that another device calls the session its own; whether that is news.
+    pub(super) fn add_claim(&mut self, creator: Creator, sender: SenderData) -> bool {
+        let known = self.others.iter_mut().find(|claim| claim.creator == creator);
+        if let Some(known) = known {
+            let raises =
+                matches!(known.sender, SenderData::Unknown { .. }) && known.sender != sender;
+            if raises {
+                known.sender = sender;
+            }
+            return raises;
+        }
+        let fits = self.others.len() < MAX_CLAIMS;
+        if fits {
+            tracing::warn!("two devices call one group session theirs");
+            self.others.push(Claim { creator, sender });
+        }
+        fits
+    }
 }
 
 /// Whether `creator` may leave another key for a room that we have not seen encrypted.

@@ -1,8 +1,8 @@
 //! The replay ledger: which event used which index of a session.
 //!
 //! A ciphertext may be shown once. The server can send it again under another event id, in another
-//! room or after a restart; what was seen first owns the index for good. (An index belongs to a
-//! session, and a session to one room, so other rooms need no check here.)
+//! room or after a restart; what was seen first owns the index for good. (A
+//! payload names its room, so other rooms need no check here.)
 //!
 //! # Spec
 //! End-to-End Encryption, `m.megolm.v1.aes-sha2`, on replay attacks.

@@ -57,6 +57,7 @@ pub(super) fn merge(old: &mut InboundSession, mut new: InboundSession) -> Merged
         SessionOrdering::Equal | SessionOrdering::Worse => {}
     }
     let sender_before = old.sender.clone();
+    let mut claimed = false;
     if old.source < new.source {
         old.shared_history = new.shared_history;
         old.creator = new.creator;
@@ -64,12 +65,18 @@ pub(super) fn merge(old: &mut InboundSession, mut new: InboundSession) -> Merged
         old.source = new.source;
     } else if old.source == new.source {
         old.shared_history &= new.shared_history;
-        if old.creator == new.creator && matches!(old.sender, SenderData::Unknown { .. }) {
+        if old.creator != new.creator {
+            claimed = old.source == Source::Olm && old.add_claim(new.creator, new.sender);
+        } else if matches!(old.sender, SenderData::Unknown { .. }) {
             old.sender = new.sender;
         }
     }
     let after = (old.session.first_known_index(), old.source, old.shared_history);
-    if before == after && sender_before == old.sender { Merged::Kept } else { Merged::Improved }
+    if before == after && sender_before == old.sender && !claimed {
+        Merged::Kept
+    } else {
+        Merged::Improved
+    }
 }
 
 fn replace_forged(old: &mut InboundSession, new: InboundSession) -> Merged {
@@ -112,7 +119,8 @@ mod tests {
                 SenderData::Unknown { claimed: None }
             }
         };
-        InboundSession { session, creator, source, sender, shared_history: false }
+        let others = Vec::new();
+        InboundSession { session, creator, source, sender, others, shared_history: false }
     }
 
     /// Another ratchet under the id of `group`: what anybody can make who knows the id.

@@ -228,6 +228,7 @@ impl Machine {
             },
             source: Source::Own,
             sender: SenderData::Own { user: self.core.user.clone() },
+            others: Vec::new(),
             shared_history: outbound.record.shared_history,
         };
         self.megolm.outbound.insert(room.to_owned(), outbound);

@@ -2,5 +2,6 @@
 
 mod account;
 pub(super) mod harness;
+mod hostile;
 mod olm;
 mod tracking;

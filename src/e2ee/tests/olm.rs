@@ -228,6 +228,19 @@ fn an_attackers_own_device_does_not_vouch_for_a_victim() {
     assert!(matches!(got, Opened::Unproved(Unproved::OtherDevice)));
 }
 
+/// A server makes a device of its own under the name of one that is known.
+#[test]
+fn a_made_up_device_under_a_known_name_is_not_believed() {
+    let mut world = World::new(&["@alice:x", "@bob:x"]);
+    world.acquaint(0, 1);
+    let forger = Forger { device: "DEVICE1".to_owned(), ..Forger::new("@bob:x") };
+    let mut session = forger.session(&mut world, 0);
+    let inside = forger.inside(&world, 0);
+    let sealed = forger.seal(&world, 0, &mut session, &inside);
+    let got = open(&mut world, 0, &event("@bob:x".try_into().unwrap(), &sealed));
+    assert!(matches!(got, Opened::Unproved(Unproved::OtherDevice)));
+}
+
 /// T-24.
 #[test]
 fn without_an_enclosed_device_the_device_list_decides() {
