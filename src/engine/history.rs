@@ -82,6 +82,21 @@ struct Messages {
     state: Vec<Value>,
     #[serde(default)]
     end: Option<String>,
+    /// Only in the answer about one event: where to load from what is before it.
+    #[serde(default)]
+    event: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    start: Option<String>,
+}
+
+impl Messages {
+    /// The answer about one event as an empty page: what is before it is at `start`.
+    fn before_event(self) -> Self {
+        match self.event {
+            Some(_) => Self { chunk: Vec::new(), end: self.start.clone(), ..self },
+            None => self,
+        }
+    }
 }
 
 impl Engine {
@@ -181,17 +196,11 @@ impl Engine {
         let (room, at) = (wish.room.clone(), gap.position);
         let under_way = Origin::History(room.clone(), at);
         if !self.requests.has(|origin| *origin == under_way) {
-            let Some(token) = gap.token else {
+            let Some(call) = history_call(&gap, &wish, turn)? else {
                 // Nothing to load from: what is there is all there will be.
                 turn.writes.gaps.push(GapWrite::Close { room: room.clone(), position: at });
                 return Self::give(&wish, (Vec::new(), None), turn);
             };
-            let filter = json!({ "lazy_load_members": true });
-            let call = Call::get(&["rooms", room.as_str(), "messages"])
-                .with("dir", "b")
-                .with("from", token)
-                .with("limit", wish.limit.clamp(FEWEST, MOST).to_string())
-                .with("filter", filter.to_string());
             self.requests.ask(under_way, call);
         }
         self.history.waiting.push((at, wish));
@@ -216,6 +225,7 @@ impl Engine {
                 return Self::no_history(wishes, &error, turn);
             }
         };
+        let page = page.before_event();
         self.learn_names(room, &page.state, turn)?;
         self.fill(room, at, page, turn)?;
         self.history.due.extend(wishes);
@@ -333,6 +343,28 @@ impl Engine {
         turn.tell(one, Update::Members { room: room.to_owned(), names });
         Ok(())
     }
+}
+
+/// The call that loads what is before a gap. Without a token the server is asked for one, at the
+/// event after the gap; the page of that answer is empty.
+fn history_call(
+    gap: &store::Gap,
+    wish: &Wish,
+    turn: &Turn<'_>,
+) -> Result<Option<Call>, EngineError> {
+    let room = wish.room.as_str();
+    let filter = json!({ "lazy_load_members": true }).to_string();
+    if let Some(token) = &gap.token {
+        let limit = wish.limit.clamp(FEWEST, MOST).to_string();
+        let call = Call::get(&["rooms", room, "messages"]).with("dir", "b").with("from", token);
+        return Ok(Some(call.with("limit", limit).with("filter", filter)));
+    }
+    let after = turn.store.before(&wish.room, gap.position.saturating_add(1), 1)?;
+    let id = after.first().filter(|it| it.position == gap.position).and_then(StoredEvent::id);
+    Ok(id.map(|id| {
+        let call = Call::get(&["rooms", room, "context", id.as_str()]);
+        call.with("limit", "0").with("filter", filter)
+    }))
 }
 
 /// Events of the first page of an opened room.

@@ -496,3 +496,24 @@ fn the_server_is_asked_before_the_first_line_leaves_in_clear() {
     let clear = |call: &RequestFrame| !call.path.contains("/send/m.room.encrypted/");
     assert!(!bench.sends().iter().any(clear));
 }
+
+#[test]
+fn a_gap_without_a_token_is_filled_from_the_event_after_it() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let timeline = json!({ "events": [message("$9", "@b:hs")], "limited": true });
+    let body = json!({ "timeline": timeline });
+    bench.update(&json!({ "rooms": { "join": { room.as_str(): body } } }));
+    let before = bench.store.gaps(&room).unwrap()[0].position;
+    let older = Command::LoadOlder { room: room.clone(), before, limit: 9 };
+    bench.input(Input::Command { face: FACE, command: older });
+    let call = bench.call("/context/%249");
+    bench.answer(call.id, 200, &json!({ "event": message("$9", "@b:hs"), "start": "t7" }));
+    bench.input(Input::Tick);
+    let call = bench.call("/messages");
+    assert!(call.query.contains(&("from".to_owned(), "t7".to_owned())), "{:?}", call.query);
+    bench.answer(call.id, 200, &json!({ "chunk": [message("$8", "@b:hs")] }));
+    let stored = bench.store.newest(&room, 2).unwrap();
+    let ids: Vec<_> = stored.iter().filter_map(|it| it.id()).map(|id| id.as_str()).collect();
+    assert_eq!(ids, ["$8", "$9"]);
+    assert!(bench.store.gaps(&room).unwrap().is_empty());
+}
