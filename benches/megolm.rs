@@ -20,9 +20,10 @@ use std::{
 
 use grotto::{
     e2ee::{Changes, Decryption, Lookup, Machine, Plaintext, Readiness, Recipients, Step, Write},
-    matrix::Event,
+    matrix::{Event, Membership},
+    rooms::{EventBody, RoomKind, RoomSummary, StoredEvent},
     secret::Secret,
-    store::{Account, Pending, Store, StoreKey, Writes},
+    store::{Account, Pending, RoomRow, Store, StoreKey, Writes},
     time::Timestamp,
 };
 use serde_json::json;
@@ -84,6 +85,9 @@ fn main() -> Result<(), Failure> {
         let mut bob = Side::open(&world.clients[BOB], store(&world, BOB, dir)?, world.now)?;
         row(&format!("decrypt, machine, {name}"), bob.decrypt_all(&world, &events)?, raw.1);
     }
+    let records = store(&world, BOB, Some(&dir.path().join("rows")))?;
+    let mut bob = Side::open(&world.clients[BOB], records, world.now)?;
+    row("decrypt, machine + event rows on disk", bob.receive_all(&world, &events)?, raw.1);
     for devices in [100, 1_000] {
         share(devices)?;
     }
@@ -179,6 +183,51 @@ impl<R: Records> Side<R> {
         }
         Ok(start.elapsed())
     }
+}
+
+impl Side<Store> {
+    /// Decrypts everything and keeps it as the engine does: the event as it came, what it says, and
+    /// the room's line, in one commit with the machine's records.
+    fn receive_all(&mut self, world: &World, events: &[Event]) -> Result<Duration, Failure> {
+        let mut position = 0;
+        let start = Instant::now();
+        for batch in events.chunks(BATCH) {
+            let mut writes = Writes { rooms: vec![line_of(world)], ..Writes::default() };
+            let mut step = Step::new(&self.records, self.now);
+            for event in batch {
+                position += 1;
+                let body = match self.machine.decrypt_event(&world.room, event, &mut step)? {
+                    Decryption::Decrypted(inner) => EventBody::Decrypted(inner),
+                    Decryption::Undecryptable(why) => return Err(format!("{why:?}").into()),
+                };
+                let stored = StoredEvent { position, event: event.clone(), body };
+                writes.events.push((world.room.clone(), stored));
+            }
+            (writes.crypto, _, _) = step.finish();
+            self.records.commit(Pending::new(writes, ()))?;
+        }
+        let spent = start.elapsed();
+        assert_eq!(self.records.newest(&world.room, usize::MAX)?.len(), events.len());
+        Ok(spent)
+    }
+}
+
+/// The line of the room.
+fn line_of(world: &World) -> RoomRow {
+    let summary = RoomSummary {
+        room_id: world.room.clone(),
+        name: "Room".to_owned(),
+        kind: RoomKind::Group,
+        membership: Membership::Join,
+        encrypted: true,
+        unread: 0,
+        highlights: 0,
+        members: 2,
+        topic: None,
+        last_activity: world.now,
+        inviter: None,
+    };
+    RoomRow { summary, record: json!({}) }
 }
 
 /// A store with the records of a client; on disk below `dir`.

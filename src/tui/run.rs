@@ -1,5 +1,5 @@
 //! The loop: waits in one place for keys, updates, signals and time, takes in all that is ready,
-//! and draws at most once per 16 ms, only when something changed.
+//! and draws only when something changed, 60 times a second at most.
 
 use std::{
     future::poll_fn,
@@ -26,8 +26,9 @@ use crate::{
     time::Timestamp,
 };
 
-/// The shortest time between two frames.
-const FRAME: Duration = Duration::from_millis(16);
+/// The shortest time in which two frames are drawn. The second may follow at once: what a key asked
+/// of the engine comes a few milliseconds after the frame that the key caused.
+const TWO_FRAMES: Duration = Duration::from_millis(32);
 /// How many updates are taken in before a frame is drawn all the same.
 const BURST: usize = 1024;
 
@@ -46,7 +47,7 @@ pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError
     let mut state =
         State::new(options, Screen::size()?, RandomState::new().build_hasher().finish());
     let mut keys = EventStream::new();
-    let mut pace = Pace { drawn: None, is_due: true };
+    let mut pace = Pace { drawn: [None; 2], is_due: true };
     loop {
         let deadline = wake(&state, &pace);
         let first = tokio::select! {
@@ -80,7 +81,8 @@ pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError
             draw(&mut screen, &state, &theme)?;
             let effects = update(&mut state, Input::Drawn, now());
             carry_out(effects, &mut state, &handle, &mut screen)?;
-            pace = Pace { drawn: Some(Instant::now()), is_due: false };
+            let [_, last] = pace.drawn;
+            pace = Pace { drawn: [last, Some(Instant::now())], is_due: false };
         }
     }
 }
@@ -91,15 +93,16 @@ enum Ended {
     Yes,
 }
 
-/// When a frame was drawn last and whether another is wanted.
+/// When the last two frames were drawn, the older first, and whether another is wanted.
 struct Pace {
-    drawn: Option<Instant>,
+    drawn: [Option<Instant>; 2],
     is_due: bool,
 }
 
 impl Pace {
     fn next_slot(&self) -> Option<Instant> {
-        self.drawn.map(|drawn| drawn + FRAME)
+        let [older, _] = self.drawn;
+        older.map(|drawn| drawn + TWO_FRAMES)
     }
 
     fn may_draw(&self) -> bool {

@@ -4,10 +4,12 @@
   terminal.py RECORDING COLUMNS ROWS -- PROGRAM [ARG…]
 
 Commands are JSON lines on standard input, each answered by one JSON line:
-  {"do": "type", "text": "…"} (bytes as a keyboard sends them) -> {}
-  {"do": "screen"} -> {"lines": […], "cursor": [column, row]} · {"do": "resize", "columns": C, "rows": R} -> {}
-  {"do": "wait", "text": "…", "ms": N} -> {"found": bool, "lines": […], "t": time in seconds,
-    "since_start": seconds} (until the text is on the screen)
+  {"do": "type", "text": "…"} (bytes as a keyboard sends them) -> {"t": when}
+  {"do": "press", "text": "…", "quiet": S} -> {"t": when it was typed, "first": seconds until the first byte or null,
+    "bytes": all that came until S seconds were quiet}
+  {"do": "screen"} -> {"lines": […], "cursor": [column, row], "bytes": all bytes so far} (once 0.1 s were quiet) · {"do": "resize", "columns": C, "rows": R} -> {}
+  {"do": "wait", "text": "…", "ms": N} -> {"found": bool, "lines": […], "t": when the last bytes came, in seconds,
+    "since_start": the same since the program's start, "bytes": all bytes so far} (until the text is on the screen)
   {"do": "signal", "name": "SIGKILL"} -> {} · {"do": "pid"} -> {"pid": N} · {"do": "exit", "ms": N} -> {"status": N or null}
 The program is killed when standard input closes.
 """
@@ -31,7 +33,8 @@ class Terminal:
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.status = None
-        self.started = time.time()
+        self.started = self.came = time.time()
+        self.bytes = 0
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm-256color"
@@ -44,19 +47,22 @@ class Terminal:
 
     def read(self, seconds):
         """Takes what the program writes for at most so long; answers whether anything came."""
-        ready, _, _ = select.select([self.master], [], [], seconds)
-        if not ready:
-            return False
-        try:
-            data = os.read(self.master, 65536)
-        except OSError:
-            data = b""
-        if not data:
-            self.reap(0)
-            return False
+        data = b""
+        while select.select([self.master], [], [], 0 if data else seconds)[0]:
+            try:
+                part = os.read(self.master, 65536)
+            except OSError:
+                part = b""
+            if not part:
+                self.reap(0)
+                break
+            # The kernel gives a frame in pieces of 4 kB: all of them before the slow part.
+            self.came = time.time()
+            data += part
+        self.bytes += len(data)
         self.recording.write(data)
         self.stream.feed(data)
-        return True
+        return bool(data)
 
     def reap(self, flags):
         if self.status is None:
@@ -77,20 +83,33 @@ class Terminal:
                 return False
             self.read(0.05)
 
+    def press(self, text, quiet):
+        before, typed = self.bytes, time.time()
+        os.write(self.master, text.encode())
+        ready, _, _ = select.select([self.master], [], [], quiet)
+        first = time.time() - typed if ready else None
+        while self.read(quiet):
+            pass
+        return {"t": typed, "first": first, "bytes": self.bytes - before}
+
     def obey(self, command):
         what = command["do"]
         if what == "type":
+            typed = time.time()
             os.write(self.master, command["text"].encode())
+            return {"t": typed}
         elif what == "resize":
             self.resize(command["columns"], command["rows"])
+        elif what == "press":
+            return self.press(command["text"], command["quiet"])
         elif what == "screen":
             while self.read(0.1):
                 pass
-            return {"lines": self.lines(), "cursor": [self.screen.cursor.x, self.screen.cursor.y]}
+            return {"lines": self.lines(), "cursor": [self.screen.cursor.x, self.screen.cursor.y], "bytes": self.bytes}
         elif what == "wait":
             found = self.wait(command["text"], command["ms"] / 1000)
-            now = time.time()
-            return {"found": found, "lines": self.lines(), "t": now, "since_start": now - self.started}
+            return {"found": found, "lines": self.lines(), "t": self.came, "since_start": self.came - self.started,
+                    "bytes": self.bytes}
         elif what == "signal":
             os.kill(self.pid, getattr(signal, command["name"]))
         elif what == "pid":

@@ -1,0 +1,53 @@
+//! Medians, and what the system says of a process.
+
+use std::fs;
+
+use super::Failure;
+
+/// Prints one line of a table.
+#[expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+pub(super) fn line(text: &str) {
+    println!("{text}");
+}
+
+/// The value that `part` (0 to 1) of the values do not exceed; zero without values.
+pub(super) fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let mut rank = 0.0;
+    let steps = (1..sorted.len()).map(|_| 1.0).sum::<f64>();
+    let found = sorted.iter().copied().find(|_| {
+        let is_it = steps * part <= rank;
+        rank += 1.0;
+        is_it
+    });
+    found.or(sorted.last().copied()).unwrap_or_default()
+}
+
+/// Prints milliseconds, median and the value that nine of ten do not exceed.
+pub(super) fn times(name: &str, seconds: &[f64]) {
+    let (half, most) = (quantile(seconds, 0.5) * 1e3, quantile(seconds, 0.9) * 1e3);
+    line(&format!("{name:<52}{half:>9.1} ms{most:>10.1} ms"));
+}
+
+/// Prints the median of bytes.
+pub(super) fn bytes(name: &str, values: &[f64]) {
+    line(&format!("{name:<52}{:>9.0} B", quantile(values, 0.5)));
+}
+
+/// Resident memory of a process, in MB.
+pub(super) fn resident(pid: u64) -> Result<f64, Failure> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line.and_then(|line| line.split_whitespace().next()).unwrap_or("0").parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}
+
+/// Processor time of a process so far, in seconds (of the usual hundred ticks).
+pub(super) fn processor(pid: u64) -> Result<f64, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    let ticks: Vec<f64> = ticks.collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / 100.0)
+}
