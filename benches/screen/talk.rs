@@ -118,7 +118,12 @@ impl Talk {
             heard.push(number(&self.bob.hears(&body)["t"])? - entered);
             sooner.push(number(&self.alice.hears(&body)["t"])? - entered);
             if std::env::var_os("DETAIL").is_some() {
-                stats::line(&format!("{:?} {:?} {:?}", heard.last(), sooner.last(), answer["first"]));
+                stats::line(&format!(
+                    "{:?} {:?} {:?}",
+                    heard.last(),
+                    sooner.last(),
+                    answer["first"]
+                ));
             }
             bytes.push(number(&answer["bytes"])?);
         }
