@@ -191,7 +191,7 @@ enum Signal {
 
 /// Gives the terminal to the shell and stops until it calls us back.
 fn suspend(screen: &mut Screen) -> Result<(), TuiError> {
-    screen.release();
+    Screen::release();
     stop_here();
     screen.retake()?;
     Ok(())

@@ -99,7 +99,7 @@ impl Screen {
     }
 
     /// Gives the terminal back for a while.
-    pub(super) fn release(&mut self) {
+    pub(super) fn release() {
         leave();
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId, SafeText, UserId},
-    rooms::{ItemId, Timeline, TimelineDelta},
+    rooms::{ItemId, StoredEvent, Timeline, TimelineDelta},
     time::Timestamp,
     tui::wrap::Row,
 };
@@ -127,7 +127,53 @@ impl RoomPane {
             | TimelineDelta::Echo(_)
             | TimelineDelta::EchoDiscarded(_) => {}
         }
+        let (held, sent) = (self.held_echoes(), sent_as(&delta));
         self.timeline.apply(delta);
+        self.follow_echoes(held, &sent);
+    }
+
+    /// The messages on their way that are selected, or that the window stands at, with their events
+    /// if they have one.
+    fn held_echoes(&self) -> Vec<(ItemId, Option<OwnedEventId>)> {
+        let anchored = match &self.anchor {
+            Anchor::At { key, .. } => Some(key),
+            Anchor::End => None,
+        };
+        let held = self.selected.iter().chain(anchored);
+        let echoes = held.filter(|id| matches!(id, ItemId::Echo(_)));
+        echoes
+            .map(|id| {
+                let item = self.timeline.item(id);
+                (id.clone(), item.and_then(|item| Facts::of(&item).event))
+            })
+            .collect()
+    }
+
+    /// A message that came back from the server as an event stays what it was: selected, in place.
+    fn follow_echoes(
+        &mut self,
+        held: Vec<(ItemId, Option<OwnedEventId>)>,
+        sent: &BTreeMap<OwnedTransactionId, OwnedEventId>,
+    ) {
+        for (echo, known) in held {
+            if self.timeline.item(&echo).is_some() {
+                continue;
+            }
+            let told = if let ItemId::Echo(txn) = &echo { sent.get(txn) } else { None };
+            let event = known.as_ref().or(told);
+            let Some(position) = event.and_then(|event| self.timeline.position(event)) else {
+                continue;
+            };
+            let now = ItemId::Event(position);
+            if self.selected.as_ref() == Some(&echo) {
+                self.selected = Some(now.clone());
+            }
+            if let Anchor::At { key, .. } = &mut self.anchor
+                && *key == echo
+            {
+                *key = now;
+            }
+        }
     }
 
     /// Takes names of members.
@@ -178,6 +224,13 @@ impl RoomPane {
     /// Whether older messages are on their way.
     pub(in crate::tui) fn loading_until(&self) -> Option<Timestamp> {
         self.loading.map(|loading| loading.until)
+    }
+
+    /// Whether what is above the first visible row is on its way.
+    pub(in crate::tui) fn is_loading_above(&self, now: Timestamp) -> bool {
+        let is_asked = self.loading.is_some_and(|loading| now < loading.until);
+        let first = self.visible.window.parts.first();
+        is_asked && first.is_some_and(|part| self.timeline.items_before(&part.key).next().is_none())
     }
 
     /// Lays out what is visible in `height` rows.
@@ -332,4 +385,13 @@ impl RoomPane {
             selected: self.selected.as_ref(),
         }
     }
+}
+
+/// Which of our messages these events are, by what the server says of them.
+fn sent_as(delta: &TimelineDelta) -> BTreeMap<OwnedTransactionId, OwnedEventId> {
+    let TimelineDelta::Events(events) = delta else { return BTreeMap::new() };
+    let pair = |stored: &StoredEvent| {
+        Some((stored.event.unsigned.transaction_id.clone()?, stored.id()?.to_owned()))
+    };
+    events.iter().filter_map(pair).collect()
 }

@@ -129,7 +129,7 @@ pub(super) fn send_sentence(state: &SendState) -> Option<Span> {
     match state {
         SendState::Failed(error) => {
             let why = SafeText::short(&error.message, 300);
-            let words = format!("{why} (select it: R tries again, D discards it)");
+            let words = format!("{why} (select it to try again or to discard it)");
             Some(Span::new(words, StyleName::SendFailed))
         }
         SendState::Queued | SendState::WaitingForKeys | SendState::Sending | SendState::Sent(_) => {

@@ -182,7 +182,7 @@ fn retry(state: &mut State, effects: &mut Effects) {
 fn discard(state: &mut State, effects: &mut Effects) {
     match selected(state) {
         Some((_, Facts { unsent: Some(txn), .. })) => effects.command(Command::Discard(txn)),
-        Some(_) => state.say(Tone::Failed, "this message was sent; remove it with d"),
+        Some(_) => state.say(Tone::Failed, "this message was sent: it can only be removed"),
         None => {}
     }
 }

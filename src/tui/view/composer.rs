@@ -2,10 +2,11 @@
 
 use ratatui::layout::{Position, Rect};
 
-use super::screen::rect;
+use super::{hints, screen::rect};
 use crate::{
     matrix::SafeText,
     tui::{
+        action::AnywhereAction,
         state::{Composer, Focus, Purpose, State},
         theme::StyleName,
         widgets::Canvas,
@@ -16,7 +17,8 @@ use crate::{
 /// Draws it and says where its cursor is.
 pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
     let composer = &state.pane()?.composer;
-    context(composer, canvas, rect(state.areas.context));
+    let back = hints::with_key(state, AnywhereAction::Back, "leave it");
+    context(composer, &back, canvas, rect(state.areas.context));
     let area = rect(state.areas.composer);
     canvas.text(area, (0, 0), "> ", StyleName::ComposerContext);
     let columns = state.composer_columns();
@@ -53,12 +55,14 @@ fn placeholder(state: &State) -> &'static str {
     }
 }
 
-fn context(composer: &Composer, canvas: &mut Canvas<'_>, area: Rect) {
+/// What the text is for, and at the right how to get out of it.
+fn context(composer: &Composer, back: &str, canvas: &mut Canvas<'_>, area: Rect) {
     let words = match composer.purpose() {
         Purpose::New => return,
-        Purpose::Reply { shown, .. } => format!("replying to {shown} (esc: not)"),
-        Purpose::Edit { .. } => "editing your message (esc: leave it as it was)".to_owned(),
+        Purpose::Reply { shown, .. } => format!("replying to {shown}"),
+        Purpose::Edit { .. } => "editing your message".to_owned(),
     };
-    let words = wrap::cut(&words, usize::from(area.width));
-    canvas.text(area, (0, 0), &words, StyleName::ComposerContext);
+    let room = usize::from(area.width).saturating_sub(wrap::width(back) + 2);
+    canvas.text(area, (0, 0), &wrap::cut(&words, room), StyleName::ComposerContext);
+    canvas.text_right(area, 0, back, StyleName::Dim);
 }

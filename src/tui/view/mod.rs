@@ -4,6 +4,7 @@
 mod alarms;
 mod composer;
 mod help;
+mod hints;
 mod overlay;
 mod room_list;
 mod screen;

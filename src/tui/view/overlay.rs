@@ -2,8 +2,9 @@
 
 use ratatui::layout::{Position, Rect};
 
-use super::{help, room_list, screen::rect};
+use super::{help, hints, room_list, screen::rect};
 use crate::tui::{
+    action::{Action, AnywhereAction, OverlayAction},
     state::{Overlay, Question, State},
     theme::StyleName,
     widgets::{Canvas, ListEntry, framed, scroll_list},
@@ -15,7 +16,11 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
     let area = rect(state.areas.screen);
     match state.overlay.as_ref()? {
         Overlay::Help { scrolled } => {
-            let inside = framed(canvas, area, " Keys ", (96, area.height));
+            let down = hints::key(state, Action::Overlay(OverlayAction::OverlayDown));
+            let more = down.map_or_else(String::new, |key| format!(", {key}: more"));
+            let close = hints::with_key(state, AnywhereAction::Back, "close");
+            let title = format!(" Keys ({close}{more}) ");
+            let inside = framed(canvas, area, &title, (96, area.height));
             help::draw(&state.keymap, canvas, inside, *scrolled);
             None
         }

@@ -3,9 +3,11 @@
 
 use ratatui::layout::Rect;
 
+use super::hints;
 use crate::{
     rooms::RoomKind,
     tui::{
+        action::AnywhereAction,
         state::{Focus, ListedRoom, State},
         theme::StyleName,
         widgets::{Canvas, ListEntry, scroll_list},
@@ -76,13 +78,16 @@ fn heading(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
 }
 
 fn empty(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
-    let lines: &[&str] = if !state.rooms.filter().is_empty() {
-        &["no room has that name"]
+    let mut lines = Vec::new();
+    if !state.rooms.filter().is_empty() {
+        lines.push("no room has that name".to_owned());
+        lines.push(hints::with_key(state, AnywhereAction::Back, "all rooms"));
     } else if state.synced {
-        &["no rooms yet", "alt-m: chat with somebody", "alt-n: make a room", "alt-o: join a room"]
-    } else {
-        &[]
-    };
+        lines.push("no rooms yet".to_owned());
+        lines.push(hints::with_key(state, AnywhereAction::NewDirect, "chat"));
+        lines.push(hints::with_key(state, AnywhereAction::NewRoom, "make one"));
+        lines.push(hints::with_key(state, AnywhereAction::JoinRoom, "join one"));
+    }
     for (line, y) in lines.iter().zip(0_u16..) {
         canvas.text(area, (1, y), line, StyleName::Dim);
     }

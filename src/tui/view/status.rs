@@ -3,11 +3,13 @@
 
 use ratatui::layout::Rect;
 
+use super::hints;
 use crate::{
     engine::LinkState,
     matrix::SafeText,
     tui::{
-        state::{Focus, State, Tone},
+        action::AnywhereAction,
+        state::{State, Tone},
         theme::StyleName,
         widgets::Canvas,
         wrap::{self, Span},
@@ -21,10 +23,22 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
     for span in left(state) {
         x = canvas.text(area, (x, 0), &span.text, span.style) + 2;
     }
-    let account = format!(" {} ", SafeText::line(state.user_id.as_str()));
+    let help = hints::with_key(state, AnywhereAction::Help, "help");
+    // Hints that do not fit are left out whole; the way to the help stays.
+    let last = area.width.saturating_sub(u16::try_from(wrap::width(&help)).unwrap_or(0) + 2);
+    let hints = if state.notice.is_some() { Vec::new() } else { hints::now(state) };
+    for hint in hints {
+        let end = usize::from(x) + wrap::width(&hint);
+        if end <= usize::from(last) {
+            x = canvas.text(area, (x, 0), &hint, StyleName::StatusNotice) + 2;
+        }
+    }
+    let account = SafeText::line(state.user_id.as_str());
     let free = usize::from(area.width.saturating_sub(x));
-    if wrap::width(&account) <= free {
-        canvas.text_right(area, 0, &account, StyleName::StatusBar);
+    let fits = |words: &String| wrap::width(words) <= free;
+    let right = [format!(" {help}  {account} "), format!(" {help} ")].into_iter().find(fits);
+    if let Some(right) = right {
+        canvas.text_right(area, 0, &right, StyleName::StatusBar);
     }
 }
 
@@ -43,10 +57,6 @@ fn left(state: &State) -> Vec<Span> {
     spans.extend(pending(state));
     spans.extend(encryption(state));
     spans.extend(typing(state));
-    if state.focus == Focus::Messages {
-        let keys = "r reply  + react  e edit  d remove  y copy  ? all keys";
-        spans.push(Span::new(keys, StyleName::StatusNotice));
-    }
     spans
 }
 

@@ -3,7 +3,7 @@
 
 use ratatui::layout::Rect;
 
-use super::screen::rect;
+use super::{hints, screen::rect};
 use crate::{
     matrix::SafeText,
     rooms::RoomKind,
@@ -19,14 +19,30 @@ use crate::{
 /// Draws it.
 pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) {
     header(state, canvas, rect(state.areas.header));
-    let Some(pane) = state.pane() else { return };
     let area = rect(state.areas.messages);
+    let Some(pane) = state.pane() else { return welcome(state, canvas, area) };
     let visible = pane.visible();
     let blank = u16::try_from(visible.blank).unwrap_or(u16::MAX).min(area.height);
     for (row, y) in visible.rows.iter().zip(blank..area.height) {
         canvas.row(area, (0, y), row);
     }
     newer(state, pane, canvas, area);
+    if pane.is_loading_above(state.now) {
+        canvas.text_right(area, 0, " loading older messages … ", StyleName::StatusNotice);
+    }
+}
+
+/// What to do when no room is open.
+fn welcome(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
+    const KEY_COLUMNS: u16 = 10;
+    canvas.text(area, (2, 1), "No room is open. Type to filter the list, or press", StyleName::Dim);
+    let rows = hints::WELCOME
+        .iter()
+        .filter_map(|(action, words)| Some((hints::key(state, *action)?, *words)));
+    for ((key, words), y) in rows.zip(3_u16..) {
+        let x = canvas.text(area, (2, y), &key, StyleName::HelpKey).max(KEY_COLUMNS) + 2;
+        canvas.text(area, (x, y), words, StyleName::Text);
+    }
 }
 
 fn header(state: &State, canvas: &mut Canvas<'_>, area: Rect) {

@@ -3,13 +3,14 @@
 use grotto::{
     engine::{Command, Outcome, Request, Update},
     matrix::Membership,
+    rooms::SendState,
     tui::{Input, TerminalEffect},
 };
 use serde_json::{Value, json};
 
 use super::{
     OWN, Screen,
-    feed::{ROOM, events, open_room, room, text},
+    feed::{ROOM, delta, echo, events, open_room, room, text},
 };
 
 const BOB: &str = "@bob:example.org";
@@ -199,4 +200,54 @@ fn the_open_room_is_asked_for_by_its_id() {
     screen.tell([Update::Rooms(vec![room(ROOM, "Garden")])]);
     screen.press("'gard' enter");
     assert!(screen.asked().contains(&Command::Open(ROOM.try_into().unwrap())));
+}
+
+#[test]
+fn a_message_stays_selected_when_the_server_has_it() {
+    let mut screen = open_room(80, 20);
+    screen.tell([
+        events([text(1, "@bob:example.org", "before")]),
+        delta(echo("t1", "mine", SendState::Sending)),
+    ]);
+    screen.press("tab");
+    assert!(screen.text().contains("▌13:41 Ana  mine"), "{}", screen.text());
+    let mut stored = text(2, OWN, "mine");
+    stored.event.unsigned.transaction_id = Some("t1".into());
+    screen.tell([events([stored])]);
+    let seen = screen.text();
+    assert!(seen.lines().any(|row| row.contains('▌') && row.contains("Ana  mine")), "{seen}");
+}
+
+#[test]
+fn a_message_is_sent_as_markdown_and_mentions_whom_it_names() {
+    let mut screen = open_room(80, 20);
+    screen.press("'hello **@bob:example.org**' enter");
+    let (_, sent) = sent(&mut screen).remove(0);
+    assert_eq!(sent["formatted_body"], "hello <strong>@bob:example.org</strong>");
+    assert_eq!(sent["m.mentions"]["user_ids"], json!([BOB]));
+}
+
+#[test]
+fn a_message_too_long_with_its_formatting_goes_without_and_one_too_long_stays() {
+    let mut screen = open_room(80, 20);
+    screen.input(Input::Paste("**a** ".repeat(5000)));
+    screen.press("enter");
+    assert!(sent(&mut screen)[0].1.get("formatted_body").is_none());
+    screen.input(Input::Paste("\"".repeat(40_000)));
+    screen.press("enter");
+    assert_eq!(sent(&mut screen), []);
+    assert!(screen.text().contains("too long for one message"));
+}
+
+#[test]
+fn ctrl_c_takes_back_a_reply_before_it_asks_to_quit() {
+    let mut screen = open_room(80, 20);
+    screen.tell([events([text(1, "@bob:example.org", "hi")])]);
+    screen.press("tab r");
+    assert!(screen.text().contains("replying to Bob"));
+    screen.press("ctrl-c");
+    let seen = screen.text();
+    assert!(!seen.contains("replying to") && !seen.contains("Quit grotto?"), "{seen}");
+    screen.press("ctrl-c");
+    assert!(screen.text().contains("Quit grotto?"));
 }
