@@ -156,7 +156,7 @@ impl Engine {
         let mut fresh = Vec::new();
         let mut touches_known = false;
         for event in &changes.timeline {
-            self.on_remote_echo(event, turn)?;
+            self.on_remote_echo(room, event, turn)?;
             let Some(id) = &event.event_id else { continue };
             if turn.store.event(room, id)?.is_some() {
                 touches_known = true;
@@ -232,11 +232,17 @@ impl Engine {
         Ok(())
     }
 
-    /// An event of ours came back: the message it was is sent.
-    fn on_remote_echo(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    /// An event of ours came back, in the room that it was for: the message it was is sent.
+    fn on_remote_echo(
+        &mut self,
+        room: &RoomId,
+        event: &Event,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
         match (&event.unsigned.transaction_id, &event.event_id, &event.sender) {
             (Some(txn), Some(id), Some(sender)) if *sender == self.me => {
-                self.on_sent(txn, id, turn)
+                let row = self.outbox.get(txn).filter(|row| row.stored.room == *room);
+                if row.is_some() { self.on_sent(txn, id, turn) } else { Ok(()) }
             }
             _ => Ok(()),
         }

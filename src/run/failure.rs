@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::Exit;
+use crate::{cli::Exit, matrix::SafeText};
 
 /// Why a run did not end well.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Failure {
     }
 
     /// The chain of causes in one line, outermost first. A cause that its successor already says
-    /// is left out, and control characters are replaced: parts of it may come from a server.
+    /// is left out, and what a terminal acts on is replaced: parts of it may come from a server.
     pub fn words(&self) -> String {
         let mut words = String::new();
         for cause in self.error.chain().map(ToString::to_string) {
@@ -38,7 +38,7 @@ impl Failure {
                 write!(words, ": {cause}").unwrap_or_default();
             }
         }
-        words.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+        SafeText::block(&words).into_string()
     }
 }
 
@@ -60,8 +60,9 @@ mod tests {
 
     #[test]
     fn the_chain_is_said_once_and_holds_no_escape() {
-        let inner = anyhow::anyhow!("the server said \u{1b}]52;c;x\u{7}");
-        let failure = Failure::from(inner.context("cannot log in"));
-        assert_eq!(failure.words(), "cannot log in: the server said \u{fffd}]52;c;x\u{fffd}");
+        let inner = anyhow::anyhow!("the server said \u{1b}]52;c;x\u{7}\u{202e}\u{9b}");
+        let words = Failure::from(inner.context("cannot log in")).words();
+        assert!(words.starts_with("cannot log in: the server said "), "{words}");
+        assert!(!words.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{9b}']), "{words:?}");
     }
 }

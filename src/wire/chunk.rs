@@ -15,7 +15,7 @@ pub const MAX_CHUNK_BYTES: usize = 64 << 10;
 const HEADER_BYTES: usize = 9;
 
 /// A piece of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ChunkFrame {
     /// Of which request.
     pub id: u64,
@@ -23,6 +23,17 @@ pub struct ChunkFrame {
     pub end: ChunkEnd,
     /// At most [`MAX_CHUNK_BYTES`] bytes.
     pub payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for ChunkFrame {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChunkFrame")
+            .field("id", &self.id)
+            .field("end", &self.end)
+            .field("bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether a body goes on after a chunk.

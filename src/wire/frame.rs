@@ -1,6 +1,8 @@
 //! The frames as values. How they are written is `codec`'s business.
+//!
+//! Bodies and queries hold passwords, tokens and messages: `Debug` says how long they are, not what.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,7 +28,7 @@ pub enum ClientFrame {
 }
 
 /// A call of the client-server API.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct RequestFrame {
     /// Chosen by the client, unique among its unanswered requests.
     pub id: u64,
@@ -122,7 +124,7 @@ pub enum ServerFrame {
 }
 
 /// The answer to a request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ResponseFrame {
     /// Of which request.
     pub id: u64,
@@ -137,7 +139,7 @@ pub struct ResponseFrame {
 }
 
 /// One answer of the sync stream.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct UpdateFrame {
     /// Position after it; to be acknowledged once committed.
     pub position: Position,
@@ -163,6 +165,42 @@ pub struct ErrorFrame {
     pub soft_logout: bool,
     /// When to connect again, or to try again.
     pub retry_after: Option<Duration>,
+}
+
+impl fmt::Debug for RequestFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestFrame")
+            .field("id", &self.id)
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("parameters", &self.query.len())
+            .field("body_bytes", &self.body.as_ref().map(|body| body.get().len()))
+            .field("upload", &self.upload)
+            .field("answer", &self.answer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ResponseFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFrame")
+            .field("id", &self.id)
+            .field("status", &self.status)
+            .field("body_bytes", &self.body.get().len())
+            .field("retry_after", &self.retry_after)
+            .field("download", &self.download)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UpdateFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpdateFrame")
+            .field("position", &self.position)
+            .field("since", &self.since)
+            .field("body_bytes", &self.body.get().len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The body `null`: no body.

@@ -289,3 +289,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_frames_carry_is_not_in_their_debug_text() {
+    let body = || raw(r#"{"password":"hunter2"}"#);
+    let request = RequestFrame {
+        query: vec![("token".to_owned(), "hunter2".to_owned())],
+        body: Some(body()),
+        ..RequestFrame::default()
+    };
+    let response =
+        ResponseFrame { id: 1, status: 200, body: body(), retry_after: None, download: None };
+    let update = UpdateFrame { position: Position("s1".to_owned()), since: None, body: body() };
+    let chunk = ChunkFrame { id: 1, end: ChunkEnd::More, payload: b"hunter2".to_vec() };
+    for text in [
+        format!("{request:?}"),
+        format!("{:?}", ServerFrame::Response(response)),
+        format!("{update:?}"),
+        format!("{chunk:?}"),
+    ] {
+        assert!(!text.contains("hunter2") && !text.contains("104, 117"), "{text}");
+    }
+}

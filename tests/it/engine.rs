@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use grotto::{
+    e2ee::{Shield, ShieldReason},
     engine::{Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Request, Update},
-    matrix::{Membership, OwnedRoomId, Position},
+    matrix::{Membership, OwnedEventId, OwnedRoomId, Position},
     rooms::{SendState, TimelineDelta},
     secret::Secret,
     store::{Account, OutboxState, Pending, Store, Writes},
@@ -300,6 +301,36 @@ fn the_remote_echo_ends_a_message_whose_answer_was_lost() {
     bench.sync(&room, &[echo]);
     assert!(bench.store.outbox().unwrap().is_empty());
     assert!(matches!(bench.echoes.last(), Some((_, SendState::Sent(_)))));
+}
+
+/// Ids are the server's to give: those of our messages must not end by an event that cannot be
+/// theirs.
+#[test]
+fn an_event_of_another_sender_or_room_does_not_pass_for_our_message() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.send(&room, "one");
+    let bearing = |id: &str, sender: &str| {
+        let mut event = message(id, sender);
+        event["unsigned"] = json!({ "transaction_id": "one" });
+        event
+    };
+    bench.sync(&room, &[bearing("$theirs", "@other:hs")]);
+    bench.sync(&"!other:hs".try_into().unwrap(), &[bearing("$elsewhere", ME)]);
+    assert_eq!(bench.store.outbox().unwrap().len(), 1);
+    bench.sync(&room, &[bearing("$one", ME)]);
+    assert!(bench.store.outbox().unwrap().is_empty());
+}
+
+#[test]
+fn clear_text_that_calls_itself_redacted_is_marked_in_an_encrypted_room() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+    let mut forged = message("$forged", "@other:hs");
+    forged["unsigned"] = json!({ "redacted_because": { "type": "m.room.redaction" } });
+    bench.sync(&room, &[state("m.room.encryption", "", encryption), forged]);
+    let stored =
+        bench.store.event(&room, &OwnedEventId::try_from("$forged").unwrap()).unwrap().unwrap();
+    assert_eq!(stored.shield(), Shield::Red(ShieldReason::SentInClear));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Calls of the homeserver as values, and what comes of them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde_json::value::RawValue;
 
@@ -16,7 +16,7 @@ pub enum CallId {
 }
 
 /// One HTTP call to make.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Call {
     /// Names its answer.
     pub id: CallId,
@@ -41,8 +41,20 @@ pub struct Call {
     pub max_answer_bytes: usize,
 }
 
+impl fmt::Debug for Call {
+    /// Without query and body: they hold passwords and messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("id", &self.id)
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("delay", &self.delay)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What came of a call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Answer {
     /// An answer with its whole body.
     Json {
@@ -62,6 +74,23 @@ pub enum Answer {
     },
     /// No answer.
     Failed(CallFailure),
+}
+
+impl fmt::Debug for Answer {
+    /// Without the body: the answer to a login holds its token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json { status, body, .. } => f
+                .debug_struct("Json")
+                .field("status", status)
+                .field("body_bytes", &body.get().len())
+                .finish_non_exhaustive(),
+            Self::Binary { status, info } => {
+                f.debug_struct("Binary").field("status", status).field("info", info).finish()
+            }
+            Self::Failed(failure) => f.debug_tuple("Failed").field(failure).finish(),
+        }
+    }
 }
 
 /// Why there is no answer.
