@@ -148,7 +148,7 @@ impl Engine {
             Answer::Outcome(_) => events.len() >= limit,
         };
         match gap {
-            Some(gap) if !enough && self.may_ask(&wish.room) => self.ask_history(gap, wish, turn),
+            Some(gap) if !enough && self.may_ask(&wish.room) => self.ask_history(&gap, wish, turn),
             gap => Self::give(&wish, (events, gap), turn),
         }
     }
@@ -189,14 +189,14 @@ impl Engine {
 
     fn ask_history(
         &mut self,
-        gap: store::Gap,
+        gap: &store::Gap,
         wish: Wish,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let (room, at) = (wish.room.clone(), gap.position);
         let under_way = Origin::History(room.clone(), at);
         if !self.requests.has(|origin| *origin == under_way) {
-            let Some(call) = history_call(&gap, &wish, turn)? else {
+            let Some(call) = history_call(gap, &wish, turn)? else {
                 // Nothing to load from: what is there is all there will be.
                 turn.writes.gaps.push(GapWrite::Close { room: room.clone(), position: at });
                 return Self::give(&wish, (Vec::new(), None), turn);

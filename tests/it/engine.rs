@@ -143,11 +143,11 @@ impl Bench {
 
     /// The last call released whose path ends so.
     fn call(&self, end: &str) -> RequestFrame {
-        let calls = self.frames.iter().filter_map(|frame| match frame {
+        let mut calls = self.frames.iter().rev().filter_map(|frame| match frame {
             ClientFrame::Request(call) if call.path.ends_with(end) => Some(call.clone()),
             _ => None,
         });
-        calls.last().unwrap_or_else(|| panic!("no call of {end}"))
+        calls.next().unwrap_or_else(|| panic!("no call of {end}"))
     }
 
     fn leaves(&mut self, room: &OwnedRoomId, by: &str) {

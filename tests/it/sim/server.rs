@@ -91,7 +91,7 @@ impl Server {
             ("POST", ["keys", "upload"]) => self.keys_upload(caller, body),
             ("POST", ["keys", "query"]) => self.keys_query(body),
             ("POST", ["keys", "claim"]) => self.keys_claim(body),
-            ("PUT", ["sendToDevice", kind, txn]) => self.to_device(caller, (kind, txn), body),
+            ("PUT", ["sendToDevice", kind, txn]) => self.send_to_device(caller, (kind, txn), body),
             ("POST", ["createRoom"]) => self.create_room(caller, body),
             ("POST", ["join", room]) => self.member(caller, room, &caller.user, "join"),
             ("POST", ["rooms", room, "leave"]) => self.member(caller, room, &caller.user, "leave"),
@@ -133,11 +133,11 @@ impl Server {
         let at = self.advance();
         let device =
             self.devices.get_mut(&(caller.user.clone(), caller.device.clone())).expect("known");
-        if let Some(keys) = body.get("device_keys").filter(|keys| !keys.is_null()) {
-            if device.keys.as_ref() != Some(keys) {
-                device.keys = Some(keys.clone());
-                self.device_changes.push((at, caller.user.clone()));
-            }
+        if let Some(keys) = body.get("device_keys").filter(|keys| !keys.is_null())
+            && device.keys.as_ref() != Some(keys)
+        {
+            device.keys = Some(keys.clone());
+            self.device_changes.push((at, caller.user.clone()));
         }
         let empty = Map::new();
         let one_time = body["one_time_keys"].as_object().unwrap_or(&empty);
@@ -203,7 +203,12 @@ impl Server {
         (200, json!({ "one_time_keys": users, "failures": {} }))
     }
 
-    fn to_device(&mut self, caller: &Caller, (kind, txn): (&str, &str), body: &Value) -> Answer {
+    fn send_to_device(
+        &mut self,
+        caller: &Caller,
+        (kind, txn): (&str, &str),
+        body: &Value,
+    ) -> Answer {
         let txn = (caller.device.clone(), format!("to-device/{kind}/{txn}"));
         if self.txns.contains_key(&txn) {
             return (200, json!({}));
@@ -375,7 +380,7 @@ impl Server {
 
     fn state_event(&self, room: &str, kind: &str) -> Answer {
         let state = self.state_before(room, u64::MAX).into_iter();
-        match state.filter(|event| event.kind == kind).last() {
+        match state.rev().find(|event| event.kind == kind) {
             Some(event) => (200, event.content.clone()),
             None => (404, json!({ "errcode": "M_NOT_FOUND" })),
         }
@@ -539,10 +544,10 @@ impl RoomEvent {
         if let Some(key) = &self.state_key {
             event["state_key"] = json!(key);
         }
-        if let (Some(to), Some((device, txn))) = (to, &self.txn) {
-            if to.device == *device {
-                event["unsigned"] = json!({ "transaction_id": txn });
-            }
+        if let (Some(to), Some((device, txn))) = (to, &self.txn)
+            && to.device == *device
+        {
+            event["unsigned"] = json!({ "transaction_id": txn });
         }
         event
     }
