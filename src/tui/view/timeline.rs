@@ -51,7 +51,10 @@ fn header(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
     let name = wrap::cut(room.name.as_str(), columns);
     let mut x = canvas.text(area, (1, 0), &name, StyleName::Header) + 2;
     if room.summary.kind != RoomKind::Dm {
-        let members = format!("{} members", room.summary.members);
+        let members = match room.summary.members {
+            1 => "1 member".to_owned(),
+            many => format!("{many} members"),
+        };
         x = canvas.text(area, (x, 0), &members, StyleName::Dim) + 2;
     }
     if let Some(topic) = &room.summary.topic {
