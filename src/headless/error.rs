@@ -2,7 +2,12 @@
 
 use std::{io, time::Duration};
 
-use crate::engine::CommandError;
+use crate::{engine::CommandError, matrix::OwnedTransactionId};
+
+/// Codes of the engine for what would have left this machine unencrypted, or for an identity that
+/// changed: the room's algorithm is not ours, the server publishes other keys for this device, a
+/// clear text for an encrypted room.
+const POLICY: &[&str] = &["policy", "unsupported_algorithm", "own_keys_replaced"];
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +23,25 @@ pub enum HeadlessError {
     },
     /// The message is on disk, the server's answer did not come in time.
     #[error("not sent within {}{}; the message is queued and will be sent, once, by the next \
-             grotto that runs", seconds(*.after), because(.reason.as_deref()))]
+             grotto that runs; to wait for it, repeat the command with --txn {txn}",
+        seconds(*.after), because(.reason.as_deref()))]
     Queued {
         /// How long it was waited for.
         after: Duration,
         /// Why the link is down, if it is.
         reason: Option<String>,
+        /// The attempt's name.
+        txn: OwnedTransactionId,
+    },
+    /// The process that was to send the message ended, and no other took its place in time.
+    #[error("the grotto that held this account ended before the server had the message, and none \
+             could take its place within {}; repeat the command with --txn {txn}: the message is \
+             sent once", seconds(*.after))]
+    Unsure {
+        /// How long it was tried.
+        after: Duration,
+        /// The attempt's name.
+        txn: OwnedTransactionId,
     },
     /// The engine or the server refused.
     #[error(transparent)]
@@ -78,7 +96,7 @@ impl HeadlessError {
     /// Whether the server could not be reached in time (exit code 4).
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::Queued { .. } => true,
+            Self::Timeout { .. } | Self::Queued { .. } | Self::Unsure { .. } => true,
             Self::Refused(error) => ["timeout", "unreachable"].contains(&error.code.as_str()),
             Self::Room(_)
             | Self::Ended(_)
@@ -90,9 +108,14 @@ impl HeadlessError {
         }
     }
 
+    /// Whether it is not known if the work was done.
+    pub fn is_open(&self) -> bool {
+        self.is_unreachable() || matches!(self, Self::Gone)
+    }
+
     /// Whether policy forbids it (exit code 5).
     pub fn is_refused_by_policy(&self) -> bool {
-        matches!(self, Self::Refused(error) if error.code == "policy")
+        matches!(self, Self::Refused(error) if POLICY.contains(&error.code.as_str()))
     }
 
     /// Whether nobody reads the result any more.
@@ -107,4 +130,32 @@ fn seconds(duration: Duration) -> String {
 
 fn because(reason: Option<&str>) -> String {
     reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refusals_that_protect_the_user_are_policy() {
+        let is_policy = |code: &str| {
+            let error = CommandError { code: code.to_owned(), message: String::new() };
+            HeadlessError::from(error).is_refused_by_policy()
+        };
+        assert!(
+            ["policy", "unsupported_algorithm", "own_keys_replaced"].into_iter().all(is_policy)
+        );
+        assert!(!["M_FORBIDDEN", "not_joined", "session_layer", ""].into_iter().any(is_policy));
+    }
+
+    #[test]
+    fn a_message_whose_fate_is_open_names_its_transaction() {
+        let (after, txn) = (Duration::from_secs(2), OwnedTransactionId::from("job-17"));
+        let unsure = HeadlessError::Unsure { after, txn: txn.clone() };
+        let queued = HeadlessError::Queued { after, reason: None, txn };
+        for error in [unsure, queued] {
+            assert!(error.is_unreachable());
+            assert!(error.to_string().contains("--txn job-17"), "{error}");
+        }
+    }
 }

@@ -24,5 +24,5 @@ pub use keys::{KeysUploaded, key_status, logout, settle};
 pub use line::{File, Line, Message, RoomLine, What};
 pub use output::{Format, Output};
 pub use rooms::{Encryption, NewRoom, create, invite, join, leave, rooms};
-pub use send::{SendOptions, Sending, send};
+pub use send::{SendOptions, Sending, fresh_transaction, send};
 pub use tail::{Start, TailOptions, tail};

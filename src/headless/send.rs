@@ -25,8 +25,8 @@ pub struct SendOptions {
     pub room: String,
     /// What.
     pub what: Sending,
-    /// The attempt's name, when the caller gives one: repeated, the message is sent once.
-    pub txn: Option<OwnedTransactionId>,
+    /// The attempt's name: repeated with it, the message is sent once.
+    pub txn: OwnedTransactionId,
 }
 
 /// What to send.
@@ -64,14 +64,14 @@ pub async fn send(
     let (kind, content) = event(&options.what)?;
     errand.ready().await?;
     let room = resolve(errand, &options.room).await?;
-    let txn = options.txn.map_or_else(fresh_transaction, Ok)?;
+    let txn = options.txn;
     let draft = Draft { room: room.clone(), txn: txn.clone(), kind: kind.to_owned(), content };
     errand.tell(Command::Send(draft)).await?;
     let event_id = match errand.ask(Request::AwaitSent { txn: txn.clone() }).await {
         Ok(Outcome::Sent { event_id }) => event_id,
         Ok(other) => return Err(unexpected(&other).into()),
         Err(HeadlessError::Timeout { after, reason }) => {
-            return Err(HeadlessError::Queued { after, reason });
+            return Err(HeadlessError::Queued { after, reason, txn });
         }
         Err(error) => return Err(error),
     };
@@ -89,7 +89,10 @@ fn event(what: &Sending) -> Result<(&'static str, Map<String, Value>), HeadlessE
 }
 
 /// A transaction id that no other run gives.
-fn fresh_transaction() -> Result<OwnedTransactionId, HeadlessError> {
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn fresh_transaction() -> Result<OwnedTransactionId, HeadlessError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| CommandError {
         code: "no_randomness".to_owned(),

@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::io::DuplexStream;
 
 use super::proxy::{Proxy, ProxyError};
-use crate::tls::TlsError;
+use crate::{tls::TlsError, wire::Limits};
 
 /// Where the other end of the stream is.
 #[derive(Clone, Debug)]
@@ -25,12 +25,27 @@ pub struct RemoteRoute {
     pub proxy: Option<Proxy>,
     /// A PEM file of further trusted certificates.
     pub extra_ca: Option<PathBuf>,
+    /// What the server may make us keep, and how long it may take.
+    pub limits: Limits,
+}
+
+impl Route {
+    /// The limits of connections on it.
+    pub(super) fn limits(&self) -> &Limits {
+        match self {
+            Self::Remote(remote) => &remote.limits,
+            Self::InProcess(connector) => &connector.limits,
+        }
+    }
 }
 
 /// Makes connections to the gateway in this process: the client's half of a fresh duplex, whose
 /// other half the gateway has been given.
 #[derive(Clone)]
-pub struct DuplexConnector(Arc<Connect>);
+pub struct DuplexConnector {
+    connect: Arc<Connect>,
+    limits: Limits,
+}
 
 type Connect = dyn Fn() -> io::Result<DuplexStream> + Send + Sync;
 
@@ -38,11 +53,17 @@ impl DuplexConnector {
     /// Takes the function that makes the pair and hands its other half to the gateway; it must not
     /// block.
     pub fn new(connect: impl Fn() -> io::Result<DuplexStream> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(connect))
+        Self { connect: Arc::new(connect), limits: Limits::default() }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     pub(super) fn connect(&self) -> io::Result<DuplexStream> {
-        (self.0)()
+        (self.connect)()
     }
 }
 

@@ -82,8 +82,8 @@ impl Transport {
     /// # Errors
     /// [`DialError`]; most go away by themselves.
     pub async fn connect(route: &Route, token: Option<&Secret<String>>) -> Result<Self, DialError> {
-        let limits = Limits::default();
-        timeout(limits.dial_timeout, Self::dial(route, token, &limits))
+        let limits = route.limits();
+        timeout(limits.dial_timeout, Self::dial(route, token, limits))
             .await
             .map_err(|_elapsed| DialError::Timeout(limits.dial_timeout))?
     }

@@ -1,8 +1,8 @@
 //! Commands that work at an engine, here or in the process that holds the account.
 
-use std::io::Read as _;
+use std::{io::Read as _, time::Duration};
 
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, time::Instant};
 
 use super::{
     account,
@@ -38,6 +38,33 @@ enum Work {
     KeyStatus,
 }
 
+impl Work {
+    /// Whether doing it twice is the same as once. A message has a name that makes it so.
+    fn may_be_repeated(&self) -> bool {
+        match self {
+            Self::Rooms | Self::Send(_) | Self::Tail(_) | Self::History(_) | Self::KeyStatus => {
+                true
+            }
+            Self::Create(_) | Self::Join(_) | Self::Leave(_) | Self::Invite(..) => false,
+        }
+    }
+
+    /// What to say when no process could do it in time.
+    fn given_up(&self, after: Duration) -> HeadlessError {
+        match self {
+            Self::Send(options) => HeadlessError::Unsure { after, txn: options.txn.clone() },
+            Self::Rooms
+            | Self::Tail(_)
+            | Self::History(_)
+            | Self::KeyStatus
+            | Self::Create(_)
+            | Self::Join(_)
+            | Self::Leave(_)
+            | Self::Invite(..) => HeadlessError::Gone,
+        }
+    }
+}
+
 /// Does a command's work.
 ///
 /// # Errors
@@ -50,10 +77,18 @@ pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let (stay, on_signal) =
         if is_tail { (Stay::Long, OnSignal::Done) } else { (Stay::Brief, OnSignal::Fail) };
     Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let give_up = Instant::now() + context.global.timeout;
+        let mut was_cut_off = false;
         loop {
-            let seat = Seat::take(context, &chosen, stay).await?;
+            let seat = match Seat::take(context, &chosen, stay).await {
+                Err(failure) if was_cut_off && failure.exit() == Exit::Failed => {
+                    return verdict(Err(work.given_up(context.global.timeout)));
+                }
+                seat => seat?,
+            };
             let was_guest = matches!(seat, Seat::Guest(_));
-            let patience = context.global.timeout;
+            let left = give_up.saturating_duration_since(Instant::now());
+            let patience = if is_tail { context.global.timeout } else { left };
             let result = seat
                 .work(patience, on_signal, async |errand| perform(&work, errand, &mut output).await)
                 .await?;
@@ -61,6 +96,14 @@ pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
                 // The holder ended: hold the account from here on, and go on where it stopped.
                 (Err(HeadlessError::Gone), Work::Tail(options)) if was_guest => {
                     options.start = Start::Missed;
+                }
+                (Err(HeadlessError::Gone), work)
+                    if was_guest && work.may_be_repeated() && Instant::now() < give_up =>
+                {
+                    was_cut_off = true;
+                }
+                (Err(error), work) if was_cut_off && error.is_open() => {
+                    return verdict(Err(work.given_up(context.global.timeout)));
                 }
                 (result, _) => return verdict(result),
             }
@@ -141,9 +184,13 @@ fn tail(arguments: TailArgs) -> TailOptions {
 
 fn message(arguments: SendArgs) -> Result<SendOptions, Failure> {
     let reaction = arguments.reaction().map_err(|wrong| Failure::say(Exit::Usage, wrong))?;
+    let txn = match arguments.txn.clone() {
+        Some(txn) => txn,
+        None => headless::fresh_transaction().map_err(|error| Failure::new(Exit::Failed, error))?,
+    };
     if let Some(reaction) = reaction {
         let what = Sending::Reaction { key: reaction.key, event: reaction.event };
-        return Ok(SendOptions { room: arguments.room, what, txn: arguments.txn });
+        return Ok(SendOptions { room: arguments.room, what, txn });
     }
     let form = match (arguments.notice, arguments.emote) {
         (true, _) => Form::Notice,
@@ -162,7 +209,7 @@ fn message(arguments: SendArgs) -> Result<SendOptions, Failure> {
     };
     let markup = if arguments.plain { Markup::Plain } else { Markup::Markdown };
     let what = Sending::Message(Typed { text, form, markup, target, mentions: Vec::new() });
-    Ok(SendOptions { room: arguments.room, what, txn: arguments.txn })
+    Ok(SendOptions { room: arguments.room, what, txn })
 }
 
 /// All of standard input, without the line end at its end.

@@ -59,18 +59,23 @@ pub(super) fn gateway_options(
     settings: &AccountConfig,
     limits: &LimitsConfig,
 ) -> GatewayOptions {
-    let mebibytes = |mib: u32| usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
     GatewayOptions {
         homeserver: homeserver.to_owned(),
         proxy: settings.proxy.clone(),
         extra_ca: settings.ca_file.clone(),
         allowed_origins: Vec::new(),
-        limits: Limits {
-            max_answer_bytes: mebibytes(limits.answer_mib),
-            max_update_bytes: mebibytes(limits.sync_mib),
-            dial_timeout: Duration::from_secs(limits.dial_seconds.into()),
-            ..Limits::default()
-        },
+        limits: stream_limits(limits),
+    }
+}
+
+/// The configured limits, for both ends of the stream.
+fn stream_limits(config: &LimitsConfig) -> Limits {
+    let mebibytes = |mib: u32| usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+    Limits {
+        max_answer_bytes: mebibytes(config.answer_mib),
+        max_update_bytes: mebibytes(config.sync_mib),
+        dial_timeout: Duration::from_secs(config.dial_seconds.into()),
+        ..Limits::default()
     }
 }
 
@@ -89,7 +94,8 @@ impl Way {
             let proxy = settings.proxy.as_deref().map(Proxy::parse).transpose();
             let proxy = proxy.map_err(|error| failed(error.into()))?;
             let extra_ca = settings.ca_file.clone();
-            let route = Route::Remote(RemoteRoute { url: url.clone(), proxy, extra_ca });
+            let (url, limits) = (url.clone(), stream_limits(limits));
+            let route = Route::Remote(RemoteRoute { url, proxy, extra_ca, limits });
             return Ok(Self { route, inside: None });
         }
         let options = gateway_options(&server.homeserver, settings, limits);
@@ -99,7 +105,8 @@ impl Way {
             let (client, inside) = tokio::io::duplex(DUPLEX_BYTES);
             offer.try_send(inside).map_err(|_closed| io::ErrorKind::ConnectionRefused)?;
             Ok(client)
-        });
+        })
+        .with_limits(stream_limits(limits));
         let inside = Some(Inside { gateway, connections });
         Ok(Self { route: Route::InProcess(connector), inside })
     }

@@ -11,6 +11,7 @@ use tokio::{
 use super::{
     account::Chosen,
     context::Context,
+    control,
     doors::{Doors, Way, Whereabouts},
     failure::Failure,
 };
@@ -98,7 +99,7 @@ impl Holder {
             stream_url: settings.stream_url.clone().or(account.stream_url.clone()),
         };
         let way = Way::to(&server, settings, &context.config.limits)?;
-        let socket = context.paths.control_socket(&chosen.user_id);
+        let socket = control::address(context.paths.control_socket(&chosen.user_id));
         Ground::prepare(way, Some(socket))?.hold(store)
     }
 

@@ -1,7 +1,9 @@
 //! The few calls of the homeserver that are made without an engine: to log in, and to end a login
 //! that came to nothing. They go over the stream, as everything does.
 
+use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     link::{DialError, Route, Transport, TransportError},
@@ -91,12 +93,7 @@ pub(super) async fn log_in(
         caller.transport.close().await;
         return Err(CallError::Malformed("password login; it may offer single sign-on only"));
     }
-    let body = json!({
-        "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": credentials.user},
-        "password": credentials.password.expose(),
-        "initial_device_display_name": credentials.device_name,
-    });
+    let body = password_login(credentials)?;
     let answer = caller.call("POST", "/_matrix/client/v3/login", Some(&body)).await;
     caller.transport.close().await;
     let answer = answer?;
@@ -110,13 +107,39 @@ pub(super) async fn log_in(
     })
 }
 
+/// The body of a login with a password, in memory that is wiped.
+fn password_login(credentials: &Credentials) -> Result<Zeroizing<String>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        r#type: &'static str,
+        identifier: Value,
+        password: &'a str,
+        initial_device_display_name: &'a str,
+    }
+    let body = Body {
+        r#type: "m.login.password",
+        identifier: json!({"type": "m.id.user", "user": credentials.user}),
+        password: credentials.password.expose(),
+        initial_device_display_name: &credentials.device_name,
+    };
+    // Every byte may become six; a text that grew would leave its beginning behind.
+    let typed = body.password.len() + body.initial_device_display_name.len();
+    let room = 6 * (typed + credentials.user.len()) + 256;
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
+    serde_json::to_writer(&mut *text, &body)?;
+    match String::from_utf8(std::mem::take(&mut *text)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => Err(serde::ser::Error::custom(error.utf8_error())),
+    }
+}
+
 /// Ends a login on the server.
 ///
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub(super) async fn log_out(route: &Route, token: &Secret<String>) -> Result<(), CallError> {
     let mut caller = Caller::connect(route, Some(token)).await?;
-    let answer = caller.call("POST", "/_matrix/client/v3/logout", Some(&json!({}))).await;
+    let answer = caller.call("POST", "/_matrix/client/v3/logout", Some("{}")).await;
     caller.transport.close().await;
     answer.map(drop)
 }
@@ -136,10 +159,10 @@ impl Caller {
         &mut self,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        body: Option<&str>,
     ) -> Result<Value, CallError> {
         self.last += 1;
-        let body = body.map(|body| RawValue::from_string(body.to_string())).transpose()?;
+        let body = body.map(|body| RawValue::from_string(body.to_owned())).transpose()?;
         let request = RequestFrame {
             id: self.last,
             method: method.to_owned(),
@@ -147,7 +170,12 @@ impl Caller {
             body,
             ..RequestFrame::default()
         };
-        self.transport.send(&ClientFrame::Request(request)).await?;
+        let frame = ClientFrame::Request(request);
+        let sent = self.transport.send(&frame).await;
+        if let ClientFrame::Request(RequestFrame { body: Some(body), .. }) = frame {
+            Box::<str>::from(body).zeroize();
+        }
+        sent?;
         loop {
             match self.transport.recv().await? {
                 ServerFrame::Response(response) if response.id == self.last => {

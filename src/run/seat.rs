@@ -52,7 +52,7 @@ impl Seat {
         chosen: &Chosen,
         stay: Stay,
     ) -> Result<Self, Failure> {
-        let socket = context.paths.control_socket(&chosen.user_id);
+        let socket = control::address(context.paths.control_socket(&chosen.user_id));
         let give_up = Instant::now() + HOLDER_TIME;
         loop {
             let held = match account::open(context, chosen)? {

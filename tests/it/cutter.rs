@@ -21,6 +21,8 @@ pub(crate) enum Cut {
     BeforeAnswer = 2,
     /// In the middle of the next bytes from the server.
     InsideAnswer = 3,
+    /// Nowhere, but nothing from the server comes through until something else is armed.
+    Mute = 4,
 }
 
 /// The relay; lives as long as the process.
@@ -93,6 +95,8 @@ fn fate(armed: &AtomicU8, upwards: bool, count: usize) -> (usize, bool) {
         if fire(Cut::BeforeAnswer) {
             return (count, true);
         }
+    } else if armed.load(Ordering::SeqCst) == Cut::Mute as u8 {
+        return (0, false);
     } else if fire(Cut::InsideAnswer) {
         return (count / 2, true);
     }

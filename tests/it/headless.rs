@@ -14,16 +14,20 @@ use crate::{
 };
 
 /// Alice with a tail that follows everything, bob as an echo, and their room.
-struct Scene {
-    alice: Grotto,
-    tail: Lines,
-    bob: Peer,
-    room: String,
+pub(crate) struct Scene {
+    pub(crate) alice: Grotto,
+    pub(crate) tail: Lines,
+    pub(crate) bob: Peer,
+    pub(crate) room: String,
 }
 
 fn scene(name: &str) -> Scene {
     let base = Synapse::shared();
-    let alice = Grotto::log_in(base, name);
+    play(base, Grotto::log_in(base, name))
+}
+
+/// The scene with an alice who is logged in already.
+pub(crate) fn play(base: &str, alice: Grotto) -> Scene {
     let mut bob = Peer::start_echo(Stack::Nio, base, "bob");
     let created = alice.json(&["create", "--name", "Garden", "--invite", &bob.user]);
     let room = created[0]["room_id"].as_str().unwrap().to_owned();
@@ -33,24 +37,24 @@ fn scene(name: &str) -> Scene {
     Scene { alice, tail, bob, room }
 }
 
-fn send(alice: &Grotto, arguments: &[&str]) -> String {
+pub(crate) fn send(alice: &Grotto, arguments: &[&str]) -> String {
     let sent = alice.json(&[&["send"], arguments].concat());
     assert_eq!(sent.len(), 1);
     assert!(sent[0]["txn"].is_string() && sent[0]["room_id"].is_string(), "{sent:?}");
     sent[0]["event_id"].as_str().unwrap().to_owned()
 }
 
-fn code(output: &Output) -> Option<i32> {
+pub(crate) fn code(output: &Output) -> Option<i32> {
     output.status.code()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Checks exit code and words of a command that must fail.
 #[track_caller]
-fn fails(output: &Output, expected: i32, words: &str) {
+pub(crate) fn fails(output: &Output, expected: i32, words: &str) {
     assert_eq!(code(output), Some(expected), "{}", said(output));
     assert!(said(output).contains(words), "says not {words:?} but: {}", said(output));
     assert!(output.stdout.is_empty(), "a failure printed a result");
@@ -257,7 +261,11 @@ fn nothing_readable_is_on_the_disk() {
 
 /// Looks for the message, the password, Synapse's tokens, the room and its name in every file.
 fn nothing_in(home: &Path, room: &str) {
-    let secrets = ["xyzzy-plugh", PASSWORD, "syt_", room, "Garden"];
+    nothing_of(&["xyzzy-plugh", PASSWORD, "syt_", room, "Garden"], home);
+}
+
+/// Looks for these in every file.
+pub(crate) fn nothing_of(secrets: &[&str], home: &Path) {
     let files = files(home);
     assert!(files.iter().any(|path| path.ends_with("store.db")), "{files:?}");
     for path in files {
@@ -270,7 +278,7 @@ fn nothing_in(home: &Path, room: &str) {
 }
 
 /// Every file below a folder.
-fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries {

@@ -26,6 +26,14 @@ mod grotto;
 #[cfg(test)]
 mod headless;
 #[cfg(test)]
+mod headless_accounts;
+#[cfg(test)]
+mod headless_handover;
+#[cfg(test)]
+mod headless_secrets;
+#[cfg(test)]
+mod headless_tail;
+#[cfg(test)]
 mod hostile_terminal;
 #[cfg(test)]
 mod megolm;

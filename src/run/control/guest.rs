@@ -1,6 +1,6 @@
 //! The guest's end: a seat at an engine in another process.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use tokio::{
     io::BufReader,
@@ -9,6 +9,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc::{Receiver, Sender, channel},
+    time::timeout,
 };
 
 use super::wire::{self, FromGuest, FromHolder, HOLDER_LINE, Stay, VERSION};
@@ -16,6 +17,9 @@ use crate::engine::{Command, Handle, Update};
 
 /// Commands and updates that may wait at this end.
 const QUEUE: usize = 256;
+
+/// How long a holder may take to let us in; one that was stopped never does.
+const WELCOME: Duration = Duration::from_secs(5);
 
 /// A connection to the holder, greeted.
 #[derive(Debug)]
@@ -37,7 +41,8 @@ pub(crate) async fn connect(socket: &Path, stay: Stay) -> io::Result<Result<Gues
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     wire::write_line(&mut writer, &FromGuest::Hello { version: VERSION, stay }).await?;
-    match wire::read_line(&mut reader, HOLDER_LINE).await? {
+    let welcome = timeout(WELCOME, wire::read_line(&mut reader, HOLDER_LINE));
+    match welcome.await.map_err(io::Error::from)?? {
         Some(FromHolder::Welcome { .. }) => Ok(Ok(Guest { reader, writer })),
         Some(FromHolder::Refused { reason }) => Ok(Err(reason)),
         Some(FromHolder::Update(_)) | None => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -38,10 +38,11 @@ impl Door {
     /// lies there is left from a process that was killed, and is removed. Needs a tokio runtime.
     ///
     /// # Errors
-    /// When the folder or the socket cannot be made.
+    /// When the folder or the socket cannot be made, or others can write to the folder.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            check_owner(folder)?;
         }
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -63,6 +64,17 @@ impl Door {
             }
         }
     }
+}
+
+/// Whoever can write to the folder could put a socket of theirs in the place of ours.
+fn check_owner(folder: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(folder)?;
+    let is_own = found.uid() == rustix::process::geteuid().as_raw();
+    if found.is_dir() && is_own && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let words = format!("{} can be written to by others", folder.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, words))
 }
 
 impl Drop for Door {

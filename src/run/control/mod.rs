@@ -5,10 +5,12 @@
 //! guest's lines are [`crate::engine::Command`]s and the holder's are [`crate::engine::Update`]s.
 //! Lines have a limit; a guest that does not read is dropped by the engine.
 
+mod address;
 mod guest;
 mod host;
 mod wire;
 
+pub(super) use address::address;
 pub(super) use guest::{Guest, connect};
 pub(super) use host::{Door, Guests};
 pub(super) use wire::Stay;

@@ -89,7 +89,12 @@ impl Drop for Service {
 }
 
 pub(crate) fn remote(url: &str) -> Route {
-    Route::Remote(RemoteRoute { url: url.to_owned(), proxy: None, extra_ca: None })
+    Route::Remote(RemoteRoute {
+        url: url.to_owned(),
+        proxy: None,
+        extra_ca: None,
+        limits: Limits::default(),
+    })
 }
 
 /// A login on Synapse, made behind the gateway's back.

@@ -37,8 +37,14 @@ fn tls_is_checked_and_an_extra_ca_is_believed() {
     let service = Service::with("http://127.0.0.1:1", Limits::default(), Some(files));
     let url = format!("wss://{}{STREAM_PATH}", service.address);
     run(async {
-        let route =
-            |extra_ca| Route::Remote(RemoteRoute { url: url.clone(), proxy: None, extra_ca });
+        let route = |extra_ca| {
+            Route::Remote(RemoteRoute {
+                url: url.clone(),
+                proxy: None,
+                extra_ca,
+                limits: Limits::default(),
+            })
+        };
         let refused = Transport::connect(&route(None), None).await.unwrap_err();
         assert!(refused.to_string().starts_with("no trusted TLS connection"), "{refused}");
         Transport::connect(&route(extra_ca), None).await.unwrap();
@@ -120,7 +126,12 @@ fn proxies_resolve_the_name_and_get_the_login() {
             let proxy = Proxy::parse(&format!("{speak}://{login}{address}")).unwrap();
             assert!(!format!("{proxy:?}").contains("p@ss"), "{proxy:?}");
             let url = format!("ws://hidden.onion{STREAM_PATH}");
-            let route = Route::Remote(RemoteRoute { url, proxy: Some(proxy), extra_ca: None });
+            let route = Route::Remote(RemoteRoute {
+                url,
+                proxy: Some(proxy),
+                extra_ca: None,
+                limits: Limits::default(),
+            });
             Transport::connect(&route, None).await.unwrap();
             let asked = told.await.unwrap();
             assert!(asked.contains(expected), "{asked}");

@@ -1,0 +1,97 @@
+//! The process that holds the account goes away while others work in it, or cannot be reached.
+
+use std::{net::SocketAddr, process::Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::{
+    cutter::{Cut, Cutter},
+    grotto::Grotto,
+    headless::{Scene, fails, play, said, send},
+    rig::{self, Lines, PASSWORD, Synapse},
+};
+
+/// Alice behind a relay that a test can make mute.
+fn behind_a_relay(name: &str) -> (Scene, Cutter) {
+    let base = Synapse::shared();
+    let address: SocketAddr = base.strip_prefix("http://").unwrap().parse().unwrap();
+    let cutter = Cutter::start(address);
+    let alice = Grotto::log_in(&format!("http://{}", cutter.address), name);
+    let mut scene = play(base, alice);
+    send(&scene.alice, &[&scene.room, "before"]);
+    scene.bob.hears("before");
+    (scene, cutter)
+}
+
+fn kill(tail: &Lines) {
+    let pid = Pid::from_raw(i32::try_from(tail.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_message_whose_holder_is_killed_before_the_answer_arrives_once() {
+    let (Scene { alice, tail, mut bob, room }, cutter) = behind_a_relay("orphan");
+    cutter.arm(Cut::Mute);
+    let mut command = alice.command(&["--json", "send", &room, "once", "--txn", "job-17"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let sending = command.spawn().unwrap();
+    // The server has it, and neither the holder nor its guest heard so.
+    bob.hears("once");
+    kill(&tail);
+    cutter.arm(Cut::None);
+    let output = sending.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let sent: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(sent["txn"], "job-17");
+    let again = send(&alice, &[&room, "once", "--txn", "job-17"]);
+    assert_eq!(json!(again), sent["event_id"], "repeated by hand it is the same message");
+    send(&alice, &[&room, "after"]);
+    bob.hears("after");
+    let doubled = bob.unread().iter().any(|line| line["content"]["body"] == "once");
+    assert!(!doubled, "{:#?}", bob.unread());
+}
+
+#[test]
+fn a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction() {
+    let (Scene { alice, tail, mut bob, room }, cutter) = behind_a_relay("limbo");
+    cutter.arm(Cut::Mute);
+    let mut command = alice.command(&["send", &room, "open end", "--timeout", "8"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let sending = command.spawn().unwrap();
+    bob.hears("open end");
+    kill(&tail);
+    fails(&sending.wait_with_output().unwrap(), 4, "--txn grotto-");
+}
+
+#[test]
+fn a_runtime_folder_too_deep_for_a_socket_is_no_hindrance() {
+    let alice = Grotto::log_in(Synapse::shared(), "deep");
+    let deep = alice.home.join("d".repeat(120));
+    std::fs::create_dir_all(&deep).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = alice.command(arguments);
+        command.env("XDG_RUNTIME_DIR", &deep);
+        command
+    };
+    let mut tail = Lines::start(command(&["--json", "tail"]));
+    tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    let output = command(&["rooms"]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(tail.terminate(), Some(0));
+}
+
+#[test]
+fn what_policy_forbids_is_exit_code_5() {
+    let base = Synapse::shared();
+    let alice = Grotto::log_in(base, "strict");
+    let token = rig::log_in(base, &alice.user, PASSWORD);
+    let unknown = json!({
+        "type": "m.room.encryption", "state_key": "", "content": {"algorithm": "org.example.v9"},
+    });
+    let body = json!({"name": "Odd", "initial_state": [unknown]});
+    let path = "/_matrix/client/v3/createRoom";
+    let created = rig::http(base, "POST", path, Some(&token), &body);
+    let room = created["room_id"].as_str().unwrap_or_else(|| panic!("{created}"));
+    fails(&alice.run(&["send", room, "not in clear"]), 5, "org.example.v9");
+}

@@ -1,0 +1,128 @@
+//! `tail` as scripts start it: where it begins, which rooms, and how it ends.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Command, Stdio},
+};
+
+use grotto::wire::STREAM_PATH;
+
+use crate::{
+    grotto::Grotto,
+    headless::{Scene, fails, play, send},
+    rig::{GROTTO, Lines, Synapse},
+};
+
+fn scene(name: &str) -> Scene {
+    let base = Synapse::shared();
+    play(base, Grotto::log_in(base, name))
+}
+
+fn tail(alice: &Grotto, arguments: &[&str]) -> Lines {
+    let mut tail = Lines::start(alice.command(&[&["--json", "tail"], arguments].concat()));
+    tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    tail
+}
+
+/// The texts told so far, of those that end with a mark of the test's.
+fn told(tail: &mut Lines, mark: &str) -> Vec<String> {
+    let bodies = tail.unread().iter().filter_map(|line| line["body"].as_str());
+    bodies.filter(|body| body.ends_with(mark)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog() {
+    let Scene { alice, tail: mut first, mut bob, room } = scene("begin");
+    bob.say(&room, "one .");
+    first.find("one", |line| line["body"] == "one .");
+    assert_eq!(first.terminate(), Some(0));
+    bob.say(&room, "two .");
+    let mut missed = tail(&alice, &[]);
+    missed.find("two", |line| line["body"] == "two .");
+    assert_eq!(told(&mut missed, " ."), [""; 0], "what was told once is not missed");
+    assert_eq!(missed.terminate(), Some(0));
+    bob.say(&room, "three .");
+    let mut now = tail(&alice, &["--since-start"]);
+    bob.say(&room, "four .");
+    now.find("four", |line| line["body"] == "four .");
+    assert_eq!(told(&mut now, " ."), [""; 0], "what came before its start");
+    assert_eq!(now.terminate(), Some(0));
+    let mut backlog = tail(&alice, &["--backlog", "3"]);
+    bob.say(&room, "five .");
+    backlog.find("five", |line| line["body"] == "five .");
+    assert_eq!(told(&mut backlog, " ."), ["two .", "three .", "four ."]);
+    assert_eq!(backlog.terminate(), Some(0));
+}
+
+#[test]
+fn a_tail_of_one_room_tells_of_no_other() {
+    let Scene { alice, tail: mut first, mut bob, room } = scene("filter");
+    assert_eq!(first.terminate(), Some(0));
+    let other = alice.json(&["create", "--name", "Shed"])[0]["room_id"].clone();
+    let mut only = tail(&alice, &["Shed"]);
+    bob.say(&room, "in the garden");
+    send(&alice, &["Garden", "from the garden"]);
+    send(&alice, &["Shed", "in the shed"]);
+    only.find("the shed's", |line| line["body"] == "in the shed");
+    let strangers: Vec<_> = only
+        .unread()
+        .iter()
+        .filter(|line| !line["room_id"].is_null() && line["room_id"] != other)
+        .collect();
+    assert!(strangers.is_empty(), "{strangers:#?}");
+    assert_eq!(only.terminate(), Some(0));
+    fails(&alice.run(&["tail", "No such room"]), 1, "grotto rooms");
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_the_tail_in_order() {
+    let Scene { alice, tail: mut first, mut bob, room } = scene("head");
+    assert_eq!(first.terminate(), Some(0));
+    let mut command = alice.command(&["--json", "tail"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.ends_with('\n'), "{line:?}");
+    bob.say(&room, "nobody reads this");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "");
+}
+
+#[test]
+fn a_closed_standard_output_is_never_a_panic() {
+    let commands: [&[&str]; 5] =
+        [&["--help"], &["--version"], &["completions", "bash"], &["man"], &["send", "--help"]];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(GROTTO);
+        let output = command.args(arguments).stdout(writer).stderr(Stdio::piped()).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn everything_goes_through_a_gateway_that_is_named() {
+    let base = Synapse::shared();
+    let mut serve = Command::new(GROTTO);
+    serve.args(["--json", "gateway", "--homeserver", base, "--listen", "127.0.0.1:0"]);
+    let mut gateway = Lines::start(serve);
+    let line = gateway.find("its address", |line| line["listening"].is_string());
+    let url = format!("ws://{}{STREAM_PATH}", line["listening"].as_str().unwrap());
+    let alice = Grotto::log_in_with(base, "remote", &["--stream-url", &url]);
+    let Scene { alice, mut tail, mut bob, room } = play(base, alice);
+    send(&alice, &[&room, "through the gateway"]);
+    bob.hears("through the gateway");
+    bob.say(&room, "and back");
+    tail.find("the answer", |line| line["body"] == "and back");
+    assert_eq!(gateway.terminate(), Some(0));
+    tail.find("the loss", |line| line["type"] == "link" && line["state"] == "down");
+    let unsent = alice.run(&["send", &room, "no way", "--timeout", "500ms"]);
+    fails(&unsent, 4, "");
+    assert_eq!(tail.terminate(), Some(0));
+}
