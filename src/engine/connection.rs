@@ -51,6 +51,8 @@ impl Engine {
         if self.catch_up_deadline().is_none() {
             return Ok(());
         }
+        // Whoever waits for this word knows every room when it comes.
+        self.flush_rooms(turn)?;
         self.connection = Connection::Up;
         self.machine.link_up();
         turn.tell_all(Update::CaughtUp);

@@ -58,8 +58,6 @@ pub async fn history(
 
 /// The message that a line shows with an edit in its place.
 fn edited(line: &Line) -> Option<OwnedEventId> {
-    match &line.what {
-        What::Message(message) if message.edited => Some(message.event_id.clone()),
-        _ => None,
-    }
+    let What::Message(message) = &line.what else { return None };
+    message.edited.then(|| message.event_id.clone())
 }

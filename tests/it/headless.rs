@@ -34,6 +34,9 @@ pub(crate) fn play(base: &str, alice: Grotto) -> Scene {
     bob.find("bob's join", |line| line["k"] == "joined" && line["room"] == room.as_str());
     let mut tail = alice.tail();
     tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    // The peer can talk in a room once its own sync has brought it.
+    send(&alice, &[&room, "welcome"]);
+    bob.hears("welcome");
     Scene { alice, tail, bob, room }
 }
 

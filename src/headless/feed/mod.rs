@@ -68,11 +68,9 @@ fn replaced(original: &StoredEvent, edit: &StoredEvent) -> StoredEvent {
 fn edited(events: &[StoredEvent]) -> HashSet<OwnedEventId> {
     let known: HashMap<&EventId, &StoredEvent> =
         events.iter().filter_map(|stored| Some((stored.id()?, stored))).collect();
-    let targets = events.iter().filter_map(|edit| match edit.relation() {
-        Some(Relation::Edit(target)) => {
-            known.get(target).is_some_and(|it| is_valid_edit(it, edit)).then_some(target)
-        }
-        _ => None,
+    let targets = events.iter().filter_map(|edit| {
+        let Some(Relation::Edit(target)) = edit.relation() else { return None };
+        known.get(target).is_some_and(|it| is_valid_edit(it, edit)).then_some(target)
     });
     targets.map(EventId::to_owned).collect()
 }
@@ -206,10 +204,8 @@ fn without_quote(body: &str) -> String {
 
 /// The promised word; what nobody knows is read as text.
 fn kind(content: &MessageContent<'_>) -> &'static str {
-    match content {
-        MessageContent::Unknown { .. } => "text",
-        known => known.kind_name(),
-    }
+    let is_unknown = matches!(content, MessageContent::Unknown { .. });
+    if is_unknown { "text" } else { content.kind_name() }
 }
 
 /// The text, or what stands for it; `None` when the event has neither.
