@@ -39,7 +39,7 @@ impl<K: Ord> Failures<K> {
 
     /// Forgets pauses that are over, when that frees enough to be worth a look at all of them.
     fn forget_past(&mut self, now: Timestamp) {
-        if self.0.len() % (MANY / 10) == 0 {
+        if self.0.len().is_multiple_of(MANY / 10) {
             self.0.retain(|_, failure| failure.until > now);
         }
     }

@@ -107,11 +107,21 @@ fn a_new_sync_frame_gives_the_poll_under_way_up() {
 #[test]
 fn nothing_new_is_not_passed_on_and_not_asked_in_a_tight_loop() {
     let mut peer = peer();
+    let answered = |call| PeerInput::Answered {
+        call,
+        answer: Answer::Json {
+            status: 200,
+            body: raw(r#"{"next_batch":"s1"}"#),
+            retry_after: None,
+        },
+        took: Duration::ZERO,
+    };
+    // The first answer says that the client has caught up, and is passed on whatever it brings.
     let (call, _, _) = poll(&peer.handle(sync(Some("s1")), 0.0));
-    let body = raw(r#"{"next_batch":"s1"}"#);
-    let answer = Answer::Json { status: 200, body, retry_after: None };
-    let took = Duration::ZERO;
-    let (_, since, delay) = poll(&peer.handle(PeerInput::Answered { call, answer, took }, 0.0));
+    let first = peer.handle(answered(call), 0.0);
+    assert!(matches!(first[..], [PeerEffect::Send(ServerFrame::Update(_))]), "{first:?}");
+    let (call, _, _) = poll(&peer.handle(ack("s1"), 0.0));
+    let (_, since, delay) = poll(&peer.handle(answered(call), 0.0));
     assert_eq!((since.as_deref(), delay), (Some("s1"), Duration::from_secs(1)));
 }
 
