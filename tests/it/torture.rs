@@ -23,10 +23,33 @@ use crate::{
 };
 
 /// Messages each side says while things fail.
-const COUNT: usize = 300;
+const COUNT: usize = 200;
 const KILLS: usize = 30;
 const CUTS: usize = 50;
-const SERVER_RESTARTS: usize = 3;
+
+/// What goes wrong once, in this order.
+const FAULTS: [Fault; 6] = [
+    Fault { after: 10_000, what: What::DiskFills },
+    Fault { after: 2_000, what: What::DiskHasSpace },
+    Fault { after: 10_000, what: What::ClockGoesBack },
+    Fault { after: 10_000, what: What::ServerDies },
+    Fault { after: 10_000, what: What::ServerDies },
+    Fault { after: 10_000, what: What::ServerDies },
+];
+
+struct Fault {
+    /// Milliseconds after the one before.
+    after: u64,
+    what: What,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    DiskFills,
+    DiskHasSpace,
+    ClockGoesBack,
+    ServerDies,
+}
 
 /// The library that makes disk and clock fail, built with the C compiler.
 struct Faults {
@@ -95,6 +118,7 @@ fn gateway(base: &str, port: u16) -> Lines {
 
 /// Sends until the server has it, as a careful script does: the same transaction id each time.
 fn insist(alice: &Grotto, faults: &Faults, room: &str, txn: &str, body: &str) {
+    let (_never, nothing) = channel();
     let mut said = Vec::new();
     for _ in 0..500 {
         let line = ["--json", "--timeout", "20", "send", room, "--txn", txn, "-"];
@@ -108,6 +132,7 @@ fn insist(alice: &Grotto, faults: &Faults, room: &str, txn: &str, body: &str) {
             return;
         }
         said.push(String::from_utf8_lossy(&output.stderr).into_owned());
+        pause(&nothing, 200);
     }
     panic!("message {txn} could not be sent: {:#?}", &said[said.len() - 20..]);
 }
@@ -120,7 +145,7 @@ fn kill_and_start_again(alice: &Grotto, faults: &Faults, kills: &AtomicUsize, ov
         faults.apply(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        let going_on = pause(over, 300 + dice.roll(3_000));
+        let going_on = pause(over, 500 + dice.roll(3_000));
         // SIGKILL, wherever it is.
         child.kill().unwrap();
         child.wait().unwrap();
@@ -136,7 +161,7 @@ fn cut_again_and_again(cutter: &Cutter, over: &Receiver<()>) {
     loop {
         let cut = [Cut::InsideRequest, Cut::BeforeAnswer, Cut::InsideAnswer];
         cutter.arm(cut[usize::try_from(dice.roll(3)).unwrap()]);
-        if !pause(over, 100 + dice.roll(1_000)) {
+        if !pause(over, 300 + dice.roll(1_500)) {
             cutter.arm(Cut::None);
             return;
         }
@@ -165,30 +190,33 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
     }
 
     let kills = AtomicUsize::new(0);
-    let restarts = AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
     let (ends, overs): (Vec<Sender<()>>, Vec<Receiver<()>>) = (0..3).map(|_| channel()).unzip();
     let mut overs = overs.into_iter();
     let (killing, cutting, breaking) =
         (overs.next().unwrap(), overs.next().unwrap(), overs.next().unwrap());
     std::thread::scope(|scope| {
-        let (alice, faults, kills, restarts) = (&alice, &faults, &kills, &restarts);
+        let (alice, faults, kills, done) = (&alice, &faults, &kills, &done);
         let (room, cutter) = (room.as_str(), &cutter);
         scope.spawn(move || kill_and_start_again(alice, faults, kills, &killing));
         scope.spawn(move || cut_again_and_again(cutter, &cutting));
         let synapse = &mut synapse;
         scope.spawn(move || {
             // One after the other, spread over the run.
-            while pause(&breaking, 15_000) {
-                match restarts.fetch_add(1, Ordering::SeqCst) {
-                    0 => faults.fill_disk(),
-                    1 => faults.free_disk(),
-                    2 => faults.set_clock_back(3_600),
-                    3..6 => {
+            for fault in FAULTS {
+                if !pause(&breaking, fault.after) {
+                    return;
+                }
+                match fault.what {
+                    What::DiskFills => faults.fill_disk(),
+                    What::DiskHasSpace => faults.free_disk(),
+                    What::ClockGoesBack => faults.set_clock_back(3_600),
+                    What::ServerDies => {
                         synapse.kill();
                         synapse.start_again();
                     }
-                    _ => {}
                 }
+                done.fetch_add(1, Ordering::SeqCst);
             }
         });
         let peers: Vec<_> = [("bob", &mut bob), ("carol", &mut carol)]
@@ -202,11 +230,11 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
             })
             .collect();
         let mut number = 0;
-        // As long as it takes to make every fault happen, and all messages.
+        // As long as it takes for every fault to happen and every message to be sent.
         while number < COUNT
             || kills.load(Ordering::SeqCst) < KILLS
             || cutter.cuts() < CUTS
-            || restarts.load(Ordering::SeqCst) < 3 + SERVER_RESTARTS
+            || done.load(Ordering::SeqCst) < FAULTS.len()
         {
             insist(alice, faults, room, &format!("torture{number}"), &talk::body("alice", number));
             number += 1;
