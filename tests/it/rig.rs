@@ -92,13 +92,21 @@ impl Lines {
                 Ok(line) if wanted(&line) => return line,
                 Ok(line) => self.unread.push(line),
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("no {what} within {PATIENCE:?}; unread: {:#?}", self.unread)
+                    panic!("no {what} within {PATIENCE:?}; unread: {}", self.last())
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("the program ended before {what}; unread: {:#?}", self.unread)
+                    panic!("the program ended before {what}; unread: {}", self.last())
                 }
             }
         }
+    }
+
+    /// The newest lines that nobody took, shortened.
+    fn last(&self) -> String {
+        let from = self.unread.len().saturating_sub(20);
+        let short = |line: &Value| line.to_string().chars().take(300).collect::<String>();
+        let lines: Vec<String> = self.unread[from..].iter().map(short).collect();
+        format!("{} lines, the last:\n{}", self.unread.len(), lines.join("\n"))
     }
 
     /// Everything printed so far that was not taken, without waiting.

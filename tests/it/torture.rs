@@ -174,7 +174,7 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
     let base = synapse.base.clone();
     let faults = Faults::build();
     let port = rig::free_port();
-    let _gateway = gateway(&base, port);
+    let mut gateway = gateway(&base, port);
     let cutter = Cutter::start(([127, 0, 0, 1], port).into());
     let stream = format!("ws://{}/_matrix/client/unstable/stream", cutter.address);
     let alice = Grotto::log_in_with(&base, "alice", &["--stream-url", &stream]);
@@ -262,6 +262,7 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
     }
     let lost: Vec<&Value> = history.iter().filter(|line| line["type"] == "undecryptable").collect();
     assert!(lost.is_empty(), "{} undecryptable, first {:?}", lost.len(), lost.first());
+    assert_eq!(gateway.terminate(), Some(0));
     let token = rig::log_in(&base, &bob.user, PASSWORD);
     assert_no_index_used_twice(&base, &token, &room, &alice.user);
 }

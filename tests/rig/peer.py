@@ -9,6 +9,7 @@ the time in seconds:
   {"k": "ready", "user", "device"} once it has synced · {"k": "joined", "room"}
   {"k": "decrypted" | "plain", "room", "event", "sender", "type", "content"} for every room event of others and its own
   {"k": "undecryptable", "room", "event", "sender", "session"} · {"k": "late", …as decrypted} when its key came afterwards
+  {"k": "trouble", "error"} when a sync failed
 and one {"k": "answer", "id", …} for each command on standard input, in order:
   {"id", "do": "send", "room", "type"?, "content"} -> {"event", "called": time of the call}
   {"do": "create", "name"?, "invite", "encrypted"?} -> {"room"}
@@ -44,6 +45,15 @@ class Peer:
         self.client.add_event_callback(self.on_invite, nio.InviteMemberEvent)
         self.client.add_to_device_callback(self.on_room_key, nio.RoomKeyEvent)
         self.client.add_response_callback(self.on_sync, nio.SyncResponse)
+
+    async def follow(self):
+        """Syncs for ever; a homeserver that is gone for a while is asked again."""
+        while True:
+            try:
+                await self.client.sync_forever(timeout=30000, full_state=not self.client.next_batch)
+            except Exception as error:  # nio lets through what the connection raised
+                say(k="trouble", error=repr(error))
+                await asyncio.sleep(0.2)
 
     def trust(self):
         for device in self.client.device_store:
@@ -118,7 +128,7 @@ async def main():
     base, user, password, folder = sys.argv[1:5]
     peer = Peer(base, user, password, folder, "--echo" in sys.argv)
     await peer.start()
-    sync = asyncio.create_task(peer.client.sync_forever(timeout=30000, full_state=True))
+    sync = asyncio.create_task(peer.follow())
     await peer.client.synced.wait()
     say(k="ready", user=peer.client.user_id, device=peer.client.device_id)
     lines = asyncio.StreamReader(limit=1 << 24)

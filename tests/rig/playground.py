@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -63,6 +64,8 @@ def grotto(*arguments, **options):
 
 
 def main():
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(1))  # so that what was started is ended
     if "--fresh" in sys.argv:
         shutil.rmtree(ROOT, ignore_errors=True)
     os.makedirs(ROOT, mode=0o700, exist_ok=True)
