@@ -22,6 +22,7 @@ import os
 import sys
 import time
 
+import aiohttp
 import nio
 
 
@@ -35,7 +36,7 @@ class Peer:
         settings = nio.AsyncClientConfig(store_sync_tokens=True, encryption_enabled=True, max_limit_exceeded=0,
                                          max_timeouts=0)
         self.client = nio.AsyncClient(base, user, store_path=folder, config=settings)
-        self.password, self.echo, self.waiting = password, echo, []
+        self.password, self.echo, self.waiting, self.sent = password, echo, [], 0
 
     async def start(self):
         answer = await self.client.login(self.password, device_name="peer")
@@ -96,9 +97,16 @@ class Peer:
             await self.tell("late", room, decrypted)
 
     async def send(self, room, kind, content):
-        self.trust()
-        answer = await self.client.room_send(room, kind, content, ignore_unverified_devices=True)
-        return getattr(answer, "event_id", None) or {"error": str(answer)}
+        self.sent += 1
+        for _ in range(300):
+            self.trust()
+            try:
+                answer = await self.client.room_send(room, kind, content, tx_id=f"peer{self.sent}",
+                                                     ignore_unverified_devices=True)
+                return getattr(answer, "event_id", None) or {"error": str(answer)}
+            except (OSError, aiohttp.ClientError):  # the homeserver is gone for a while; the same transaction id makes it one message
+                await asyncio.sleep(0.2)
+        return {"error": "the homeserver did not come back"}
 
     async def obey(self, command):
         what, room = command["do"], command.get("room")
