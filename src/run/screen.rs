@@ -23,7 +23,7 @@ use crate::{
     engine::{Command, Handle, Update},
     matrix::UserId,
     tui::{
-        self, ColorMode, Disclosure, Keymap, StateLines, Theme, TimelineOptions, TuiError,
+        self, Bell, ColorMode, Disclosure, Keymap, StateLines, Theme, TimelineOptions, TuiError,
         TuiOptions,
     },
 };
@@ -113,12 +113,12 @@ fn options(context: &Context, chosen: &Chosen) -> Result<TuiOptions, Failure> {
     Ok(TuiOptions {
         theme,
         keymap,
-        timeline: timeline(&config.timeline),
+        timeline: timeline(&config.timeline, config.general.bell),
         ..TuiOptions::new(user_id)
     })
 }
 
-fn timeline(config: &config::Timeline) -> TimelineOptions {
+fn timeline(config: &config::Timeline, bell: config::Bell) -> TimelineOptions {
     let disclosure = |is_on: bool| if is_on { Disclosure::Sent } else { Disclosure::KeptBack };
     TimelineOptions {
         state_lines: match config.state_lines {
@@ -127,6 +127,12 @@ fn timeline(config: &config::Timeline) -> TimelineOptions {
         },
         read_receipts: disclosure(config.read_receipts),
         typing_notices: disclosure(config.typing_notices),
+        page_size: config.page_size,
+        bell: match bell {
+            config::Bell::Never => Bell::Never,
+            config::Bell::Mentions => Bell::Mentions,
+            config::Bell::Messages => Bell::Messages,
+        },
         ..TimelineOptions::default()
     }
 }

@@ -44,6 +44,10 @@ pub struct TimelineOptions {
     pub read_receipts: Disclosure,
     /// Whether others learn that we type.
     pub typing_notices: Disclosure,
+    /// How many older messages are loaded at once.
+    pub page_size: u32,
+    /// When the terminal's bell rings.
+    pub bell: Bell,
 }
 
 impl Default for TimelineOptions {
@@ -53,6 +57,8 @@ impl Default for TimelineOptions {
             state_lines: StateLines::Folded,
             read_receipts: Disclosure::Sent,
             typing_notices: Disclosure::Sent,
+            page_size: 50,
+            bell: Bell::Mentions,
         }
     }
 }
@@ -73,6 +79,17 @@ pub enum Disclosure {
     Sent,
     /// It is kept back.
     KeptBack,
+}
+
+/// When the terminal's bell rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bell {
+    /// Never.
+    Never,
+    /// At mentions, and in direct chats.
+    Mentions,
+    /// At each message that counts as unread.
+    Messages,
 }
 
 /// Why the screen ended, or could not begin.

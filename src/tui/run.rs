@@ -156,6 +156,7 @@ fn carry_out(
             TerminalEffect::Quit => return Ok(Ended::Yes),
             TerminalEffect::Suspend => suspend(screen)?,
             TerminalEffect::Redraw => screen.forget(),
+            TerminalEffect::Ring => Screen::ring()?,
             TerminalEffect::Copy(text) => Screen::copy(&text)?,
         }
     }

@@ -98,6 +98,14 @@ impl Screen {
         write_out(format!("\x1b]52;c;{coded}\x1b\\").as_bytes())
     }
 
+    /// Rings the bell: over ssh and in tmux the one sign that reaches a person elsewhere.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub(super) fn ring() -> io::Result<()> {
+        write_out(b"\x07")
+    }
+
     /// Gives the terminal back for a while.
     pub(super) fn release() {
         leave();

@@ -17,11 +17,12 @@ use super::{
 use crate::{
     engine::{Alarm, Command, CommandId, LinkState},
     matrix::{OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
+    rooms::{RoomKind, RoomSummary},
     time::Timestamp,
     tui::{
         input::{Attention, KeyPress, Size},
         keymap::Keymap,
-        options::{TimelineOptions, TuiOptions},
+        options::{Bell, TimelineOptions, TuiOptions},
     },
 };
 
@@ -203,6 +204,24 @@ impl State {
         let id = CommandId(self.ids.next);
         self.asked.insert(id, asked);
         id
+    }
+
+    /// Whether the bell is to ring for what these lines say newly: more unread than before, as far
+    /// as the user wants to hear of it, once the list is not merely being filled.
+    pub(in crate::tui) fn rings_for(&self, summaries: &[RoomSummary]) -> bool {
+        let is_new = |room: &RoomSummary| {
+            let before = self.rooms.get(&room.room_id).map(|known| &known.summary);
+            let unread = before.map_or(0, |before| before.unread);
+            let highlights = before.map_or(0, |before| before.highlights);
+            match self.options.bell {
+                Bell::Never => false,
+                Bell::Mentions if room.kind != RoomKind::Dm => highlights < room.highlights,
+                Bell::Mentions | Bell::Messages => {
+                    unread < room.unread || highlights < room.highlights
+                }
+            }
+        };
+        self.synced && summaries.iter().any(is_new)
     }
 
     /// Columns of the composer's text.

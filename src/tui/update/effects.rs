@@ -20,6 +20,8 @@ pub enum TerminalEffect {
     Suspend,
     /// Send the whole screen again.
     Redraw,
+    /// Ring the bell.
+    Ring,
     /// Put text on the clipboard.
     Copy(String),
 }

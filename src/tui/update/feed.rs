@@ -16,7 +16,12 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Link(link) => state.link = link,
         Update::Synced => state.synced = true,
         Update::CaughtUp => {}
-        Update::Rooms(summaries) => state.rooms.take(summaries),
+        Update::Rooms(summaries) => {
+            if state.rings_for(&summaries) {
+                effects.terminal(TerminalEffect::Ring);
+            }
+            state.rooms.take(summaries);
+        }
         Update::RoomsGone(gone) => rooms::forget(state, &gone),
         Update::Timeline { room, delta, live: _ } => {
             // Only followed rooms: what others say is in their summaries.

@@ -11,19 +11,17 @@ use crate::{
     },
 };
 
-/// How many events are asked for at once.
-const PAGE: u32 = 50;
-
 /// Lays out what will be visible, and asks for older messages when their place comes into view.
 pub(super) fn prepare(state: &mut State, effects: &mut Effects) {
     state.divide();
     let area = state.areas.messages;
     let (now, look) = (state.now, state.look());
+    let limit = state.options.page_size;
     let Some(room) = state.current.clone() else { return };
     let Some(pane) = state.pane_mut() else { return };
     pane.lay_out(&look, area.rows());
     if let Some(before) = pane.wanted_history(now) {
-        effects.command(Command::LoadOlder { room, before, limit: PAGE });
+        effects.command(Command::LoadOlder { room, before, limit });
         pane.lay_out(&look, area.rows());
     }
 }

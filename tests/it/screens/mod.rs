@@ -38,6 +38,7 @@ impl Screen {
             state_lines: StateLines::Folded,
             read_receipts: Disclosure::Sent,
             typing_notices: Disclosure::Sent,
+            ..TimelineOptions::default()
         };
         let options = TuiOptions { timeline, ..TuiOptions::new(OWN.try_into().unwrap()) };
         let state = State::new(options, Size { width, height }, 1);

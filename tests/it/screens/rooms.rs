@@ -3,8 +3,12 @@
 use grotto::{
     engine::{Alarm, Command, LinkState, Update},
     matrix::Membership,
-    rooms::{SendError, SendState, Shield, ShieldReason, TimelineDelta, UndecryptableReason},
+    rooms::{
+        RoomKind, RoomSummary, SendError, SendState, Shield, ShieldReason, TimelineDelta,
+        UndecryptableReason,
+    },
     time::Timestamp,
+    tui::TerminalEffect,
 };
 use serde_json::json;
 
@@ -100,6 +104,26 @@ fn a_message_of_ours_says_where_it_stands() {
     let asked = screen.asked();
     assert!(asked.contains(&Command::Retry("t4".into())), "{asked:?}");
     assert!(asked.contains(&Command::Discard("t4".into())), "{asked:?}");
+}
+
+#[test]
+fn the_bell_rings_for_mentions_and_direct_chats_once_each() {
+    let mut screen = Screen::new(80, 20);
+    let (mut group, mut chat) = (room("!g:x", "Group"), room("!d:x", "Direct"));
+    (group.kind, chat.kind) = (RoomKind::Group, RoomKind::Dm);
+    let rings = |screen: &mut Screen, group: &RoomSummary, chat: &RoomSummary| {
+        screen.terminal.clear();
+        screen.tell([Update::Rooms(vec![group.clone(), chat.clone()])]);
+        screen.terminal.iter().filter(|effect| **effect == TerminalEffect::Ring).count()
+    };
+    assert_eq!(rings(&mut screen, &group, &chat), 0);
+    group.unread = 5;
+    assert_eq!(rings(&mut screen, &group, &chat), 0, "chatter in a group");
+    group.highlights = 1;
+    assert_eq!(rings(&mut screen, &group, &chat), 1, "a mention");
+    assert_eq!(rings(&mut screen, &group, &chat), 0, "the same again");
+    chat.unread = 1;
+    assert_eq!(rings(&mut screen, &group, &chat), 1, "a direct chat");
 }
 
 #[test]
