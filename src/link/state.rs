@@ -89,6 +89,10 @@ pub enum LinkEvent {
     },
 }
 
+/// Notices of the stream that mean: the homeserver behind it does not answer.
+const SERVER_IS_GONE: [&str; 4] =
+    ["GROTTO_UNREACHABLE", "GROTTO_TIMEOUT", "GROTTO_NOT_JSON", "M_UNKNOWN"];
+
 /// The pure half of the connection.
 #[derive(Debug)]
 pub struct Link {
@@ -209,7 +213,7 @@ impl Link {
         match frame {
             ServerFrame::Response(response) => LinkEvent::Response(response),
             ServerFrame::Update(update) => self.on_update(update),
-            ServerFrame::Error(error) => self.on_error(&error),
+            ServerFrame::Error(error) => self.on_error(&error, now),
             ServerFrame::Chunk(chunk) => LinkEvent::Chunk(chunk),
             ServerFrame::Window(window) => LinkEvent::Window(window),
         }
@@ -230,6 +234,9 @@ impl Link {
     }
 
     fn on_update(&mut self, update: UpdateFrame) -> LinkEvent {
+        if let Phase::Up { .. } = self.phase {
+            self.state = LinkState::Online;
+        }
         if update.since == self.position {
             LinkEvent::Update(update)
         } else if Some(&update.position) == self.position.as_ref() {
@@ -239,7 +246,7 @@ impl Link {
         }
     }
 
-    fn on_error(&mut self, error: &ErrorFrame) -> LinkEvent {
+    fn on_error(&mut self, error: &ErrorFrame, now: Timestamp) -> LinkEvent {
         if error.errcode == "M_UNKNOWN_TOKEN" {
             self.end("the access token is no longer valid");
             return LinkEvent::LoggedOut { soft: error.soft_logout };
@@ -247,10 +254,16 @@ impl Link {
         if error.fatal {
             self.hint = error.retry_after.map(|pause| pause.min(LONGEST_HINT));
         }
-        match error.id {
-            Some(id) => LinkEvent::Response(refusal(id, error)),
-            None => LinkEvent::Nothing,
+        if let Some(id) = error.id {
+            return LinkEvent::Response(refusal(id, error));
         }
+        // The stream is up but what is behind it is not; the next update says that it is back.
+        if let Phase::Up { .. } = self.phase
+            && SERVER_IS_GONE.contains(&error.errcode.as_str())
+        {
+            self.state = LinkState::Offline { retry_at: now, reason: error.error.clone() };
+        }
+        LinkEvent::Nothing
     }
 
     /// Answers whether the machine slept since the last look. A clock that was set back moves the

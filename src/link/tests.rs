@@ -54,6 +54,18 @@ fn the_first_dial_comes_at_once_and_only_once() {
 }
 
 #[test]
+fn a_homeserver_that_is_gone_is_said_although_the_stream_is_up() {
+    let mut link = up(Some("s1"));
+    let mut gone = error("GROTTO_UNREACHABLE");
+    gone.error = "the homeserver cannot be reached".to_owned();
+    link.on_frame(ServerFrame::Error(gone), secs(5));
+    let LinkState::Offline { reason, .. } = link.state() else { panic!("{:?}", link.state()) };
+    assert_eq!(reason, "the homeserver cannot be reached");
+    link.on_frame(update(Some("s1"), "s2"), secs(9));
+    assert_eq!(*link.state(), LinkState::Online);
+}
+
+#[test]
 fn the_first_frame_names_the_last_committed_position() {
     let mut link = Link::new(Some(position("s1")));
     link.acknowledge(position("s2"));

@@ -157,6 +157,8 @@ impl Sync {
         limits: &Limits,
     ) -> Vec<PeerEffect> {
         let first = self.backoff.failures() == 0;
+        // The next answer is passed on even if it is empty: it tells the client that all is well.
+        self.catching_up = true;
         let pause = self.backoff.next_pause(draw).max(asked.unwrap_or_default());
         let poll = self.poll(pause, limits);
         if first { vec![told, poll] } else { vec![poll] }
