@@ -156,7 +156,7 @@ fn replies_edits_reactions_and_redactions_arrive_on_both_sides() {
                 line["type"] == "redaction" && line["relates_to"] == gone.as_str()
             });
         }
-        drop(tail);
+        assert_eq!(tail.terminate(), Some(0));
         let history = alice.json(&["history", &room, "--limit", "100"]);
         let edited = history.iter().find(|line| line["event_id"] == asked.as_str()).unwrap();
         assert_eq!((&edited["body"], &edited["edited"]), (&json!("what is that?"), &json!(true)));
