@@ -169,12 +169,12 @@ fn shipped_rate_limits_neither_lose_nor_reorder_messages() {
     let alice = Grotto::log_in(&synapse.base, "alice");
     let mut others = [("bob", Peer::start(Stack::Sdk, &synapse.base, "bob"))];
     let room = gather(&alice, &mut others);
-    let tail = alice.tail();
+    let mut tail = alice.tail();
     // All at once, so that the homeserver refuses most of them at first; the outbox keeps order.
     let mut senders = Vec::new();
     for number in 0..20 {
         let body = talk::body("alice", number);
-        let mut command = alice.command(&["send", &room, &body]);
+        let mut command = alice.command(&["--timeout", "180", "send", &room, &body]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         senders.push(command.spawn().unwrap());
     }
@@ -182,10 +182,10 @@ fn shipped_rate_limits_neither_lose_nor_reorder_messages() {
         assert!(sender.wait().unwrap().success());
     }
     let bob = &mut others[0].1;
-    say(&alice, &room, &[], "that was all");
+    say(&alice, &room, &["--timeout", "180"], "that was all");
     bob.hears("that was all");
     let mut heard = talk::heard(bob, &room, &alice.user);
-    drop(tail);
+    assert_eq!(tail.terminate(), Some(0));
     let history = alice.json(&["history", &room, "--limit", "1000"]);
     let mut held = talk::held(&history, &alice.user);
     assert_eq!(held.pop().as_deref(), Some("that was all"));

@@ -232,7 +232,7 @@ impl Server {
         let room = format!("!room{}:sim", self.rooms.len());
         self.rooms.insert(room.clone(), Room::default());
         let mut add = |kind: &str, state_key: &str, content: Value| {
-            self.push(caller, &room, (kind, Some(state_key.to_owned())), content, None);
+            self.push(caller, &room, (kind, Some(state_key.to_owned()), content), None);
         };
         add("m.room.create", "", json!({ "room_version": "12" }));
         add("m.room.member", &caller.user, json!({ "membership": "join" }));
@@ -264,8 +264,8 @@ impl Server {
             return (403, json!({ "errcode": "M_FORBIDDEN", "error": "not so" }));
         }
         if self.membership(room, user).as_deref() != Some(membership) {
-            let key = ("m.room.member", Some(user.to_owned()));
-            self.push(caller, room, key, content, None);
+            let event = ("m.room.member", Some(user.to_owned()), content);
+            self.push(caller, room, event, None);
         }
         if membership == "join" {
             for member in self.joined(room) {
@@ -293,7 +293,7 @@ impl Server {
         if self.membership(room, &caller.user).as_deref() != Some("join") {
             return (403, json!({ "errcode": "M_FORBIDDEN", "error": "not in this room" }));
         }
-        let id = self.push(caller, room, (kind, None), content, Some(txn.clone()));
+        let id = self.push(caller, room, (kind, None, content), Some(txn.clone()));
         let answer = json!({ "event_id": id });
         self.txns.insert(txn, answer.clone());
         (200, answer)
@@ -303,8 +303,7 @@ impl Server {
         &mut self,
         caller: &Caller,
         room: &str,
-        (kind, state_key): (&str, Option<String>),
-        content: Value,
+        (kind, state_key, content): (&str, Option<String>, Value),
         txn: Option<(String, String)>,
     ) -> String {
         let at = self.advance();
