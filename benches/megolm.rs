@@ -3,6 +3,7 @@
 //! `cargo bench --bench megolm` prints a table; it takes some ten seconds.
 
 #![expect(clippy::indexing_slicing, reason = "a benchmark may end when the world is not as made")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 #[path = "../tests/it/world.rs"]
 #[expect(

@@ -18,7 +18,6 @@ mod program;
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    clippy::let_underscore_must_use,
     clippy::struct_field_names,
     dead_code,
     reason = "the tests' harness; a benchmark may end when it breaks"

@@ -117,14 +117,6 @@ impl Talk {
             let entered = number(&answer["t"])?;
             heard.push(number(&self.bob.hears(&body)["t"])? - entered);
             sooner.push(number(&self.alice.hears(&body)["t"])? - entered);
-            if std::env::var_os("DETAIL").is_some() {
-                stats::line(&format!(
-                    "{:?} {:?} {:?}",
-                    heard.last(),
-                    sooner.last(),
-                    answer["first"]
-                ));
-            }
             bytes.push(number(&answer["bytes"])?);
         }
         stats::line(&format!("\n{:<52}   median         p90", format!("sending: {SENT} messages")));
