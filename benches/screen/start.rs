@@ -40,7 +40,7 @@ pub(super) fn measure() -> Result<(), Failure> {
         }
     }
     let title = format!("start: {ROOMS} rooms, {} events, {RUNS} runs", ROOMS * EVENTS);
-    stats::line(&format!("\n{title:<52}   median         p90"));
+    stats::head(&title);
     stats::times("start to the room list", &seen.list);
     stats::times("Enter to the newest messages", &seen.messages);
     let both: Vec<f64> = seen.list.iter().zip(&seen.messages).map(|(a, b)| a + b).collect();

@@ -24,10 +24,15 @@ pub(super) fn quantile(values: &[f64], part: f64) -> f64 {
     found.or(sorted.last().copied()).unwrap_or_default()
 }
 
-/// Prints milliseconds, median and the value that nine of ten do not exceed.
+/// Prints what stands above a column of [`times`].
+pub(super) fn head(name: &str) {
+    line(&format!("\n{name:<52}{:>12}{:>13}{:>13}", "median", "p90", "slowest"));
+}
+
+/// Prints milliseconds: median, the value that nine of ten do not exceed, and the largest.
 pub(super) fn times(name: &str, seconds: &[f64]) {
-    let (half, most) = (quantile(seconds, 0.5) * 1e3, quantile(seconds, 0.9) * 1e3);
-    line(&format!("{name:<52}{half:>9.1} ms{most:>10.1} ms"));
+    let [half, most, all] = [0.5, 0.9, 1.0].map(|part| quantile(seconds, part) * 1e3);
+    line(&format!("{name:<52}{half:>9.1} ms{most:>10.1} ms{all:>10.1} ms"));
 }
 
 /// Prints the median of bytes.

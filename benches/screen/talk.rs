@@ -83,7 +83,7 @@ impl Talk {
             over.push(shown - heard);
         }
         let title = format!("delivery: {MESSAGES} messages, random pauses of 0.1 to 0.9 s");
-        stats::line(&format!("\n{title:<52}   median         p90"));
+        stats::head(&title);
         stats::times("peer's send call to the text on the screen", &ours);
         stats::times("floor: the same call to another peer's decrypted log", &floor);
         stats::times("difference, message by message", &over);
@@ -99,7 +99,7 @@ impl Talk {
             first.push(number(&answer["first"])?);
             bytes.push(number(&answer["bytes"])?);
         }
-        stats::line(&format!("\n{:<52}   median         p90", format!("keys: {KEYS}")));
+        stats::head(&format!("keys: {KEYS}"));
         stats::times("key to the first byte on the terminal", &first);
         stats::bytes("bytes per key", &bytes);
         Ok(())
@@ -119,7 +119,7 @@ impl Talk {
             sooner.push(number(&self.alice.hears(&body)["t"])? - entered);
             bytes.push(number(&answer["bytes"])?);
         }
-        stats::line(&format!("\n{:<52}   median         p90", format!("sending: {SENT} messages")));
+        stats::head(&format!("sending: {SENT} messages"));
         stats::times("Enter to the decrypted log of matrix-nio", &heard);
         stats::times("Enter to the decrypted log of matrix-sdk-crypto", &sooner);
         stats::bytes("bytes to the terminal per sent message", &bytes);
