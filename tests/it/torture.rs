@@ -2,7 +2,7 @@
 //! cut, the homeserver is killed, the disk is full, the clock goes back.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -13,7 +13,12 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-use serde_json::{Value, json};
+use grotto::{
+    e2ee::{Lookup as _, Table},
+    store::Store,
+};
+use serde_json::{Map, Value, json};
+use vodozemac::{Curve25519PublicKey, Curve25519SecretKey};
 
 use crate::{
     cutter::{Cut, Cutter},
@@ -273,6 +278,7 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
     assert!(lost.is_empty(), "{} undecryptable, first {:?}", lost.len(), lost.first());
     let token = rig::log_in(&base, &bob.user, PASSWORD);
     assert_no_index_used_twice(&base, &token, &room, &alice.user);
+    assert_one_time_keys_are_whole(&base, &token, &alice);
 }
 
 static SENT: AtomicUsize = AtomicUsize::new(0);
@@ -299,6 +305,45 @@ fn assert_no_index_used_twice(base: &str, token: &str, room: &str, sender: &str)
         }
     }
     assert!(COUNT <= seen.len(), "only {} encrypted events seen", seen.len());
+}
+
+/// Claims all one-time keys that the server holds for alice: her store has the private half of each.
+fn assert_one_time_keys_are_whole(base: &str, token: &str, alice: &Grotto) {
+    let accounts = alice.home.join("xdg_data_home/grotto/accounts");
+    let folder = std::fs::read_dir(accounts).unwrap().next().unwrap().unwrap().path();
+    let store = Store::open(&folder, None).unwrap();
+    let records = store.scan(Table::Account, None).unwrap();
+    let record: Value = serde_json::from_slice(&records[0].1).unwrap();
+    let private = one_time_keys(&record).expect("an account has one-time keys");
+    let public: BTreeSet<String> = private
+        .values()
+        .map(|secret| serde_json::from_value::<Curve25519SecretKey>(secret.clone()).unwrap())
+        .map(|secret| Curve25519PublicKey::from(&secret).to_base64())
+        .collect();
+    let device = store.account().device_id.to_string();
+    let claim = json!({"one_time_keys": {&alice.user: {&device: "signed_curve25519"}}});
+    let mut claimed = 0;
+    loop {
+        let answer = rig::http(base, "POST", "/_matrix/client/v3/keys/claim", Some(token), &claim);
+        let keys = answer["one_time_keys"][&alice.user][&device].as_object().cloned();
+        let Some(key) = keys.and_then(|keys| keys.into_iter().next()).map(|(_, key)| key) else {
+            break;
+        };
+        if key["fallback"] == true {
+            break;
+        }
+        let key = key["key"].as_str().unwrap();
+        assert!(public.contains(key), "the server has {key}, the store has no private half");
+        claimed += 1;
+    }
+    assert!(0 < claimed, "the server held no one-time key");
+}
+
+/// The private one-time keys in a pickled account, wherever the record keeps it.
+fn one_time_keys(record: &Value) -> Option<&Map<String, Value>> {
+    let fields = record.as_object()?;
+    let here = fields.get("one_time_keys").and_then(|keys| keys["private_keys"].as_object());
+    here.or_else(|| fields.values().find_map(one_time_keys))
 }
 
 /// The index in a Megolm message: version 3, then field 1 of a protobuf message.
