@@ -115,12 +115,12 @@ impl Composer {
 
     /// Moves the cursor.
     pub(in crate::tui) fn go(&mut self, step: Step, to: Direction) {
-        self.cursor = self.target(step, to);
+        self.cursor = self.boundary(self.target(step, to), to);
     }
 
     /// Deletes; what is longer than a grapheme can be put back by [`Composer::yank`].
     pub(in crate::tui) fn delete(&mut self, step: Step, to: Direction) {
-        let target = self.target(step, to);
+        let target = self.boundary(self.target(step, to), to);
         let (from, until) = (self.cursor.min(target), self.cursor.max(target));
         let gone: String = self.text.drain(from..until).collect();
         self.cursor = from;
@@ -285,6 +285,16 @@ impl Composer {
             .unwrap_or(self.text.len());
     }
 
+    /// The grapheme boundary at `at`, or the next one in this direction: a word may end where an
+    /// emoji goes on.
+    fn boundary(&self, at: usize, to: Direction) -> usize {
+        let mut boundaries = self.text.grapheme_indices(true).map(|(at, _)| at);
+        match to {
+            Direction::Back => boundaries.take_while(|it| *it <= at).last().unwrap_or(0),
+            Direction::Forward => boundaries.find(|it| at <= *it).unwrap_or(self.text.len()),
+        }
+    }
+
     fn target(&self, step: Step, to: Direction) -> usize {
         let before = self.text.get(..self.cursor).unwrap_or_default();
         let after = self.text.get(self.cursor..).unwrap_or_default();
@@ -360,6 +370,18 @@ mod tests {
         assert_eq!(composer.text(), "a👨‍👩‍👧");
         composer.delete(Step::Grapheme, Direction::Back);
         assert_eq!(composer.text(), "a");
+    }
+
+    #[test]
+    fn the_cursor_never_stops_inside_an_emoji() {
+        let mut composer = written("👍\u{200d}👍\u{301}\u{200d}\n");
+        let boundaries = [0, 16, 17];
+        for _ in 0..4 {
+            composer.go(Step::Word, Direction::Back);
+            assert!(boundaries.contains(&composer.cursor), "{}", composer.cursor);
+            composer.go(Step::Grapheme, Direction::Forward);
+            assert!(boundaries.contains(&composer.cursor), "{}", composer.cursor);
+        }
     }
 
     #[test]
