@@ -213,6 +213,22 @@ pub enum UndecryptableReason {
     Malformed,
 }
 
+impl UndecryptableReason {
+    /// The reason in one word, as scripts and counts have it; a promise, never renamed.
+    pub fn word(&self) -> String {
+        match self {
+            Self::NoRoomKey => "no_room_key".to_owned(),
+            Self::Withheld(code) => format!("withheld:{code}"),
+            Self::IndexTooLow => "index_too_low".to_owned(),
+            Self::BeforeJoin => "before_join".to_owned(),
+            Self::DuplicateIndex => "duplicate_index".to_owned(),
+            Self::MismatchedSender => "mismatched_sender".to_owned(),
+            Self::UnsupportedAlgorithm(name) => format!("unsupported_algorithm:{name}"),
+            Self::Malformed => "malformed".to_owned(),
+        }
+    }
+}
+
 /// Something the caller should know after a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {

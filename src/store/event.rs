@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     matrix::{Event, EventId, OwnedRoomId, RoomId, UserId},
-    rooms::{EventBody, StoredEvent, UndecryptableReason},
+    rooms::{EventBody, StoredEvent},
 };
 
 pub(super) fn write(
@@ -21,7 +21,7 @@ pub(super) fn write(
     let Some(event_id) = &stored.event.event_id else { return Ok(()) };
     let (session_id, reason) = match &stored.body {
         EventBody::Clear(_) | EventBody::Decrypted(_) => (None, None),
-        EventBody::Undecryptable(why) => (why.session_id.as_deref(), Some(name(&why.reason))),
+        EventBody::Undecryptable(why) => (why.session_id.as_deref(), Some(why.reason.word())),
     };
     connection
         .prepare_cached(
@@ -55,20 +55,6 @@ fn target(event: &Event) -> Option<&str> {
         return event.content_str("redacts");
     }
     event.content.get("m.relates_to")?.get("event_id").and_then(Value::as_str)
-}
-
-/// The name of a reason, as scripts see it.
-fn name(reason: &UndecryptableReason) -> String {
-    match reason {
-        UndecryptableReason::NoRoomKey => "no_room_key".to_owned(),
-        UndecryptableReason::Withheld(code) => format!("withheld:{code}"),
-        UndecryptableReason::IndexTooLow => "index_too_low".to_owned(),
-        UndecryptableReason::BeforeJoin => "before_join".to_owned(),
-        UndecryptableReason::DuplicateIndex => "duplicate_index".to_owned(),
-        UndecryptableReason::MismatchedSender => "mismatched_sender".to_owned(),
-        UndecryptableReason::UnsupportedAlgorithm(name) => format!("unsupported_algorithm:{name}"),
-        UndecryptableReason::Malformed => "malformed".to_owned(),
-    }
 }
 
 /// The newest events, oldest first.

@@ -10,7 +10,7 @@ use crate::{
     matrix::{EventId, OwnedEventId, OwnedUserId, RoomId},
     rooms::{
         EventBody, MessageContent, Relation, Shield, ShieldReason, StoredEvent, Timeline,
-        TimelineDelta, UndecryptableReason, is_valid_edit, message_content,
+        TimelineDelta, is_valid_edit, message_content,
     },
 };
 
@@ -138,7 +138,7 @@ fn what(stored: &StoredEvent, id: OwnedEventId, sender: OwnedUserId) -> Option<W
             event_id: id,
             sender,
             session_id: problem.session_id.clone(),
-            reason: reason(&problem.reason),
+            reason: problem.reason.word(),
         });
     }
     match stored.kind() {
@@ -252,20 +252,6 @@ fn membership(stored: &StoredEvent, event_id: OwnedEventId, sender: OwnedUserId)
 
 fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
     object.get(field)?.as_str()
-}
-
-/// The word of a reason, as promised.
-fn reason(reason: &UndecryptableReason) -> String {
-    match reason {
-        UndecryptableReason::NoRoomKey => "no_room_key".to_owned(),
-        UndecryptableReason::Withheld(code) => format!("withheld:{code}"),
-        UndecryptableReason::IndexTooLow => "index_too_low".to_owned(),
-        UndecryptableReason::BeforeJoin => "before_join".to_owned(),
-        UndecryptableReason::DuplicateIndex => "duplicate_index".to_owned(),
-        UndecryptableReason::MismatchedSender => "mismatched_sender".to_owned(),
-        UndecryptableReason::UnsupportedAlgorithm(name) => format!("unsupported_algorithm:{name}"),
-        UndecryptableReason::Malformed => "malformed".to_owned(),
-    }
 }
 
 fn shield_words(shield: Shield) -> (&'static str, Option<&'static str>) {

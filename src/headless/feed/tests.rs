@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     matrix::{Event, OwnedRoomId},
-    rooms::{Decrypted, Undecryptable},
+    rooms::{Decrypted, Undecryptable, UndecryptableReason},
 };
 
 fn room() -> OwnedRoomId {
