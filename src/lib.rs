@@ -20,6 +20,7 @@ pub mod wire;
 // Layer 2: one socket, one file, one gateway.
 pub mod gateway;
 pub mod link;
+pub mod server;
 pub mod store;
 
 // Layer 3: composition of the above into a client.

@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("link", &["wire", "matrix", "secret", "time", "tls"]),
     ("store", &["e2ee", "rooms", "matrix", "secret", "time"]),
     ("gateway", &["wire", "matrix", "secret", "time", "tls"]),
+    ("server", &["gateway", "wire", "matrix", "secret", "time", "tls"]),
     ("engine", &["link", "wire", "e2ee", "rooms", "store", "matrix", "secret", "time"]),
     ("tui", &["engine", "rooms", "matrix", "config", "time"]),
     ("headless", &["engine", "rooms", "matrix", "config", "time"]),
@@ -20,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 const EVERYTHING: &[&str] = &[
     "cli", "config", "e2ee", "engine", "gateway", "headless", "link", "logging", "matrix", "rooms",
-    "run", "secret", "store", "time", "tls", "tui", "wire",
+    "run", "secret", "server", "store", "time", "tls", "tui", "wire",
 ];
 /// Knows every module, because it wires them together.
 const COMPOSITION: &[&str] = &["lib.rs", "main.rs"];
@@ -33,6 +34,7 @@ const PURE: &[&str] = &[
     "link/state",
     "engine/",
     "gateway/peer",
+    "server/model",
     "tui/state",
     "tui/update",
     "tui/view",

@@ -1,0 +1,17 @@
+//! The embedded homeserver: one process, one file, one machine, without federation.
+//!
+//! `model` is the whole server as a pure function over an ordered map of records; `db` is that map
+//! in a file or in memory; `host` owns both, writes what the model answers before the answer
+//! leaves, and keeps the calls that wait; `listen` is its network.
+
+mod db;
+mod host;
+mod model;
+mod work;
+
+pub use db::{Database, DatabaseError};
+pub use host::{Server, ServerError};
+pub use model::{
+    Answer, Ask, Broken, Changes, Contact, Done, Lookup, Model, Order, Outcome, Range, Rate, Rates,
+    Record, Refusal, Registration, Settings, Work,
+};

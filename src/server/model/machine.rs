@@ -1,0 +1,172 @@
+//! The model's one function: a call in, an answer and what is to be written out.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use http::Request;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    endpoints,
+    records::{TOKENS, TokenRecord},
+    refusal::{Done, Refusal, Stop, Work},
+    route::{Access, Caller, Context, Response, Routes},
+    settings::Settings,
+    step::{Parts, Step},
+    table::{Changes, Lookup},
+    volatile::Volatile,
+};
+use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
+
+/// A homeserver without its disk, its clock and its network.
+pub struct Model {
+    settings: Settings,
+    volatile: Volatile,
+    routes: Routes,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A call of the client-server API.
+pub struct Ask<'a> {
+    /// Method, path, query and body.
+    pub request: Request<&'a [u8]>,
+    /// The access token.
+    pub token: Option<&'a Secret<String>>,
+    /// What came of the work that the same call asked for before.
+    pub done: Option<&'a Done>,
+    /// Whether the time to wait is over.
+    pub is_late: bool,
+}
+
+impl fmt::Debug for Ask<'_> {
+    /// Without query and body: they hold passwords and messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("method", self.request.method()).finish_non_exhaustive()
+    }
+}
+
+/// What comes of a call.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer, which may leave once the changes are written.
+    pub answer: Answer,
+    /// To be written, all or nothing; empty when the call was refused.
+    pub changes: Changes,
+    /// Whose waiting calls are to be asked again, once the changes are written.
+    pub woken: BTreeSet<OwnedUserId>,
+}
+
+/// An answer, or why there is none yet.
+#[derive(Debug)]
+pub enum Answer {
+    /// Status, headers and body.
+    Now(Response),
+    /// Nothing new for this user: ask again when they are woken, or late after this time.
+    Wait(OwnedUserId, Duration),
+    /// Do this, and ask again with what came of it.
+    Work(Work),
+}
+
+impl Model {
+    /// A server that is set up like this.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, volatile: Volatile::default(), routes: endpoints::routes() }
+    }
+
+    /// How it is set up.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Answers a call. `random` fills its argument with bytes that nobody can guess.
+    pub fn handle(
+        &mut self,
+        ask: &Ask<'_>,
+        lookup: &dyn Lookup,
+        now: Timestamp,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Outcome {
+        let (volatile, settings) = (&mut self.volatile, &self.settings);
+        let mut step = Step::new(Parts { lookup, volatile, settings, now, random });
+        match run(&self.routes, &mut step, ask) {
+            Ok(response) => {
+                let (changes, woken) = step.finish();
+                Outcome { answer: Answer::Now(response), changes, woken }
+            }
+            Err(unanswered) => Outcome {
+                answer: unanswered.into_answer(),
+                changes: Changes::new(),
+                woken: BTreeSet::new(),
+            },
+        }
+    }
+}
+
+/// A call without a good answer, and who made it.
+struct Unanswered {
+    stop: Stop,
+    caller: Option<Caller>,
+}
+
+impl Unanswered {
+    fn into_answer(self) -> Answer {
+        match (self.stop, self.caller) {
+            (Stop::Refuse(refusal), _) => Answer::Now(refused(&refusal)),
+            (Stop::Work(work), _) => Answer::Work(work),
+            (Stop::Wait(time), Some(caller)) => Answer::Wait(caller.user, time),
+            // Only who has a token has something to wait for.
+            (Stop::Wait(_), None) => Answer::Now(refused(&Refusal::unrecognized())),
+        }
+    }
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Self {
+        Self { stop: refusal.into(), caller: None }
+    }
+}
+
+fn run(routes: &Routes, step: &mut Step<'_>, ask: &Ask<'_>) -> Result<Response, Unanswered> {
+    let (route, found) = routes.find(ask.request.clone())?;
+    let caller = match route.access {
+        Access::Public => None,
+        Access::Optional if ask.token.is_none() => None,
+        Access::Optional | Access::User => Some(identify(step, ask.token)?),
+    };
+    let context = Context::new(caller.as_ref(), ask.done, ask.is_late);
+    route.run(step, &context, &found).map_err(|stop| Unanswered { stop, caller })
+}
+
+/// Who has this token.
+fn identify(step: &Step<'_>, token: Option<&Secret<String>>) -> Result<Caller, Refusal> {
+    let token =
+        token.ok_or_else(|| Refusal::new(401, "M_MISSING_TOKEN", "this needs an access token"))?;
+    let hash = token_hash(token.expose());
+    let TokenRecord { user, device, expires } = step
+        .get(TOKENS, (hash.as_str(),))?
+        .ok_or_else(|| Refusal::new(401, "M_UNKNOWN_TOKEN", "the access token is not known"))?;
+    if expires.is_some_and(|expires| expires <= step.now) {
+        return Err(Refusal::new(401, "M_UNKNOWN_TOKEN", "the access token has expired")
+            .with("soft_logout", true.into()));
+    }
+    Ok(Caller { user, device, token_hash: hash })
+}
+
+/// What a token is stored under, so that the file holds none.
+pub(super) fn token_hash(token: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(token))
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let mut response = Response::new(refusal.body().to_string().into_bytes());
+    *response.status_mut() =
+        http::StatusCode::from_u16(refusal.status).unwrap_or(http::StatusCode::BAD_REQUEST);
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}

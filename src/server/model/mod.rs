@@ -1,0 +1,22 @@
+//! The model of the server: from a call and the records to an answer and changes. Pure: it reads
+//! no clock and does no I/O.
+//!
+//! Every endpoint is a function from a step and a request of ruma's to a response of ruma's. The
+//! endpoints of one topic are one file in `endpoints`, which lists them at its head; what
+//! several of them need is a module beside it.
+
+mod endpoints;
+mod machine;
+mod records;
+mod refusal;
+mod route;
+mod settings;
+mod step;
+mod table;
+mod volatile;
+
+pub use machine::{Answer, Ask, Model, Outcome};
+pub use refusal::{Done, Refusal, Work};
+pub use settings::{Contact, Rate, Rates, Registration, Settings};
+pub(super) use step::Overlay;
+pub use table::{Broken, Changes, Lookup, Order, Range, Record};

@@ -1,0 +1,245 @@
+//! The work that one call causes: reads that see its own writes, gathered changes, and who is to
+//! be woken. A call that is refused leaves nothing of it.
+
+use std::collections::BTreeSet;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    records::{Change, POSITION, STREAM},
+    settings::Settings,
+    table::{
+        Broken, Changes, KeyPart, KeyParts, KeyReader, Lookup, Order, Range, Record, Table, after,
+    },
+    volatile::Volatile,
+};
+use crate::{matrix::OwnedUserId, time::Timestamp};
+
+/// Records below, changes above: what both together hold.
+pub(crate) struct Overlay<'a> {
+    below: &'a dyn Lookup,
+    changes: Changes,
+}
+
+impl<'a> Overlay<'a> {
+    /// Nothing changed yet.
+    pub(crate) fn new(below: &'a dyn Lookup) -> Self {
+        Self { below, changes: Changes::new() }
+    }
+
+    /// Takes changes on top of those it has.
+    pub(crate) fn extend(&mut self, changes: Changes) {
+        self.changes.extend(changes);
+    }
+
+    /// All changes.
+    pub(crate) fn into_changes(self) -> Changes {
+        self.changes
+    }
+}
+
+impl Lookup for Overlay<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
+        match self.changes.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.below.get(key),
+        }
+    }
+
+    fn scan(&self, range: &Range) -> Result<Vec<Record>, Broken> {
+        if range.end <= range.start {
+            return Ok(Vec::new());
+        }
+        let own = || self.changes.range(range.start.clone()..range.end.clone());
+        // Each change hides at most one record below.
+        let limit = range.limit.saturating_add(own().count());
+        let below = self.below.scan(&Range { limit, ..range.clone() })?;
+        if limit == range.limit {
+            return Ok(below);
+        }
+        let mut all: Vec<Record> =
+            below.into_iter().filter(|(key, _)| !self.changes.contains_key(key)).collect();
+        all.extend(own().filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+        all.sort_unstable();
+        if range.order == Order::Descending {
+            all.reverse();
+        }
+        all.truncate(range.limit);
+        Ok(all)
+    }
+}
+
+/// One call's work.
+pub(super) struct Step<'a> {
+    records: Overlay<'a>,
+    woken: BTreeSet<OwnedUserId>,
+    /// What is not on the disk: who types, who is there, how often who asked.
+    pub(super) volatile: &'a mut Volatile,
+    /// How this server is set up.
+    pub(super) settings: &'a Settings,
+    /// The moment of the call.
+    pub(super) now: Timestamp,
+    random: &'a mut dyn FnMut(&mut [u8]),
+}
+
+/// What a step is made of.
+pub(super) struct Parts<'a> {
+    pub(super) lookup: &'a dyn Lookup,
+    pub(super) volatile: &'a mut Volatile,
+    pub(super) settings: &'a Settings,
+    pub(super) now: Timestamp,
+    pub(super) random: &'a mut dyn FnMut(&mut [u8]),
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(parts: Parts<'a>) -> Self {
+        Self {
+            records: Overlay::new(parts.lookup),
+            woken: BTreeSet::new(),
+            volatile: parts.volatile,
+            settings: parts.settings,
+            now: parts.now,
+            random: parts.random,
+        }
+    }
+
+    /// What it changed and whom it wakes.
+    pub(super) fn finish(self) -> (Changes, BTreeSet<OwnedUserId>) {
+        (self.records.into_changes(), self.woken)
+    }
+
+    /// The polls of this user are to look again.
+    pub(super) fn wake(&mut self, user: OwnedUserId) {
+        self.woken.insert(user);
+    }
+
+    /// A random name of `length` letters and digits; 22 of them cannot be guessed.
+    pub(super) fn random_name(&mut self, length: usize) -> String {
+        const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let mut bytes = vec![0; length];
+        (self.random)(&mut bytes);
+        let letter = |byte: u8| LETTERS.get(usize::from(byte % 32)).copied().unwrap_or(b'a');
+        bytes.into_iter().map(|byte| char::from(letter(byte))).collect()
+    }
+}
+
+// The stream.
+impl Step<'_> {
+    /// The last number given.
+    pub(super) fn position(&self) -> Result<u64, Broken> {
+        Ok(self.get(POSITION, ())?.unwrap_or(0))
+    }
+
+    /// Gives the next number of the stream to what happened.
+    pub(super) fn publish(&mut self, change: &Change) -> Result<u64, Broken> {
+        let number = self.position()? + 1;
+        self.put(POSITION, (), &number)?;
+        self.put(STREAM, (number,), change)?;
+        Ok(number)
+    }
+}
+
+// Records.
+impl Step<'_> {
+    /// One record.
+    pub(super) fn get<V: DeserializeOwned>(
+        &self,
+        table: Table<V>,
+        key: impl KeyParts,
+    ) -> Result<Option<V>, Broken> {
+        self.records.get(&table.key(key))?.map(|value| read(&value)).transpose()
+    }
+
+    /// Writes a record, in place of one that may be there.
+    pub(super) fn put<V: Serialize>(
+        &mut self,
+        table: Table<V>,
+        key: impl KeyParts,
+        value: &V,
+    ) -> Result<(), Broken> {
+        let value = serde_json::to_vec(value).map_err(|error| Broken(error.to_string()))?;
+        self.records.changes.insert(table.key(key), Some(value));
+        Ok(())
+    }
+
+    /// Takes a record away, if it is there.
+    pub(super) fn delete<V>(&mut self, table: Table<V>, key: impl KeyParts) {
+        self.records.changes.insert(table.key(key), None);
+    }
+
+    /// All records whose keys begin with these parts. Only for sets that have a limit elsewhere.
+    pub(super) fn scan<V: DeserializeOwned>(
+        &self,
+        table: Table<V>,
+        prefix: impl KeyParts,
+    ) -> Result<Vec<(KeyReader, V)>, Broken> {
+        let start = table.key(prefix);
+        let end = after(&start);
+        self.read_range(&Range { start, end, order: Order::Ascending, limit: usize::MAX })
+    }
+
+    /// At most `limit` records whose keys begin with these parts, those after `from` (or from the
+    /// first one on), ordered by the part that follows the prefix.
+    pub(super) fn scan_after<V: DeserializeOwned>(
+        &self,
+        table: Table<V>,
+        prefix: impl KeyParts,
+        from: Option<&dyn KeyPart>,
+        limit: usize,
+    ) -> Result<Vec<(KeyReader, V)>, Broken> {
+        let whole = table.key(prefix);
+        let end = after(&whole);
+        let start = from.map_or_else(
+            || whole.clone(),
+            |part| {
+                let mut key = whole.clone();
+                part.write(&mut key);
+                after(&key)
+            },
+        );
+        self.read_range(&Range { start, end, order: Order::Ascending, limit })
+    }
+
+    /// Records whose keys are these parts and then a number within `span`.
+    pub(super) fn scan_numbers<V: DeserializeOwned>(
+        &self,
+        table: Table<V>,
+        prefix: impl KeyParts,
+        span: &Span,
+    ) -> Result<Vec<(KeyReader, V)>, Broken> {
+        let whole = table.key(prefix);
+        let bound = |number: u64| {
+            let mut key = whole.clone();
+            number.write(&mut key);
+            key
+        };
+        let start = bound(span.after.saturating_add(1));
+        let end = span.up_to.checked_add(1).map_or_else(|| after(&whole), bound);
+        self.read_range(&Range { start, end, order: span.order, limit: span.limit })
+    }
+
+    fn read_range<V: DeserializeOwned>(
+        &self,
+        range: &Range,
+    ) -> Result<Vec<(KeyReader, V)>, Broken> {
+        let records = self.records.scan(range)?;
+        records.into_iter().map(|(key, value)| Ok((KeyReader::new(key), read(&value)?))).collect()
+    }
+}
+
+/// A stretch of numbers, for [`Step::scan_numbers`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// The first number is the one after it.
+    pub(super) after: u64,
+    /// The last number.
+    pub(super) up_to: u64,
+    /// From which end.
+    pub(super) order: Order,
+    /// At most so many.
+    pub(super) limit: usize,
+}
+
+fn read<V: DeserializeOwned>(value: &[u8]) -> Result<V, Broken> {
+    serde_json::from_slice(value).map_err(|error| Broken(error.to_string()))
+}
