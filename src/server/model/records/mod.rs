@@ -1,0 +1,13 @@
+//! All tables: what is stored, under which key. Everything else is derived from these.
+//!
+//! **The stream.** Whatever a client can see in a sync has a number: its place in the one stream
+//! of the server, given by [`Step::publish`](super::step::Step::publish). A sync token is such a
+//! number.
+
+mod accounts;
+mod rooms;
+mod stream;
+
+pub(super) use accounts::*;
+pub(super) use rooms::*;
+pub(super) use stream::*;
