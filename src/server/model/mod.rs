@@ -13,6 +13,7 @@ mod route;
 mod settings;
 mod step;
 mod table;
+mod token;
 mod volatile;
 
 pub use machine::{Answer, Ask, Model, Outcome};
