@@ -12,6 +12,6 @@ mod work;
 pub use db::{Database, DatabaseError};
 pub use host::{Server, ServerError};
 pub use model::{
-    Answer, Ask, Broken, Changes, Contact, Done, Lookup, Model, Order, Outcome, Range, Rate, Rates,
-    Record, Refusal, Registration, Settings, Work,
+    Address, Answer, Ask, Broken, Changes, Contact, Done, Lookup, Model, Order, Outcome, Range,
+    Rate, Rates, Record, Refusal, Registration, Settings, Work,
 };

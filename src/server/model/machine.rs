@@ -3,13 +3,12 @@
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use http::Request;
-use sha2::{Digest as _, Sha256};
 
 use super::{
+    accounts::tokens,
     endpoints,
-    records::{TOKENS, TokenRecord},
     refusal::{Done, Refusal, Stop, Work},
-    route::{Access, Caller, Context, Response, Routes},
+    route::{Access, Address, Caller, Context, Response, Routes},
     settings::Settings,
     step::{Parts, Step},
     table::{Changes, Lookup},
@@ -135,31 +134,11 @@ fn run(routes: &Routes, step: &mut Step<'_>, ask: &Ask<'_>) -> Result<Response, 
     let caller = match route.access {
         Access::Public => None,
         Access::Optional if ask.token.is_none() => None,
-        Access::Optional | Access::User => Some(identify(step, ask.token)?),
+        Access::Optional | Access::User => Some(tokens::identify(step, ask.token)?),
     };
-    let context = Context::new(caller.as_ref(), ask.done, ask.is_late);
+    let context = Context::new(caller.as_ref(), ask.done, ask.is_late)
+        .from(ask.request.extensions().get::<Address>());
     route.run(step, &context, &found).map_err(|stop| Unanswered { stop, caller })
-}
-
-/// Who has this token.
-fn identify(step: &Step<'_>, token: Option<&Secret<String>>) -> Result<Caller, Refusal> {
-    let token =
-        token.ok_or_else(|| Refusal::new(401, "M_MISSING_TOKEN", "this needs an access token"))?;
-    let hash = token_hash(token.expose());
-    let TokenRecord { user, device, expires } = step
-        .get(TOKENS, (hash.as_str(),))?
-        .ok_or_else(|| Refusal::new(401, "M_UNKNOWN_TOKEN", "the access token is not known"))?;
-    if expires.is_some_and(|expires| expires <= step.now) {
-        return Err(Refusal::new(401, "M_UNKNOWN_TOKEN", "the access token has expired")
-            .with("soft_logout", true.into()));
-    }
-    Ok(Caller { user, device, token_hash: hash })
-}
-
-/// What a token is stored under, so that the file holds none.
-pub(super) fn token_hash(token: &str) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(token))
 }
 
 fn refused(refusal: &Refusal) -> Response {

@@ -5,8 +5,12 @@
 //! endpoints of one topic are one file in `endpoints`, which lists them at its head; what
 //! several of them need is a module beside it.
 
+mod accounts;
+mod body;
 mod endpoints;
+mod expiring;
 mod machine;
+mod rate;
 mod records;
 mod refusal;
 mod route;
@@ -14,10 +18,12 @@ mod settings;
 mod step;
 mod table;
 mod token;
+mod uia;
 mod volatile;
 
 pub use machine::{Answer, Ask, Model, Outcome};
 pub use refusal::{Done, Refusal, Work};
+pub use route::Address;
 pub use settings::{Contact, Rate, Rates, Registration, Settings};
 pub(super) use step::Overlay;
 pub use table::{Broken, Changes, Lookup, Order, Range, Record};

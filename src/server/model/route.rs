@@ -6,7 +6,9 @@ use http::{Method, Request};
 use percent_encoding::percent_decode_str;
 use ruma::api::{
     IncomingRequest, IncomingRequestExt as _, Metadata, OutgoingResponse, OutgoingResponseExt as _,
-    auth_scheme::{AccessToken, AccessTokenOptional, NoAccessToken, NoAuthentication},
+    auth_scheme::{
+        AccessToken, AccessTokenOptional, AppserviceTokenOptional, NoAccessToken, NoAuthentication,
+    },
     error::FromHttpRequestError,
     path_builder::PathBuilder as _,
 };
@@ -29,6 +31,10 @@ pub(super) struct Caller {
     pub(super) token_hash: String,
 }
 
+/// Where a call comes from, as text; an extension of the request, set by whoever knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(pub String);
+
 /// What a handler knows beside the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
@@ -37,11 +43,19 @@ pub(super) struct Context<'a> {
     pub(super) done: Option<&'a Done>,
     /// Whether the time to wait is over: an empty answer is better than none.
     pub(super) is_late: bool,
+    /// Where the call comes from; empty when nobody knows.
+    pub(super) address: &'a str,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(caller: Option<&'a Caller>, done: Option<&'a Done>, is_late: bool) -> Self {
-        Self { caller, done, is_late }
+        Self { caller, done, is_late, address: "" }
+    }
+
+    /// With where the call comes from.
+    #[must_use]
+    pub(super) fn from(self, address: Option<&'a Address>) -> Self {
+        Self { address: address.map_or("", |address| address.0.as_str()), ..self }
     }
 
     /// Who calls; for endpoints that need a token, which only get here with one.
@@ -74,6 +88,8 @@ macro_rules! access {
     };
 }
 access!(
+    // Nobody has a token of an application service: the calls that may come with one are for all.
+    AppserviceTokenOptional => Public,
     NoAuthentication => Public, NoAccessToken => Public, AccessTokenOptional => Optional,
     AccessToken => User
 );

@@ -167,6 +167,21 @@ impl Step<'_> {
         self.records.changes.insert(table.key(key), None);
     }
 
+    /// Takes all records away whose keys begin with these parts.
+    pub(super) fn clear<V>(
+        &mut self,
+        table: Table<V>,
+        prefix: impl KeyParts,
+    ) -> Result<(), Broken> {
+        let start = table.key(prefix);
+        let end = after(&start);
+        let range = Range { start, end, order: Order::Ascending, limit: usize::MAX };
+        for (key, _) in self.records.scan(&range)? {
+            self.records.changes.insert(key, None);
+        }
+        Ok(())
+    }
+
     /// All records whose keys begin with these parts. Only for sets that have a limit elsewhere.
     pub(super) fn scan<V: DeserializeOwned>(
         &self,

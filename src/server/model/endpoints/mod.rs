@@ -1,5 +1,8 @@
 //! The endpoints, a file for each topic.
 
+mod account;
+mod login;
+mod register;
 mod versions;
 
 use super::route::Routes;
@@ -7,6 +10,9 @@ use super::route::Routes;
 /// All of them.
 pub(super) fn routes() -> Routes {
     let mut routes = Routes::default();
+    account::add(&mut routes);
+    login::add(&mut routes);
+    register::add(&mut routes);
     versions::add(&mut routes);
     routes
 }

@@ -14,6 +14,12 @@ pub(crate) const USERS: Table<UserRecord> = Table::new(10);
 pub(crate) const TOKENS: Table<TokenRecord> = Table::new(11);
 /// `(user, device)`.
 pub(crate) const DEVICES: Table<DeviceRecord> = Table::new(12);
+/// `(user, device, hash of the token)`: the tokens of a device, so that they go with it.
+pub(crate) const DEVICE_TOKENS: Table<TokenKind> = Table::new(40);
+/// `(hash of the token)`: refresh tokens.
+pub(crate) const REFRESH_TOKENS: Table<RefreshRecord> = Table::new(41);
+/// `(hash of the token)`: invitations to register.
+pub(crate) const INVITES: Table<InviteRecord> = Table::new(43);
 
 /// Somebody with an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +38,50 @@ pub(crate) struct UserRecord {
 pub(crate) struct TokenRecord {
     pub(crate) user: OwnedUserId,
     pub(crate) device: OwnedDeviceId,
+    /// When it ceases to hold; `None`: never.
+    pub(crate) expires: Option<Timestamp>,
+    /// When its device was last said to be seen.
+    #[serde(default)]
+    pub(crate) seen: Timestamp,
+    /// The pair that holds until this one is used for the first time.
+    #[serde(default)]
+    pub(crate) replaces: Option<TokenPair>,
+}
+
+/// An access token and the refresh token that came with it, as hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TokenPair {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+/// Which table a token of a device is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TokenKind {
+    /// [`TOKENS`].
+    Access,
+    /// [`REFRESH_TOKENS`].
+    Refresh,
+}
+
+/// What a refresh token stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RefreshRecord {
+    pub(crate) user: OwnedUserId,
+    pub(crate) device: OwnedDeviceId,
+    /// The access token that came with it.
+    pub(crate) access: String,
+    /// The pair that it was exchanged for, which has not been used yet.
+    pub(crate) next: Option<TokenPair>,
+    /// The pair that holds until this one is used.
+    pub(crate) replaces: Option<TokenPair>,
+}
+
+/// An invitation to register, for one person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct InviteRecord {
+    pub(crate) created: Timestamp,
     /// When it ceases to hold; `None`: never.
     pub(crate) expires: Option<Timestamp>,
 }
