@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgGroup, Args, Subcommand};
 use clap_complete::Shell;
 
-use super::values::{self, FileOrStdin, LoginTarget};
+use super::{
+    serve::ServeArgs,
+    values::{self, FileOrStdin, LoginTarget},
+};
 use crate::matrix::{OwnedEventId, OwnedTransactionId, OwnedUserId};
 
 /// What to do.
@@ -42,6 +45,8 @@ pub enum Command {
     Keys(KeysCommand),
     /// Serve the stream in front of a homeserver
     Gateway(GatewayArgs),
+    /// Serve chat to a team: a homeserver in one process and one folder
+    Serve(ServeArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = "Examples:\n  \
         grotto completions bash > ~/.local/share/bash-completion/completions/grotto\n  \

@@ -6,6 +6,7 @@ mod args;
 mod command;
 mod exit;
 mod generate;
+mod serve;
 mod values;
 
 pub use args::{Cli, Global};
@@ -15,4 +16,5 @@ pub use command::{
 };
 pub use exit::Exit;
 pub use generate::{completions, manual};
+pub use serve::{RegistrationArg, ServeArgs, ServeRunArgs};
 pub use values::{FileOrStdin, LoginTarget};

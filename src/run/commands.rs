@@ -159,6 +159,7 @@ fn work(command: Command) -> Result<Work, Failure> {
         | Command::Logout(_)
         | Command::Passphrase(_)
         | Command::Gateway(_)
+        | Command::Serve(_)
         | Command::Completions { .. }
         | Command::Man => return Err(Failure::say(Exit::Usage, "this command needs no engine")),
     })

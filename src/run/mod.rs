@@ -26,6 +26,7 @@ mod process;
 mod screen;
 mod seat;
 mod secrets;
+mod serve;
 mod start;
 
 pub use failure::Failure;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{
     commands, context::Context, failure::Failure, gateway, login, logout, passphrase, process,
-    screen,
+    screen, serve,
 };
 use crate::{
     cli::{self, Cli, Command, Exit, Global, PassphraseCommand},
@@ -23,6 +23,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Completions { shell }) => print(|out| cli::completions(shell, out)),
         Some(Command::Man) => print(cli::manual),
         Some(Command::Gateway(arguments)) => gateway::run(&arguments, &mut output(&global)),
+        Some(Command::Serve(arguments)) => serve::run(&arguments, &mut output(&global)),
         Some(Command::Login(arguments)) => login::run(&Context::load(global)?, &arguments),
         Some(Command::Logout(arguments)) => logout::run(&Context::load(global)?, &arguments),
         Some(Command::Passphrase(what)) => change_passphrase(&Context::load(global)?, &what),

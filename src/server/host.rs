@@ -2,7 +2,13 @@
 //! together, and no answer leaves before its changes are on the disk. Calls with nothing to
 //! answer yet wait here.
 
-use std::{collections::BTreeMap, fmt, io, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -12,7 +18,7 @@ use tokio::{
 
 use super::{
     db::{Database, DatabaseError},
-    model::{Answer, Ask, Done, Model, Overlay, Work},
+    model::{Answer, Ask, Done, MediaDone, MediaJob, Model, Overlay, Refusal, Settings, Work},
     work::perform,
 };
 use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
@@ -30,7 +36,8 @@ pub type Response = http::Response<Vec<u8>>;
 /// A running server. Cheap to clone; the last one that goes ends it.
 #[derive(Clone)]
 pub struct Server {
-    calls: mpsc::Sender<Errand>,
+    jobs: mpsc::Sender<Job>,
+    settings: Arc<Settings>,
 }
 
 impl fmt::Debug for Server {
@@ -56,13 +63,19 @@ impl Server {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(model: Model, database: Database) -> Result<Self, ServerError> {
-        let (sender, calls) = mpsc::channel(QUEUE);
+        let (sender, jobs) = mpsc::channel(QUEUE);
+        let settings = Arc::new(model.settings().clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let host = Host { model, database, waiting: Waiting::default(), work: JoinSet::new() };
         thread::Builder::new()
             .name("server".to_owned())
-            .spawn(move || runtime.block_on(host.run(calls)))?;
-        Ok(Self { calls: sender })
+            .spawn(move || runtime.block_on(host.run(jobs)))?;
+        Ok(Self { jobs: sender, settings })
+    }
+
+    /// How it is set up.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Makes a call. Dropping the future gives it up.
@@ -76,11 +89,33 @@ impl Server {
     ) -> Result<Response, ServerError> {
         let (reply, answer) = oneshot::channel();
         let errand = Errand { request, token, reply, done: None, latest: None };
-        if self.calls.send(errand).await.is_err() {
+        if self.jobs.send(Job::Call(errand)).await.is_err() {
             return Err(ServerError::Stopped);
         }
         answer.await.map_err(|_closed| ServerError::Stopped)
     }
+
+    /// Does something with a file.
+    ///
+    /// # Errors
+    /// What the caller is to be told: not allowed, not there, too large, or the server has stopped.
+    pub async fn media(&self, job: MediaJob) -> Result<MediaDone, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        if self.jobs.send(Job::Media(job, reply)).await.is_err() {
+            return Err(stopped());
+        }
+        answer.await.unwrap_or_else(|_closed| Err(stopped()))
+    }
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(503, "M_UNKNOWN", "the server is stopping")
+}
+
+/// What the thread is asked to do.
+enum Job {
+    Call(Errand),
+    Media(MediaJob, oneshot::Sender<Result<MediaDone, Refusal>>),
 }
 
 /// A call and the way back.
@@ -137,7 +172,7 @@ struct Host {
 }
 
 impl Host {
-    async fn run(mut self, mut calls: mpsc::Receiver<Errand>) {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         loop {
             let deadline = self.waiting.deadline();
             let late = async {
@@ -147,54 +182,60 @@ impl Host {
                 }
             };
             let mut batch = tokio::select! {
-                errand = calls.recv() => match errand {
-                    Some(errand) => vec![errand],
+                job = jobs.recv() => match job {
+                    Some(job) => vec![job],
                     None => return,
                 },
                 Some(done) = self.work.join_next() => match done {
-                    Ok((errand, done)) => vec![Errand { done: Some(done), ..errand }],
+                    Ok((errand, done)) => vec![Job::Call(Errand { done: Some(done), ..errand })],
                     Err(error) => {
                         tracing::error!(%error, "work that a call needed failed");
                         continue;
                     }
                 },
-                () = late => self.waiting.take_late(Instant::now()),
+                () = late => {
+                    self.waiting.take_late(Instant::now()).into_iter().map(Job::Call).collect()
+                }
             };
             while batch.len() < BATCH
-                && let Ok(errand) = calls.try_recv()
+                && let Ok(job) = jobs.try_recv()
             {
-                batch.push(errand);
+                batch.push(job);
             }
             self.serve(batch);
         }
     }
 
-    /// Answers these calls, and those that they wake.
-    fn serve(&mut self, batch: Vec<Errand>) {
+    /// Does these jobs, and answers the calls that they wake.
+    fn serve(&mut self, batch: Vec<Job>) {
         let mut next = batch;
         while !next.is_empty() {
             next = self.serve_once(next);
         }
     }
 
-    /// Answers these calls; gives those that are to be asked again.
-    fn serve_once(&mut self, batch: Vec<Errand>) -> Vec<Errand> {
+    /// Does these jobs; gives the calls that are to be asked again.
+    fn serve_once(&mut self, batch: Vec<Job>) -> Vec<Job> {
         let (now, clock) = (now(), Instant::now());
         let mut overlay = Overlay::new(&self.database);
-        let (mut answered, mut woken) = (Vec::new(), Vec::new());
-        for errand in batch {
-            let (parts, body) = errand.request.clone().into_parts();
-            let ask = Ask {
-                request: http::Request::from_parts(parts, body.as_slice()),
-                token: errand.token.as_ref(),
-                done: errand.done.as_ref(),
-                is_late: errand.latest.is_some_and(|latest| latest <= clock),
+        let mut woken = BTreeSet::new();
+        let mut replies = Vec::new();
+        for job in batch {
+            let errand = match job {
+                Job::Call(errand) => errand,
+                Job::Media(job, reply) => {
+                    let (result, changes) = self.model.media(job, &overlay, now, &mut fill);
+                    overlay.extend(changes);
+                    replies.push(Reply::Media(reply, result));
+                    continue;
+                }
             };
-            let outcome = self.model.handle(&ask, &overlay, now, &mut fill);
+            let is_late = errand.latest.is_some_and(|latest| latest <= clock);
+            let outcome = self.model.handle(&errand.ask(is_late), &overlay, now, &mut fill);
             overlay.extend(outcome.changes);
             woken.extend(outcome.woken);
             match outcome.answer {
-                Answer::Now(response) => answered.push((errand.reply, response)),
+                Answer::Now(response) => replies.push(Reply::Call(errand.reply, response)),
                 Answer::Wait(user, time) => {
                     let latest = errand.latest.unwrap_or(clock + time.min(MAX_WAIT));
                     self.waiting.add(user, Errand { latest: Some(latest), ..errand });
@@ -203,15 +244,49 @@ impl Host {
             }
         }
         let changes = overlay.into_changes();
-        match self.database.write(&changes) {
-            Ok(()) => answered.into_iter().for_each(|(reply, response)| send(reply, response)),
-            Err(error) => {
-                report(&error);
-                answered.into_iter().for_each(|(reply, _lost)| send(reply, unwritten()));
-                return Vec::new();
-            }
+        if let Err(error) = self.database.write(&changes) {
+            report(&error);
+            replies.into_iter().for_each(Reply::refuse);
+            return Vec::new();
         }
-        woken.iter().flat_map(|user| self.waiting.take(user)).collect()
+        replies.into_iter().for_each(Reply::send);
+        woken.iter().flat_map(|user| self.waiting.take(user)).map(Job::Call).collect()
+    }
+}
+
+impl Errand {
+    fn ask(&self, is_late: bool) -> Ask<'_> {
+        let mut request = http::Request::new(self.request.body().as_slice());
+        self.request.method().clone_into(request.method_mut());
+        self.request.uri().clone_into(request.uri_mut());
+        self.request.headers().clone_into(request.headers_mut());
+        self.request.extensions().clone_into(request.extensions_mut());
+        Ask { request, token: self.token.as_ref(), done: self.done.as_ref(), is_late }
+    }
+}
+
+/// An answer on its way, which leaves once everything is written. Sending it fails when nobody
+/// waits any more.
+enum Reply {
+    Call(oneshot::Sender<Response>, Response),
+    Media(oneshot::Sender<Result<MediaDone, Refusal>>, Result<MediaDone, Refusal>),
+}
+
+impl Reply {
+    fn send(self) {
+        match self {
+            Self::Call(reply, response) => drop(reply.send(response)),
+            Self::Media(reply, result) => drop(reply.send(result)),
+        }
+    }
+
+    /// Says instead that the disk refused: nothing happened, try again.
+    fn refuse(self) {
+        let refusal = Refusal::new(503, "M_UNKNOWN", "the server cannot write to its disk");
+        match self {
+            Self::Call(reply, _lost) => drop(reply.send(refusal.response())),
+            Self::Media(reply, _lost) => drop(reply.send(Err(refusal))),
+        }
     }
 }
 
@@ -219,22 +294,9 @@ fn begin(tasks: &mut JoinSet<(Errand, Done)>, work: Work, errand: Errand) {
     tasks.spawn_blocking(move || (errand, perform(work)));
 }
 
-fn send(reply: oneshot::Sender<Response>, response: Response) {
-    // It fails when nobody waits any more.
-    drop(reply.send(response));
-}
-
 fn report(error: &DatabaseError) {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     tracing::error!(%error, cause, "nothing of these calls is written");
-}
-
-/// The answer to a call whose changes the disk refused: nothing happened, try again.
-fn unwritten() -> Response {
-    let body = r#"{"errcode":"M_UNKNOWN","error":"the server cannot write to its disk"}"#;
-    let mut response = Response::new(body.as_bytes().to_vec());
-    *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-    response
 }
 
 fn now() -> Timestamp {

@@ -5,13 +5,20 @@
 //! leaves, and keeps the calls that wait; `listen` is its network.
 
 mod db;
+mod folder;
+mod front;
 mod host;
+mod listen;
+mod media;
+mod metrics;
 mod model;
 mod work;
 
 pub use db::{Database, DatabaseError};
+pub use folder::{Folder, FolderError, open_beside};
 pub use host::{Server, ServerError};
+pub use listen::Site;
 pub use model::{
-    Address, Answer, Ask, Broken, Changes, Contact, Done, Lookup, Model, Order, Outcome, Range,
-    Rate, Rates, Record, Refusal, Registration, Settings, Work,
+    Address, Answer, Ask, Broken, Changes, Contact, Done, Lookup, MediaDone, MediaJob, MediaRecord,
+    Model, Order, Outcome, Range, Rate, Rates, Record, Refusal, Registration, Settings, Work,
 };

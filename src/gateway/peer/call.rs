@@ -106,6 +106,14 @@ pub enum CallFailure {
     NotJson,
 }
 
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for CallFailure {}
+
 impl CallFailure {
     /// The status a client gets; the 5xx ones are worth another try.
     pub fn status(self) -> u16 {

@@ -7,6 +7,7 @@ use http::Request;
 use super::{
     accounts::tokens,
     endpoints,
+    media::{self, MediaDone, MediaJob},
     refusal::{Done, Refusal, Stop, Work},
     route::{Access, Address, Caller, Context, Response, Routes},
     settings::Settings,
@@ -105,6 +106,24 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Does something with a file.
+    pub fn media(
+        &mut self,
+        job: MediaJob,
+        lookup: &dyn Lookup,
+        now: Timestamp,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> (Result<MediaDone, Refusal>, Changes) {
+        let (volatile, settings) = (&mut self.volatile, &self.settings);
+        let mut step = Step::new(Parts { lookup, volatile, settings, now, random });
+        match media::perform(&mut step, job) {
+            Ok(done) => (Ok(done), step.finish().0),
+            Err(refusal) => (Err(refusal), Changes::new()),
+        }
+    }
+}
+
 /// A call without a good answer, and who made it.
 struct Unanswered {
     stop: Stop,
@@ -114,11 +133,11 @@ struct Unanswered {
 impl Unanswered {
     fn into_answer(self) -> Answer {
         match (self.stop, self.caller) {
-            (Stop::Refuse(refusal), _) => Answer::Now(refused(&refusal)),
+            (Stop::Refuse(refusal), _) => Answer::Now(refusal.response()),
             (Stop::Work(work), _) => Answer::Work(work),
             (Stop::Wait(time), Some(caller)) => Answer::Wait(caller.user, time),
             // Only who has a token has something to wait for.
-            (Stop::Wait(_), None) => Answer::Now(refused(&Refusal::unrecognized())),
+            (Stop::Wait(_), None) => Answer::Now(Refusal::unrecognized().response()),
         }
     }
 }
@@ -139,13 +158,4 @@ fn run(routes: &Routes, step: &mut Step<'_>, ask: &Ask<'_>) -> Result<Response, 
     let context = Context::new(caller.as_ref(), ask.done, ask.is_late)
         .from(ask.request.extensions().get::<Address>());
     route.run(step, &context, &found).map_err(|stop| Unanswered { stop, caller })
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let mut response = Response::new(refusal.body().to_string().into_bytes());
-    *response.status_mut() =
-        http::StatusCode::from_u16(refusal.status).unwrap_or(http::StatusCode::BAD_REQUEST);
-    let json = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
-    response
 }

@@ -10,6 +10,7 @@ mod body;
 mod endpoints;
 mod expiring;
 mod machine;
+mod media;
 mod rate;
 mod records;
 mod refusal;
@@ -22,6 +23,7 @@ mod uia;
 mod volatile;
 
 pub use machine::{Answer, Ask, Model, Outcome};
+pub use media::{MediaDone, MediaJob, MediaRecord, PIECE_BYTES};
 pub use refusal::{Done, Refusal, Work};
 pub use route::Address;
 pub use settings::{Contact, Rate, Rates, Registration, Settings};

@@ -24,7 +24,11 @@ pub struct Refusal {
 
 impl Refusal {
     /// Any refusal.
-    pub(super) fn new(status: u16, errcode: &'static str, error: impl Into<String>) -> Self {
+    pub(in crate::server) fn new(
+        status: u16,
+        errcode: &'static str,
+        error: impl Into<String>,
+    ) -> Self {
         Self { status, errcode, error: error.into(), fields: Map::new() }
     }
 
@@ -85,6 +89,16 @@ impl Refusal {
             body.insert("error".to_owned(), self.error.as_str().into());
         }
         Value::Object(body)
+    }
+
+    /// The answer.
+    pub fn response(&self) -> http::Response<Vec<u8>> {
+        let mut response = http::Response::new(self.body().to_string().into_bytes());
+        *response.status_mut() =
+            http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::BAD_REQUEST);
+        let json = http::HeaderValue::from_static("application/json");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+        response
     }
 }
 

@@ -162,6 +162,20 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// One record of bytes, as they are.
+    pub(super) fn get_bytes(
+        &self,
+        table: Table<Vec<u8>>,
+        key: impl KeyParts,
+    ) -> Result<Option<Vec<u8>>, Broken> {
+        self.records.get(&table.key(key))
+    }
+
+    /// Writes bytes as they are.
+    pub(super) fn put_bytes(&mut self, table: Table<Vec<u8>>, key: impl KeyParts, value: Vec<u8>) {
+        self.records.changes.insert(table.key(key), Some(value));
+    }
+
     /// Takes a record away, if it is there.
     pub(super) fn delete<V>(&mut self, table: Table<V>, key: impl KeyParts) {
         self.records.changes.insert(table.key(key), None);

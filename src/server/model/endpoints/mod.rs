@@ -2,6 +2,7 @@
 
 mod account;
 mod login;
+mod media;
 mod register;
 mod versions;
 
@@ -13,6 +14,7 @@ pub(super) fn routes() -> Routes {
     account::add(&mut routes);
     login::add(&mut routes);
     register::add(&mut routes);
+    media::add(&mut routes);
     versions::add(&mut routes);
     routes
 }

@@ -5,9 +5,11 @@
 //! number.
 
 mod accounts;
+mod media;
 mod rooms;
 mod stream;
 
 pub(super) use accounts::*;
+pub(super) use media::*;
 pub(super) use rooms::*;
 pub(super) use stream::*;

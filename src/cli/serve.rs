@@ -1,0 +1,73 @@
+//! Arguments of `serve`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+One process, one folder, one machine: a homeserver for a team, without federation. It answers the \
+ordinary client-server API over HTTP, so any Matrix client can use it, and grotto's stream, on one \
+port. Nobody can register without an invite unless --registration open is given.
+
+Examples:
+  grotto serve --data /var/lib/grotto --name chat.example.org --listen 127.0.0.1:8008
+  grotto serve --data /var/lib/grotto --name chat.example.org --listen 0.0.0.0:443 \\
+      --tls-cert fullchain.pem --tls-key privkey.pem")]
+pub struct ServeArgs {
+    /// How it runs
+    #[command(flatten)]
+    pub run: ServeRunArgs,
+}
+
+/// How a server runs.
+#[derive(Clone, Debug, Args)]
+pub struct ServeRunArgs {
+    /// Folder of everything the server keeps; made when it is not there
+    #[arg(long, value_name = "DIR", default_value = "grotto-server")]
+    pub data: PathBuf,
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8008")]
+    pub listen: SocketAddr,
+    /// Name of the server, the part of its users' ids behind the colon; fixed at the first start
+    /// [default: localhost]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where clients reach it, for discovery by its name
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Who may register
+    #[arg(long, value_enum, default_value_t = RegistrationArg::Invite)]
+    pub registration: RegistrationArg,
+    /// Certificate chain (PEM); without one, plain connections behind a reverse proxy
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Largest file that may be uploaded, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 50)]
+    pub max_file: u64,
+    /// Who answers for the server: a Matrix id or a mail address; may be repeated
+    #[arg(long, value_name = "WHO")]
+    pub contact: Vec<String>,
+    /// A page to turn to
+    #[arg(long, value_name = "URL")]
+    pub support_page: Option<String>,
+    /// Connections at once, in all
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub max_connections: usize,
+    /// Connections at once from one address; raise it behind a reverse proxy
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_connections_per_address: usize,
+}
+
+/// Who may register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RegistrationArg {
+    /// Whoever has an invite
+    Invite,
+    /// Anybody who can reach the server
+    Open,
+}

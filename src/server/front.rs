@@ -1,0 +1,153 @@
+//! Where calls come in, over HTTP and over the stream: files go piece by piece, everything else
+//! whole and within limits.
+
+use futures_util::StreamExt as _;
+use http::{HeaderValue, Request, Response, Uri, header};
+
+use super::{
+    host::Server,
+    media::{MediaCall, Wanted, parameter, whole},
+    model::{MediaJob, Refusal},
+};
+use crate::{
+    gateway::{BodyStream, Call, CallFailure, Homeserver, Reply},
+    secret::Secret,
+    wire::{Limits, MediaInfo},
+};
+
+impl Server {
+    /// Answers a call, whatever way it came.
+    pub(super) async fn answer(
+        &self,
+        request: Request<BodyStream>,
+        limits: &Limits,
+    ) -> Response<BodyStream> {
+        self.respond(request, limits).await.unwrap_or_else(|refusal| boxed(refusal.response()))
+    }
+
+    async fn respond(
+        &self,
+        mut request: Request<BodyStream>,
+        limits: &Limits,
+    ) -> Result<Response<BodyStream>, Refusal> {
+        let token = take_token(&mut request)?;
+        match MediaCall::of(&request) {
+            Some(MediaCall::Upload(id)) => self.take_file(request, token, id).await,
+            Some(MediaCall::Download { server, id, name }) => {
+                let range = request.headers().get(header::RANGE);
+                let range = range.and_then(|range| range.to_str().ok()).map(str::to_owned);
+                let open = MediaJob::Open { token, server, id: id.clone() };
+                self.give_file(open, id, Wanted { range, name }).await
+            }
+            None => {
+                let most = match token {
+                    Some(_) => limits.max_frame_bytes,
+                    None => limits.max_anonymous_frame_bytes,
+                };
+                let (parts, body) = request.into_parts();
+                let request = Request::from_parts(parts, read(body, most).await?);
+                let stopped = |_stopped| Refusal::new(503, "M_UNKNOWN", "the server is stopping");
+                Ok(boxed(self.call(request, token).await.map_err(stopped)?))
+            }
+        }
+    }
+}
+
+/// Takes the token out of the request: the header's, or the query's of older clients.
+fn take_token(request: &mut Request<BodyStream>) -> Result<Option<Secret<String>>, Refusal> {
+    match request.headers_mut().remove(header::AUTHORIZATION) {
+        None => Ok(parameter(request.uri().query(), "access_token").map(Secret::new)),
+        Some(value) => {
+            let token = value.to_str().ok().and_then(|value| value.split_once(' '));
+            token
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                .map(|(_, token)| Some(Secret::new(token.trim().to_owned())))
+                .ok_or_else(|| {
+                    let error = "the Authorization header is Bearer and a token";
+                    Refusal::new(401, "M_MISSING_TOKEN", error)
+                })
+        }
+    }
+}
+
+async fn read(mut body: BodyStream, most: usize) -> Result<Vec<u8>, Refusal> {
+    let mut read = Vec::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece
+            .map_err(|_broken| Refusal::new(400, "M_NOT_JSON", "the body ended before its end"))?;
+        if most < read.len() + piece.len() {
+            let error = format!("a request's body has at most {most} bytes here");
+            return Err(Refusal::new(413, "M_TOO_LARGE", error));
+        }
+        read.extend_from_slice(&piece);
+    }
+    Ok(read)
+}
+
+fn boxed(response: Response<Vec<u8>>) -> Response<BodyStream> {
+    let (parts, body) = response.into_parts();
+    let mut response = whole(body);
+    *response.status_mut() = parts.status;
+    response.headers_mut().extend(parts.headers);
+    response
+}
+
+/// The stream's calls, without a socket between.
+#[derive(Clone, Debug)]
+pub(super) struct Inside {
+    pub(super) server: Server,
+    pub(super) limits: Limits,
+}
+
+impl Homeserver for Inside {
+    async fn call(
+        &self,
+        call: &Call,
+        token: Option<&Secret<String>>,
+        upload: Option<BodyStream>,
+    ) -> Result<Reply, CallFailure> {
+        let request = request(call, token, upload).ok_or(CallFailure::Unreachable)?;
+        let response = self.server.answer(request, &self.limits).await;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let info = MediaInfo {
+            content_type: header(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
+            length: header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        };
+        let status = response.status().as_u16();
+        Ok(Reply { status, retry_after: None, info, body: response.into_body() })
+    }
+}
+
+/// The HTTP request that a call stands for.
+fn request(
+    call: &Call,
+    token: Option<&Secret<String>>,
+    upload: Option<BodyStream>,
+) -> Option<Request<BodyStream>> {
+    let mut target = call.path.clone();
+    if !call.query.is_empty() {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&call.query);
+        target = format!("{target}?{}", query.finish());
+    }
+    let mut request = Request::new(match (upload, &call.body) {
+        (Some(upload), _) => upload,
+        (None, Some(body)) => whole(body.get().as_bytes().to_vec()).into_body(),
+        (None, None) => whole(Vec::new()).into_body(),
+    });
+    *request.method_mut() = call.method.parse().ok()?;
+    *request.uri_mut() = target.parse::<Uri>().ok()?;
+    let headers = request.headers_mut();
+    if let Some(token) = token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if let Some(info) = &call.upload {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&info.content_type).ok()?);
+        if let Some(length) = info.length {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+    Some(request)
+}

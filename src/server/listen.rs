@@ -1,0 +1,154 @@
+//! The network of a server: the client-server API over HTTP and the stream, on one port.
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, watch},
+};
+
+use super::{front::Inside, host::Server, metrics::Metrics};
+use crate::{
+    gateway::{BodyStream, CallFailure, Gateway, GatewayOptions, Host, Upgrade},
+    wire::{Limits, STREAM_PATH},
+};
+
+/// Room for a request's head.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// The body of an answer.
+type Body = UnsyncBoxBody<Bytes, CallFailure>;
+
+/// A server and its network. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Site {
+    server: Server,
+    gateway: Gateway<Inside>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+impl Site {
+    /// Puts a server on the network.
+    pub fn new(server: Server, limits: Limits) -> Self {
+        let options = GatewayOptions { limits: limits.clone(), ..GatewayOptions::default() };
+        let inside = Inside { server: server.clone(), limits: limits.clone() };
+        let gateway = Gateway::before(inside, options);
+        Self { server, gateway, limits, metrics: Arc::default() }
+    }
+
+    /// The stream alone, for clients in this process.
+    pub fn gateway(&self) -> &Gateway<impl crate::gateway::Homeserver + use<>> {
+        &self.gateway
+    }
+
+    /// Answers one HTTP request.
+    async fn answer(&self, mut request: Request<Incoming>, upgrades: &Upgrades) -> Response<Body> {
+        let path = request.uri().path();
+        let response = if path == STREAM_PATH {
+            let (response, upgrade) = self.gateway.upgrade(&mut request);
+            match upgrade.map(|upgrade| upgrades.try_send(upgrade)) {
+                None | Some(Ok(())) => response.map(full),
+                Some(Err(_second)) => plain(StatusCode::BAD_REQUEST, "one upgrade only\n"),
+            }
+        } else if path == "/healthz" {
+            plain(StatusCode::OK, "ok\n")
+        } else if path == "/metrics" {
+            plain(StatusCode::OK, &self.metrics.text())
+        } else if request.method() == Method::OPTIONS {
+            plain(StatusCode::NO_CONTENT, "")
+        } else {
+            let request = request.map(incoming);
+            let answer = self.server.answer(request, &self.limits).await;
+            answer.map(|body| StreamBody::new(body.map_ok(Frame::data)).boxed_unsync())
+        };
+        self.metrics.count(response.status());
+        with_origins(response)
+    }
+}
+
+type Upgrades = mpsc::Sender<Upgrade>;
+
+impl Host for Site {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    async fn serve<S>(&self, stream: S, mut stop: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let open = self.metrics.open();
+        let (sender, mut upgrades) = mpsc::channel(1);
+        let service = service_fn(|request| {
+            let answer = self.answer(request, &sender);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let mut connection = std::pin::pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.header_timeout)
+                .max_buf_size(MAX_HEAD_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+        );
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    tracing::debug!(in_order = ended.is_ok(), "http served");
+                    break;
+                }
+                changed = stop.changed(), if !is_stopping => {
+                    is_stopping = true;
+                    if changed.is_ok() {
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+            }
+        }
+        if let Ok(upgrade) = upgrades.try_recv() {
+            self.gateway.run(upgrade, stop).await;
+        }
+        drop(open);
+    }
+}
+
+/// A request's body as pieces.
+fn incoming(body: Incoming) -> BodyStream {
+    Box::pin(body.into_data_stream().map(|piece| piece.map_err(|_broken| CallFailure::Unreachable)))
+}
+
+fn full(body: Full<Bytes>) -> Body {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(full(Full::new(Bytes::copy_from_slice(text.as_bytes()))));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Pages of any origin may call, as the specification asks; there are no cookies to steal.
+fn with_origins(mut response: Response<Body>) -> Response<Body> {
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "X-Requested-With, Content-Type, Authorization"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

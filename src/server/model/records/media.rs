@@ -1,0 +1,13 @@
+//! Files, and what is left of them while they come.
+
+use crate::{
+    server::model::{media::MediaRecord, table::Table},
+    time::Timestamp,
+};
+
+/// `(file)`.
+pub(in crate::server::model) const MEDIA: Table<MediaRecord> = Table::new(90);
+/// `(file, piece)`: its bytes, as they are.
+pub(in crate::server::model) const MEDIA_PIECES: Table<Vec<u8>> = Table::new(91);
+/// `(user, file)`: files that are not whole, and since when.
+pub(in crate::server::model) const MEDIA_OF: Table<Timestamp> = Table::new(92);
