@@ -4,10 +4,12 @@ use crate::{
     matrix::{DeviceId, OwnedDeviceId, OwnedUserId, UserId},
     server::model::{
         accounts::tokens::{self, NewTokens, Refreshing},
+        keys::device_keys,
         records::{Change, DEVICES, DeviceRecord, JOINED, MEMBERSHIPS, TRANSACTIONS},
         refusal::Refusal,
         step::Step,
         table::Broken,
+        to_device,
     },
 };
 
@@ -99,6 +101,8 @@ pub(crate) fn delete(step: &mut Step<'_>, user: &UserId, device: &DeviceId) -> R
     tokens::revoke(step, user, device)?;
     step.delete(DEVICES, (user, device));
     step.clear(TRANSACTIONS, (user, device))?;
+    device_keys::delete(step, user, device)?;
+    to_device::clear(step, user, device)?;
     changed(step, user)?;
     // Its polls learn that the token is gone.
     step.wake(user.to_owned());

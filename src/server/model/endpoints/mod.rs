@@ -1,6 +1,8 @@
 //! The endpoints, a file for each topic.
 
 mod account;
+mod cross_signing;
+mod keys;
 mod login;
 mod media;
 mod register;
@@ -12,6 +14,8 @@ use super::route::Routes;
 pub(super) fn routes() -> Routes {
     let mut routes = Routes::default();
     account::add(&mut routes);
+    cross_signing::add(&mut routes);
+    keys::add(&mut routes);
     login::add(&mut routes);
     register::add(&mut routes);
     media::add(&mut routes);

@@ -6,10 +6,12 @@
 
 mod accounts;
 mod media;
+mod keys;
 mod rooms;
 mod stream;
 
 pub(super) use accounts::*;
 pub(super) use media::*;
+pub(super) use keys::*;
 pub(super) use rooms::*;
 pub(super) use stream::*;

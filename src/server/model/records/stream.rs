@@ -44,6 +44,13 @@ pub(crate) enum Change {
         /// Whose.
         user: OwnedUserId,
     },
+    /// Somebody signed a key of another; only they see that it changed.
+    Signed {
+        /// Who signed.
+        user: OwnedUserId,
+        /// Whose key.
+        other: OwnedUserId,
+    },
     /// A message for a device of somebody.
     ToDevice {
         /// Whose.

@@ -1,0 +1,75 @@
+//! Keys of devices and users, and messages for devices. Tags 44-54.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+use crate::{matrix::OwnedUserId, server::model::table::Table};
+
+/// `(user, device)`: the identity keys of a device, as it uploaded them.
+pub(crate) const DEVICE_KEYS: Table<Value> = Table::new(44);
+/// `(user, device, algorithm, number)`: keys to be given out, each once, in the order of numbers.
+pub(crate) const ONE_TIME_KEYS: Table<OneTimeKeyRecord> = Table::new(45);
+/// `(user, device, id of the key)`: which one-time keys there are and were.
+pub(crate) const ONE_TIME_KEY_IDS: Table<KeyIdRecord> = Table::new(46);
+/// `(user, device, algorithm)`: what is given out when there is no one-time key.
+pub(crate) const FALLBACK_KEYS: Table<FallbackKeyRecord> = Table::new(47);
+/// `(user, device)`: what each sync of the device says of its one-time keys.
+pub(crate) const KEY_SUPPLY: Table<KeySupply> = Table::new(48);
+/// `(user, usage)`: cross-signing keys; the usage is `master`, `self_signing`, `user_signing`.
+pub(crate) const CROSS_SIGNING_KEYS: Table<Value> = Table::new(49);
+/// `(user, device or public key, signer, id of the signer's key)`: signatures of a key that came
+/// after it.
+pub(crate) const KEY_SIGNATURES: Table<String> = Table::new(50);
+/// `(user, device, number)`: messages that wait for a device.
+pub(crate) const TO_DEVICE: Table<ToDeviceRecord> = Table::new(51);
+/// `(user, device)`: how many wait.
+pub(crate) const TO_DEVICE_COUNTS: Table<u64> = Table::new(52);
+
+/// A one-time key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OneTimeKeyRecord {
+    /// Algorithm and id: `signed_curve25519:AAAAHQ`.
+    pub(crate) id: String,
+    pub(crate) key: Value,
+}
+
+/// A one-time key that is there, or was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KeyIdRecord {
+    /// Its place in the order of upload.
+    pub(crate) number: u64,
+    /// Of the key without its signatures.
+    pub(crate) digest: String,
+    /// Given out.
+    pub(crate) is_claimed: bool,
+}
+
+/// A fallback key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FallbackKeyRecord {
+    /// Algorithm and id.
+    pub(crate) id: String,
+    pub(crate) key: Value,
+    /// Given out, so that the device should make another.
+    pub(crate) is_used: bool,
+}
+
+/// How many keys of a device are left to be given out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KeySupply {
+    /// One-time keys, by algorithm.
+    pub(crate) one_time_keys: BTreeMap<String, u64>,
+    /// Algorithms with a fallback key that was not given out yet.
+    pub(crate) unused_fallback: BTreeSet<String>,
+}
+
+/// A message for a device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ToDeviceRecord {
+    pub(crate) sender: OwnedUserId,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) content: Box<RawValue>,
+}

@@ -1,0 +1,78 @@
+//! Messages for devices: they wait until the device says, by the token of its next sync, that it
+//! has them.
+
+use super::{
+    records::{Change, TO_DEVICE, TO_DEVICE_COUNTS, ToDeviceRecord},
+    step::{Span, Step},
+    table::{Broken, Order},
+};
+use crate::matrix::{DeviceId, UserId};
+
+/// Most messages that wait for a device: what comes beyond is lost, as the device is.
+const MAX_WAITING: u64 = 10_000;
+
+/// Leaves a message for a device, and wakes its polls.
+pub(crate) fn send(
+    step: &mut Step<'_>,
+    (user, device): (&UserId, &DeviceId),
+    message: &ToDeviceRecord,
+) -> Result<(), Broken> {
+    let count = step.get(TO_DEVICE_COUNTS, (user, device))?.unwrap_or(0);
+    if MAX_WAITING <= count {
+        return Ok(());
+    }
+    let change = Change::ToDevice { user: user.to_owned(), device: device.to_owned() };
+    let number = step.publish(&change)?;
+    step.put(TO_DEVICE, (user, device, number), message)?;
+    step.put(TO_DEVICE_COUNTS, (user, device), &(count + 1))?;
+    step.wake(user.to_owned());
+    Ok(())
+}
+
+/// At most `limit` messages for a device, with numbers after `after` and up to `up_to`, in order.
+pub(crate) fn waiting(
+    step: &Step<'_>,
+    (user, device): (&UserId, &DeviceId),
+    (after, up_to): (u64, u64),
+    limit: usize,
+) -> Result<Vec<(u64, ToDeviceRecord)>, Broken> {
+    let span = Span { after, up_to, order: Order::Ascending, limit };
+    let found = step.scan_numbers(TO_DEVICE, (user, device), &span)?;
+    found
+        .into_iter()
+        .map(|(mut key, message)| {
+            key.text()?;
+            key.text()?;
+            Ok((key.number()?, message))
+        })
+        .collect()
+}
+
+/// Forgets the messages up to this number: the device has them.
+pub(crate) fn delete_up_to(
+    step: &mut Step<'_>,
+    (user, device): (&UserId, &DeviceId),
+    number: u64,
+) -> Result<(), Broken> {
+    let count = step.get(TO_DEVICE_COUNTS, (user, device))?.unwrap_or(0);
+    if count == 0 {
+        return Ok(());
+    }
+    let limit = usize::MAX;
+    let seen = waiting(step, (user, device), (0, number), limit)?;
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let left = count.saturating_sub(u64::try_from(seen.len()).unwrap_or(u64::MAX));
+    for (number, _) in seen {
+        step.delete(TO_DEVICE, (user, device, number));
+    }
+    step.put(TO_DEVICE_COUNTS, (user, device), &left)
+}
+
+/// Forgets everything that waits for a device.
+pub(crate) fn clear(step: &mut Step<'_>, user: &UserId, device: &DeviceId) -> Result<(), Broken> {
+    step.clear(TO_DEVICE, (user, device))?;
+    step.delete(TO_DEVICE_COUNTS, (user, device));
+    Ok(())
+}
