@@ -5,13 +5,13 @@
 //! number.
 
 mod accounts;
-mod media;
 mod keys;
+mod media;
 mod rooms;
 mod stream;
 
 pub(super) use accounts::*;
-pub(super) use media::*;
 pub(super) use keys::*;
+pub(super) use media::*;
 pub(super) use rooms::*;
 pub(super) use stream::*;
