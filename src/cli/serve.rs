@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::values::{self, FileOrStdin};
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
@@ -14,8 +16,13 @@ port. Nobody can register without an invite unless --registration open is given.
 Examples:
   grotto serve --data /var/lib/grotto --name chat.example.org --listen 127.0.0.1:8008
   grotto serve --data /var/lib/grotto --name chat.example.org --listen 0.0.0.0:443 \\
-      --tls-cert fullchain.pem --tls-key privkey.pem")]
+      --tls-cert fullchain.pem --tls-key privkey.pem
+  grotto serve invite --data /var/lib/grotto")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ServeArgs {
+    /// What to do with a server's data
+    #[command(subcommand)]
+    pub command: Option<ServeCommand>,
     /// How it runs
     #[command(flatten)]
     pub run: ServeRunArgs,
@@ -70,4 +77,57 @@ pub enum RegistrationArg {
     Invite,
     /// Anybody who can reach the server
     Open,
+}
+
+/// Something to do with a server's data, whether it runs or not.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServeCommand {
+    /// Invite one person to register
+    Invite {
+        /// The server's folder
+        #[command(flatten)]
+        data: DataArg,
+        /// How many days the invitation holds
+        #[arg(long, value_name = "DAYS", default_value_t = 7)]
+        days: u32,
+    },
+    /// List the accounts
+    Users {
+        /// The server's folder
+        #[command(flatten)]
+        data: DataArg,
+    },
+    /// Give an account another password, and log it out everywhere
+    ResetPassword {
+        /// The server's folder
+        #[command(flatten)]
+        data: DataArg,
+        /// The account: a user id, or what stands before its colon
+        user: String,
+        /// Read the new password from the first line of a file, or of standard input (-)
+        #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin)]
+        password_file: Option<FileOrStdin>,
+    },
+    /// List what members reported
+    Reports {
+        /// The server's folder
+        #[command(flatten)]
+        data: DataArg,
+    },
+    /// Copy everything the server keeps into a new file, also while it runs
+    Backup {
+        /// The server's folder
+        #[command(flatten)]
+        data: DataArg,
+        /// The file, which must not be there yet
+        file: PathBuf,
+    },
+}
+
+/// Which server.
+#[derive(Clone, Debug, Args)]
+pub struct DataArg {
+    /// Folder of the server
+    #[arg(long = "data", value_name = "DIR", default_value = "grotto-server")]
+    pub dir: PathBuf,
 }

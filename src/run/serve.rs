@@ -1,55 +1,76 @@
-//! `grotto serve`: the embedded homeserver.
+//! `grotto serve`: the embedded homeserver, and what is done to its data.
+
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::runtime::Builder;
 
-use super::failure::Failure;
+use super::{failure::Failure, secrets};
 use crate::{
-    cli::{Exit, RegistrationArg, ServeArgs, ServeRunArgs},
+    cli::{Exit, FileOrStdin, RegistrationArg, ServeArgs, ServeCommand, ServeRunArgs},
     gateway::{ListenOptions, Listener, TlsFiles, terminated},
     headless::Output,
-    server::{Contact, Folder, Model, Registration, Server, Settings, Site},
+    matrix::SafeText,
+    secret::Secret,
+    server::{
+        Admin, AdminDone, AdminJob, Contact, Folder, Model, Registration, Server, Settings, Site,
+        UserLine,
+    },
     wire::Limits,
 };
 
-/// Name of a server that was not given one.
-const DEFAULT_NAME: &str = "localhost";
+/// How long the first invitation holds.
+const FIRST_INVITE: Duration = Duration::from_secs(7 * 24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What is printed once it listens.
-#[derive(Serialize)]
-struct Serving {
-    listening: String,
-    name: String,
-}
-
-/// Serves until it is asked to end.
+/// Serves until it is asked to end, or does something with a server's data.
 ///
 /// # Errors
 /// When an option is wrong, the folder cannot be used, or the address is taken.
 pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<(), Failure> {
-    serve(&arguments.run, output)
+    match &arguments.command {
+        None => serve(&arguments.run, output),
+        Some(command) => administer(command, output),
+    }
+}
+
+/// What is printed once it listens.
+#[derive(Serialize)]
+struct Serving {
+    name: String,
+    listening: String,
+    url: String,
+    /// For the first account; on a server that has one, `serve invite` makes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invite: Option<String>,
 }
 
 fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
-    let failed = |error: anyhow::Error| Failure::new(Exit::Failed, error);
-    let folder = Folder::lock(&arguments.data).map_err(|error| failed(error.into()))?;
-    let database = folder.database().map_err(|error| failed(error.into()))?;
-    let settings = settings(arguments);
-    let name = settings.name.clone();
-    let server =
-        Server::start(Model::new(settings), database).map_err(|error| failed(error.into()))?;
+    let folder = Folder::lock(&arguments.data).map_err(failed)?;
+    let mut admin = Admin::of(folder.database().map_err(failed)?);
+    let settle = AdminJob::Settle { name: arguments.name.clone() };
+    let AdminDone::Settled { name, is_new } = admin.perform(settle).map_err(failed)? else {
+        return Err(Failure::say(Exit::Failed, "the server has no name"));
+    };
+    let settings = settings(arguments, name.clone());
+    let needs_invite = is_new && settings.registration == Registration::ByInvite;
+    let invite = if needs_invite { Some(invite(&mut admin, FIRST_INVITE)?) } else { None };
+    let server = Server::start(Model::new(settings), admin.into_database()).map_err(failed)?;
     let site = Site::new(server, limits(arguments));
     let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let listen = ListenOptions {
         address: arguments.listen,
         tls: tls.map(|(certificates, key)| TlsFiles { certificates, key }),
     };
     Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let listener = Listener::bind(listen).await.map_err(|error| failed(error.into()))?;
-        let serving = Serving { listening: listener.local_addr()?.to_string(), name };
-        let shown =
-            output.show(&serving, |it| Some(format!("serving {} on {}", it.name, it.listening)));
-        shown.map_err(|error| failed(error.into()))?;
+        let listener = Listener::bind(listen).await.map_err(failed)?;
+        let listening = listener.local_addr()?.to_string();
+        let url = arguments.public_url.clone().unwrap_or_else(|| format!("{scheme}://{listening}"));
+        let serving =
+            Serving { name, listening, url, invite: invite.map(|it| it.expose().clone()) };
+        output.show(&serving, |it| Some(words(it))).map_err(failed)?;
         listener.serve(site, terminated()).await;
         Ok::<(), Failure>(())
     })?;
@@ -57,8 +78,116 @@ fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn settings(arguments: &ServeRunArgs) -> Settings {
-    let mut settings = Settings::new(arguments.name.as_deref().unwrap_or(DEFAULT_NAME));
+/// What a person reads once it listens.
+fn words(serving: &Serving) -> String {
+    let Serving { name, listening, url, invite } = serving;
+    let mut text = format!("serving {name} on {listening}");
+    if let Some(invite) = invite {
+        text += &format!(
+            "\n\nNobody has an account yet. The first one, on this machine or another:\n\n  \
+             grotto login @you:{name} --homeserver {url} --register\n\n\
+             It asks for an invitation, which is: {invite}\n\
+             Each invitation is for one person and holds a week; `grotto serve invite` makes more."
+        );
+    }
+    text
+}
+
+fn administer(command: &ServeCommand, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        ServeCommand::Invite { data, days } => {
+            let invite = invite(&mut open(&data.dir)?, DAY * *days)?;
+            show(output, &serde_json::json!({ "invite": invite.expose() }), |_| {
+                invite.expose().clone()
+            })
+        }
+        ServeCommand::Users { data } => match open(&data.dir)?.perform(AdminJob::Users) {
+            Ok(AdminDone::Users(lines)) => {
+                lines.iter().try_for_each(|line| show(output, line, user_words))
+            }
+            other => unexpected(other),
+        },
+        ServeCommand::ResetPassword { data, user, password_file } => {
+            let mut admin = open(&data.dir)?;
+            let password = new_password(password_file.as_ref())?;
+            match admin.reset_password(user.clone(), &password) {
+                Ok(AdminDone::Reset(user)) => {
+                    let object = serde_json::json!({ "user_id": user });
+                    show(output, &object, |_| format!("{user} has another password"))
+                }
+                other => unexpected(other),
+            }
+        }
+        ServeCommand::Reports { data } => match open(&data.dir)?.perform(AdminJob::Reports) {
+            Ok(AdminDone::Reports(reports)) => {
+                reports.iter().try_for_each(|report| show(output, report, report_words))
+            }
+            other => unexpected(other),
+        },
+        ServeCommand::Backup { data, file } => {
+            open(&data.dir)?.back_up(file).map_err(failed)?;
+            let object = serde_json::json!({ "file": file });
+            show(output, &object, |_| format!("copied to {}", file.display()))
+        }
+    }
+}
+
+fn open(dir: &Path) -> Result<Admin, Failure> {
+    Admin::open(dir).map_err(failed)
+}
+
+fn invite(admin: &mut Admin, holds: Duration) -> Result<Secret<String>, Failure> {
+    match admin.perform(AdminJob::Invite { holds }) {
+        Ok(AdminDone::Invited(token)) => Ok(token),
+        other => unexpected(other),
+    }
+}
+
+fn new_password(file: Option<&FileOrStdin>) -> Result<Secret<String>, Failure> {
+    let password = match file {
+        Some(file) => Some(secrets::read(file)?),
+        None => secrets::ask_new("New password: ")?,
+    };
+    password.filter(|password| !password.expose().is_empty()).ok_or_else(|| {
+        Failure::say(Exit::Usage, "no password: give --password-file, or a terminal to ask in")
+    })
+}
+
+fn show<T: Serialize>(
+    output: &mut Output,
+    object: &T,
+    words: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    output.show(object, |it| Some(words(it))).map_err(failed)
+}
+
+fn user_words(line: &UserLine) -> String {
+    let state = if line.deactivated { "closed" } else { "open" };
+    format!("{}  {state}  {} devices", SafeText::line(&line.user_id), line.devices)
+}
+
+/// A report for people: its JSON, for it is whatever members wrote.
+fn report_words(report: &Value) -> String {
+    SafeText::line(&report.to_string()).into_string()
+}
+
+/// Whatever else came of a job.
+fn unexpected<T, E>(other: Result<AdminDone, E>) -> Result<T, Failure>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match other {
+        Err(error) => Err(failed(error)),
+        Ok(done) => Err(Failure::say(Exit::Failed, format!("not what was asked for: {done:?}"))),
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::new(Exit::Failed, anyhow::Error::new(error))
+}
+
+fn settings(arguments: &ServeRunArgs, name: String) -> Settings {
+    let mut settings = Settings::new(name);
     settings.public_url.clone_from(&arguments.public_url);
     settings.registration = match arguments.registration {
         RegistrationArg::Invite => Registration::ByInvite,

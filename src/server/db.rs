@@ -73,27 +73,47 @@ impl Database {
         Ok(Self { connection })
     }
 
-    /// Writes all changes in one transaction; afterwards they survive the process and the machine.
+    /// Begins a batch: nobody else, in this process or another, writes until it is written.
+    ///
+    /// # Errors
+    /// When somebody else does not let go of the file, or the disk refuses.
+    pub fn begin(&self) -> Result<(), DatabaseError> {
+        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    /// Writes all changes of the batch; afterwards they survive the process and the machine.
     ///
     /// # Errors
     /// When the disk refuses: then nothing is written.
-    pub fn write(&mut self, changes: &Changes) -> Result<(), DatabaseError> {
-        if changes.is_empty() {
-            return Ok(());
+    pub fn commit(&self, changes: &Changes) -> Result<(), DatabaseError> {
+        let written = self.write(changes).and_then(|()| self.connection.execute_batch("COMMIT"));
+        if written.is_err() {
+            // What fails here was not begun.
+            drop(self.connection.execute_batch("ROLLBACK"));
         }
-        let transaction = self.connection.transaction()?;
-        {
-            let mut put = transaction
-                .prepare_cached("INSERT OR REPLACE INTO records (key, value) VALUES (?1, ?2)")?;
-            let mut delete = transaction.prepare_cached("DELETE FROM records WHERE key = ?1")?;
-            for (key, value) in changes {
-                match value {
-                    Some(value) => put.execute(params![key, value])?,
-                    None => delete.execute([key])?,
-                };
-            }
+        Ok(written?)
+    }
+
+    fn write(&self, changes: &Changes) -> rusqlite::Result<()> {
+        let mut put = self
+            .connection
+            .prepare_cached("INSERT OR REPLACE INTO records (key, value) VALUES (?1, ?2)")?;
+        let mut delete = self.connection.prepare_cached("DELETE FROM records WHERE key = ?1")?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => put.execute(params![key, value])?,
+                None => delete.execute([key])?,
+            };
         }
-        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Copies the whole database, as it is at this moment, into a new file.
+    ///
+    /// # Errors
+    /// When the file is there already, or cannot be written.
+    pub fn back_up(&self, file: &Path) -> Result<(), DatabaseError> {
+        self.connection.execute("VACUUM INTO ?1", [file.to_string_lossy()])?;
         Ok(())
     }
 

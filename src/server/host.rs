@@ -217,6 +217,7 @@ impl Host {
     /// Does these jobs; gives the calls that are to be asked again.
     fn serve_once(&mut self, batch: Vec<Job>) -> Vec<Job> {
         let (now, clock) = (now(), Instant::now());
+        let begun = self.database.begin();
         let mut overlay = Overlay::new(&self.database);
         let mut woken = BTreeSet::new();
         let mut replies = Vec::new();
@@ -244,7 +245,7 @@ impl Host {
             }
         }
         let changes = overlay.into_changes();
-        if let Err(error) = self.database.write(&changes) {
+        if let Err(error) = begun.and_then(|()| self.database.commit(&changes)) {
             report(&error);
             replies.into_iter().for_each(Reply::refuse);
             return Vec::new();
@@ -299,14 +300,14 @@ fn report(error: &DatabaseError) {
     tracing::error!(%error, cause, "nothing of these calls is written");
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     #[expect(clippy::disallowed_methods, reason = "the model's only clock")]
     let now = std::time::SystemTime::now();
     let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn fill(bytes: &mut [u8]) {
+pub(super) fn fill(bytes: &mut [u8]) {
     #[expect(clippy::expect_used, reason = "without randomness no token may be made")]
     getrandom::fill(bytes).expect("the system gives random bytes");
 }

@@ -4,6 +4,7 @@
 //! in a file or in memory; `host` owns both, writes what the model answers before the answer
 //! leaves, and keeps the calls that wait; `listen` is its network.
 
+mod admin;
 mod db;
 mod folder;
 mod front;
@@ -14,11 +15,13 @@ mod metrics;
 mod model;
 mod work;
 
+pub use admin::{Admin, AdminError};
 pub use db::{Database, DatabaseError};
 pub use folder::{Folder, FolderError, open_beside};
 pub use host::{Server, ServerError};
 pub use listen::Site;
 pub use model::{
-    Address, Answer, Ask, Broken, Changes, Contact, Done, Lookup, MediaDone, MediaJob, MediaRecord,
-    Model, Order, Outcome, Range, Rate, Rates, Record, Refusal, Registration, Settings, Work,
+    Address, AdminDone, AdminJob, Answer, Ask, Broken, Changes, Contact, Done, Lookup, MediaDone,
+    MediaJob, MediaRecord, Model, Order, Outcome, Range, Rate, Rates, Record, Refusal,
+    Registration, Settings, UserLine, Work,
 };

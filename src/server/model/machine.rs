@@ -6,6 +6,7 @@ use http::Request;
 
 use super::{
     accounts::tokens,
+    admin::{self, AdminDone, AdminJob},
     endpoints,
     media::{self, MediaDone, MediaJob},
     refusal::{Done, Refusal, Stop, Work},
@@ -118,6 +119,24 @@ impl Model {
         let (volatile, settings) = (&mut self.volatile, &self.settings);
         let mut step = Step::new(Parts { lookup, volatile, settings, now, random });
         match media::perform(&mut step, job) {
+            Ok(done) => (Ok(done), step.finish().0),
+            Err(refusal) => (Err(refusal), Changes::new()),
+        }
+    }
+}
+
+impl Model {
+    /// Does something for whoever runs the server.
+    pub fn administer(
+        &mut self,
+        job: AdminJob,
+        lookup: &dyn Lookup,
+        now: Timestamp,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> (Result<AdminDone, Refusal>, Changes) {
+        let (volatile, settings) = (&mut self.volatile, &self.settings);
+        let mut step = Step::new(Parts { lookup, volatile, settings, now, random });
+        match admin::perform(&mut step, job) {
             Ok(done) => (Ok(done), step.finish().0),
             Err(refusal) => (Err(refusal), Changes::new()),
         }

@@ -6,6 +6,7 @@
 //! several of them need is a module beside it.
 
 mod accounts;
+mod admin;
 mod body;
 mod endpoints;
 mod expiring;
@@ -24,6 +25,7 @@ mod token;
 mod uia;
 mod volatile;
 
+pub use admin::{AdminDone, AdminJob, UserLine};
 pub use machine::{Answer, Ask, Model, Outcome};
 pub use media::{MediaDone, MediaJob, MediaRecord, PIECE_BYTES};
 pub use refusal::{Done, Refusal, Work};

@@ -1,4 +1,4 @@
-//! Files, and what is left of them while they come.
+//! Files, and the server itself. Tags 90-109.
 
 use crate::{
     server::model::{media::MediaRecord, table::Table},
@@ -11,3 +11,6 @@ pub(in crate::server::model) const MEDIA: Table<MediaRecord> = Table::new(90);
 pub(in crate::server::model) const MEDIA_PIECES: Table<Vec<u8>> = Table::new(91);
 /// `(user, file)`: files that are not whole, and since when.
 pub(in crate::server::model) const MEDIA_OF: Table<Timestamp> = Table::new(92);
+
+/// `()`: the server's name.
+pub(in crate::server::model) const NAME: Table<String> = Table::new(93);
