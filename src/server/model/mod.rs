@@ -13,15 +13,20 @@ mod expiring;
 mod keys;
 mod machine;
 mod media;
+mod push;
 mod rate;
 mod records;
 mod refusal;
+mod rooms;
 mod route;
 mod settings;
 mod step;
 mod table;
+#[cfg(test)]
+mod testing;
 mod to_device;
 mod token;
+mod transactions;
 mod uia;
 mod volatile;
 

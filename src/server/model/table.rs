@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use crate::matrix::{DeviceId, EventId, RoomId, TransactionId, UserId};
+use crate::matrix::{
+    DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
+    RoomId, TransactionId, UserId,
+};
 
 /// Everything to be written: a value, or `None` where the record goes.
 pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -115,6 +118,7 @@ macro_rules! text_parts {
     };
 }
 text_parts!(String, UserId, RoomId, EventId, DeviceId, TransactionId);
+text_parts!(OwnedUserId, OwnedRoomId, OwnedEventId, OwnedDeviceId, OwnedTransactionId);
 
 /// The parts of a key, in order.
 pub(super) trait KeyParts {

@@ -1,11 +1,17 @@
 //! The endpoints, a file for each topic.
 
+#![expect(clippy::needless_pass_by_value, reason = "handlers have one shape")]
+
 mod account;
+mod create_room;
 mod cross_signing;
 mod keys;
 mod login;
 mod media;
+mod membership;
+mod read;
 mod register;
+mod send;
 mod versions;
 
 use super::route::Routes;
@@ -14,11 +20,15 @@ use super::route::Routes;
 pub(super) fn routes() -> Routes {
     let mut routes = Routes::default();
     account::add(&mut routes);
+    create_room::add(&mut routes);
     cross_signing::add(&mut routes);
     keys::add(&mut routes);
     login::add(&mut routes);
-    register::add(&mut routes);
     media::add(&mut routes);
+    membership::add(&mut routes);
+    read::add(&mut routes);
+    register::add(&mut routes);
+    send::add(&mut routes);
     versions::add(&mut routes);
     routes
 }

@@ -21,6 +21,9 @@ pub(crate) const REFRESH_TOKENS: Table<RefreshRecord> = Table::new(41);
 /// `(hash of the token)`: invitations to register.
 pub(crate) const INVITES: Table<InviteRecord> = Table::new(43);
 
+/// `(user)`: the fields of a profile, `displayname` and `avatar_url` among them.
+pub(crate) const PROFILES: Table<serde_json::Map<String, serde_json::Value>> = Table::new(40);
+
 /// Somebody with an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct UserRecord {

@@ -1,0 +1,108 @@
+//! An event as clients get it: without the fields that only servers need, with what this client
+//! has to know beside it.
+//!
+//! # Spec
+//! Client-Server API, "Room event format".
+
+use ruma::serde::Raw;
+use serde::Serialize;
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::redaction;
+use crate::{
+    matrix::{EventId, OwnedEventId, RoomId, UserId},
+    server::model::{
+        rooms::{RoomEvent, Sight},
+        route::Caller,
+        step::Step,
+        table::Broken,
+    },
+};
+
+/// Who gets events.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server::model) struct Reader<'a> {
+    pub(in crate::server::model) caller: &'a Caller,
+    /// What they see of the room.
+    pub(in crate::server::model) sight: &'a Sight,
+}
+
+#[derive(Serialize)]
+struct ClientEvent<'a> {
+    content: &'a RawValue,
+    event_id: &'a EventId,
+    origin_server_ts: ruma::MilliSecondsSinceUnixEpoch,
+    /// For clients that do not know where version 11 has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacts: Option<OwnedEventId>,
+    room_id: &'a RoomId,
+    sender: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_key: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    unsigned: Map<String, Value>,
+}
+
+/// An event as this reader gets it. Whether they may see it has been asked before.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn client_event(
+    step: &Step<'_>,
+    event: &RoomEvent,
+    reader: Reader<'_>,
+) -> Result<Box<RawValue>, Broken> {
+    let mut unsigned = plain_unsigned(step, event)?;
+    let membership = reader.sight.membership_at(event.number());
+    unsigned.insert("membership".to_owned(), membership.into());
+    if let Some((device, transaction)) = &event.record.sent_by
+        && *device == reader.caller.device
+        && event.fields.sender == reader.caller.user
+    {
+        unsigned.insert("transaction_id".to_owned(), transaction.as_str().into());
+    }
+    write(event, unsigned)
+}
+
+/// What every reader is told.
+fn plain_unsigned(step: &Step<'_>, event: &RoomEvent) -> Result<Map<String, Value>, Broken> {
+    let mut unsigned = Map::new();
+    let age = step.now.0.saturating_sub(u64::from(event.fields.origin_server_ts.get()));
+    unsigned.insert("age".to_owned(), age.into());
+    if let Some(replaced) = &event.record.replaces {
+        let old = RoomEvent::expect(step, replaced)?;
+        let content: Option<Value> = old.content();
+        unsigned.insert("prev_content".to_owned(), content.unwrap_or_else(|| json!({})));
+        unsigned.insert("prev_sender".to_owned(), old.fields.sender.as_str().into());
+        unsigned.insert("replaces_state".to_owned(), replaced.as_str().into());
+    }
+    if let Some(because) = &event.record.redacted_because {
+        let because = RoomEvent::expect(step, because)?;
+        let text = write(&because, Map::new())?;
+        let value = serde_json::from_str(text.get()).map_err(|e| Broken(e.to_string()))?;
+        unsigned.insert("redacted_because".to_owned(), value);
+    }
+    Ok(unsigned)
+}
+
+fn write(event: &RoomEvent, unsigned: Map<String, Value>) -> Result<Box<RawValue>, Broken> {
+    let fields = &event.fields;
+    serde_json::value::to_raw_value(&ClientEvent {
+        content: &fields.content,
+        event_id: &event.id,
+        origin_server_ts: fields.origin_server_ts,
+        redacts: redaction::target(event),
+        room_id: &event.record.room,
+        sender: &fields.sender,
+        state_key: fields.state_key.as_deref(),
+        kind: &fields.kind,
+        unsigned,
+    })
+    .map_err(|error| Broken(error.to_string()))
+}
+
+/// As ruma's responses want it.
+pub(in crate::server::model) fn raw<T>(text: Box<RawValue>) -> Raw<T> {
+    Raw::from_json(text)
+}

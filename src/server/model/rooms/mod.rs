@@ -1,0 +1,27 @@
+//! Rooms: how their events are made, allowed, filed, redacted and seen.
+//!
+//! `append` makes an event of a draft and asks `allow` (ruma's authorization rules over the
+//! current state) before `filing` writes it into the tables. `event` is a stored event, read;
+//! `client_event` is what a client gets of it, as far as `sight` lets them see it.
+
+mod allow;
+mod append;
+mod client_event;
+mod event;
+mod filing;
+mod membership;
+mod power;
+mod redaction;
+mod sight;
+mod state;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub(super) use append::{Draft, append_create, append_event, canonical, canonical_text};
+pub(super) use client_event::{Reader, client_event, raw};
+pub(super) use event::RoomEvent;
+pub(super) use membership::{Action, MemberChange};
+pub(super) use sight::Sight;
+pub(super) use state::{current, current_state, joined_members, membership_of, room};
+pub(super) use version::DEFAULT_VERSION;

@@ -1,0 +1,95 @@
+//! The current state of a room, and who is in it.
+
+use crate::{
+    matrix::{OwnedUserId, RoomId, UserId},
+    server::model::{
+        records::{JOINED, MEMBERSHIPS, ROOMS, RoomRecord, STATE},
+        refusal::Refusal,
+        rooms::RoomEvent,
+        step::Step,
+        table::Broken,
+    },
+};
+
+/// A room of this server.
+///
+/// # Errors
+/// `M_FORBIDDEN` for any other, as for a room that the caller is not in: nobody learns here which
+/// rooms there are.
+pub(in crate::server::model) fn room(
+    step: &Step<'_>,
+    room: &RoomId,
+) -> Result<RoomRecord, Refusal> {
+    step.get(ROOMS, (room,))?.ok_or_else(|| Refusal::forbidden("you are not in this room"))
+}
+
+/// The current state event of this type and key.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn current(
+    step: &Step<'_>,
+    room: &RoomId,
+    kind: &str,
+    state_key: &str,
+) -> Result<Option<RoomEvent>, Broken> {
+    step.get(STATE, (room, kind, state_key))?
+        .map(|place| RoomEvent::expect(step, &place.event))
+        .transpose()
+}
+
+/// The whole current state, ordered by type and key.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn current_state(
+    step: &Step<'_>,
+    room: &RoomId,
+) -> Result<Vec<RoomEvent>, Broken> {
+    let places = step.scan(STATE, (room,))?;
+    places.iter().map(|(_, place)| RoomEvent::expect(step, &place.event)).collect()
+}
+
+/// Who is joined.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn joined_members(
+    step: &Step<'_>,
+    room: &RoomId,
+) -> Result<Vec<OwnedUserId>, Broken> {
+    let rows = step.scan(JOINED, (room,))?;
+    rows.into_iter()
+        .map(|(mut key, ())| {
+            key.text()?;
+            OwnedUserId::try_from(key.text()?).map_err(|error| Broken(error.to_string()))
+        })
+        .collect()
+}
+
+/// What somebody is to a room: `join`, `invite`, `knock`, `leave` or `ban`; `None` when they never
+/// were anything.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn membership_of(
+    step: &Step<'_>,
+    room: &RoomId,
+    user: &UserId,
+) -> Result<Option<String>, Broken> {
+    if step.get(JOINED, (room, user))?.is_some() {
+        return Ok(Some("join".to_owned()));
+    }
+    if let Some(record) = step.get(MEMBERSHIPS, (user, room))? {
+        return Ok(Some(record.membership));
+    }
+    // They may have forgotten the room.
+    let member = current(step, room, "m.room.member", user.as_str())?;
+    Ok(member.and_then(|event| event.content::<MemberContent>()).map(|content| content.membership))
+}
+
+/// The part of a member event that makes a member.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct MemberContent {
+    pub(super) membership: String,
+}
