@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    machine::{Answer, Ask, Model, Outcome, token_hash},
+    accounts::tokens::token_hash,
+    machine::{Answer, Ask, Model, Outcome},
     records::{DEVICES, DeviceRecord, TOKENS, TokenRecord, USERS, UserRecord},
     refusal::{Done, Work},
     settings::{Rate, Registration, Settings},
@@ -116,7 +117,13 @@ impl World {
     pub(super) fn device(&mut self, user: &UserId, device: &str) -> User {
         let token = format!("token-{}-{device}", user.localpart());
         let record = DeviceRecord { display_name: None, last_seen: self.now };
-        let holder = TokenRecord { user: user.to_owned(), device: device.into(), expires: None };
+        let holder = TokenRecord {
+            user: user.to_owned(),
+            device: device.into(),
+            expires: None,
+            seen: self.now,
+            replaces: None,
+        };
         self.edit(|step| {
             step.put(DEVICES, (user, device), &record)?;
             step.put(TOKENS, (token_hash(&token).as_str(),), &holder)

@@ -22,7 +22,7 @@ pub(crate) const REFRESH_TOKENS: Table<RefreshRecord> = Table::new(41);
 pub(crate) const INVITES: Table<InviteRecord> = Table::new(43);
 
 /// `(user)`: the fields of a profile, `displayname` and `avatar_url` among them.
-pub(crate) const PROFILES: Table<serde_json::Map<String, serde_json::Value>> = Table::new(40);
+pub(crate) const PROFILES: Table<serde_json::Map<String, serde_json::Value>> = Table::new(42);
 
 /// Somebody with an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
