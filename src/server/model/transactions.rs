@@ -45,7 +45,11 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(super) fn remember(self, step: &mut Step<'_>, answer: &impl Serialize) -> Result<(), Broken> {
+    pub(super) fn remember(
+        self,
+        step: &mut Step<'_>,
+        answer: &impl Serialize,
+    ) -> Result<(), Broken> {
         let Caller { user, device, .. } = self.caller;
         let answer = serde_json::value::to_raw_value(answer).map_err(|e| Broken(e.to_string()))?;
         let count = step.get(TRANSACTION_COUNTS, (user, device))?.unwrap_or(0);

@@ -55,12 +55,8 @@ struct Preset {
 
 impl Preset {
     fn new(preset: Option<&RoomPreset>, visibility: &Visibility) -> Result<Self, Refusal> {
-        let private = Self {
-            join_rule: "invite",
-            guests: Some("can_join"),
-            invite: 0,
-            is_trusted: false,
-        };
+        let private =
+            Self { join_rule: "invite", guests: Some("can_join"), invite: 0, is_trusted: false };
         let public = Self { join_rule: "public", guests: None, invite: 50, is_trusted: false };
         match preset {
             None if *visibility == Visibility::Public => Ok(public),

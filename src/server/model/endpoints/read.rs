@@ -79,12 +79,9 @@ fn messages(
         Direction::Backward => {
             Span { after: 0, up_to: from.unwrap_or(u64::MAX), order: Order::Descending, limit: 100 }
         }
-        Direction::Forward => Span {
-            after: from.unwrap_or(0),
-            up_to: u64::MAX,
-            order: Order::Ascending,
-            limit: 100,
-        },
+        Direction::Forward => {
+            Span { after: from.unwrap_or(0), up_to: u64::MAX, order: Order::Ascending, limit: 100 }
+        }
     };
     let mut response = get_message_events::v3::Response::new();
     for (_, id) in step.scan_numbers(TIMELINE, (&request.room_id,), &span)? {

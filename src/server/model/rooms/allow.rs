@@ -94,7 +94,8 @@ impl AuthState {
 
     fn by_key(&self, kind: &StateEventType, state_key: &str) -> Option<&RoomEvent> {
         self.all().find(|event| {
-            event.state_key() == Some(state_key) && event.event_type().to_string() == kind.to_string()
+            event.state_key() == Some(state_key)
+                && event.event_type().to_string() == kind.to_string()
         })
     }
 }

@@ -186,7 +186,11 @@ fn standing(step: &Step<'_>, draft: &Draft) -> Result<Option<OwnedEventId>, Refu
 
 /// When a room of version 12 is made: its id is that of its first event, so two that are alike and
 /// made in the same millisecond would be one. Then the second is a millisecond younger.
-fn free_time(step: &Step<'_>, draft: &Draft, rules: &RoomVersionRules) -> Result<Timestamp, Refusal> {
+fn free_time(
+    step: &Step<'_>,
+    draft: &Draft,
+    rules: &RoomVersionRules,
+) -> Result<Timestamp, Refusal> {
     let mut time = step.now;
     for _ in 0..MAX_TRIES {
         let event = make(draft.clone(), rules, time, None)?;

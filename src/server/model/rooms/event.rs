@@ -1,6 +1,8 @@
 //! An event of a room as it is stored, read.
 
-use ruma::{MilliSecondsSinceUnixEpoch, events::TimelineEventType, state_res::Event as StateResEvent};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, events::TimelineEventType, state_res::Event as StateResEvent,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -70,8 +72,8 @@ impl RoomEvent {
         id: OwnedEventId,
         record: EventRecord,
     ) -> Result<Self, Broken> {
-        let fields: Fields = serde_json::from_str(record.pdu.get())
-            .map_err(|error| Broken(error.to_string()))?;
+        let fields: Fields =
+            serde_json::from_str(record.pdu.get()).map_err(|error| Broken(error.to_string()))?;
         let kind = TimelineEventType::from(fields.kind.as_str());
         Ok(Self { id, record, fields, kind })
     }

@@ -79,7 +79,8 @@ fn file_member(
     room: &mut RoomRecord,
 ) -> Result<(), Broken> {
     let (id, number) = (&event.record.room, event.number());
-    let Some(user) = event.fields.state_key.as_deref().and_then(|key| OwnedUserId::try_from(key).ok())
+    let Some(user) =
+        event.fields.state_key.as_deref().and_then(|key| OwnedUserId::try_from(key).ok())
     else {
         return Ok(());
     };

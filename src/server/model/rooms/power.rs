@@ -3,9 +3,7 @@
 use ruma::{
     events::{TimelineEventType, room::power_levels::UserPowerLevel},
     room_version_rules::RoomVersionRules,
-    state_res::events::{
-        RoomCreateEvent, RoomPowerLevelsEvent, RoomPowerLevelsIntField,
-    },
+    state_res::events::{RoomCreateEvent, RoomPowerLevelsEvent, RoomPowerLevelsIntField},
 };
 
 use crate::{

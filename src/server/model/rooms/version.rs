@@ -15,7 +15,9 @@ pub(in crate::server::model) const VERSIONS: [RoomVersionId; 3] =
 ///
 /// # Errors
 /// `M_UNSUPPORTED_ROOM_VERSION` for any other.
-pub(in crate::server::model) fn rules(version: &RoomVersionId) -> Result<RoomVersionRules, Refusal> {
+pub(in crate::server::model) fn rules(
+    version: &RoomVersionId,
+) -> Result<RoomVersionRules, Refusal> {
     let rules = VERSIONS.contains(version).then(|| version.rules()).flatten();
     rules.ok_or_else(|| {
         Refusal::new(
