@@ -5,15 +5,18 @@
 //! endpoints of one topic are one file in `endpoints`, which lists them at its head; what
 //! several of them need is a module beside it.
 
+mod account_data;
 mod accounts;
 mod admin;
 mod body;
 mod endpoints;
 mod expiring;
+mod filters;
 mod keys;
 mod machine;
 mod media;
 mod push;
+mod push_rules;
 mod rate;
 mod records;
 mod refusal;

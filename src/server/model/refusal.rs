@@ -67,6 +67,11 @@ impl Refusal {
         Self::new(405, "M_UNRECOGNIZED", "the endpoint has no such method")
     }
 
+    /// There are so many that no more are taken.
+    pub(super) fn too_many(what: &str) -> Self {
+        Self::new(400, "M_TOO_LARGE", format!("there are too many {what}"))
+    }
+
     /// Too often; try again after `pause`.
     pub(super) fn too_often(pause: Duration) -> Self {
         let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);

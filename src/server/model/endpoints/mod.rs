@@ -4,12 +4,16 @@
 
 mod account;
 mod create_room;
+mod account_data;
 mod cross_signing;
+mod devices;
+mod filters;
 mod keys;
 mod login;
 mod media;
 mod membership;
 mod read;
+mod push_rules;
 mod register;
 mod send;
 mod versions;
@@ -21,9 +25,14 @@ pub(super) fn routes() -> Routes {
     let mut routes = Routes::default();
     account::add(&mut routes);
     create_room::add(&mut routes);
+    account_data::add(&mut routes);
     cross_signing::add(&mut routes);
+    devices::add(&mut routes);
+    filters::add(&mut routes);
     keys::add(&mut routes);
     login::add(&mut routes);
+    push_rules::add(&mut routes);
+    register::add(&mut routes);
     media::add(&mut routes);
     membership::add(&mut routes);
     read::add(&mut routes);

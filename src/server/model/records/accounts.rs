@@ -1,6 +1,7 @@
 //! Accounts, their devices and tokens. Tags 10-19 and 40-69.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
     matrix::{OwnedDeviceId, OwnedUserId},
@@ -20,6 +21,13 @@ pub(crate) const DEVICE_TOKENS: Table<TokenKind> = Table::new(40);
 pub(crate) const REFRESH_TOKENS: Table<RefreshRecord> = Table::new(41);
 /// `(hash of the token)`: invitations to register.
 pub(crate) const INVITES: Table<InviteRecord> = Table::new(43);
+/// `(user, room or nothing, type)`: account data, the content only. Among it are the push rules
+/// (`m.push_rules`, when they are not the default ones), tags and read markers.
+pub(crate) const ACCOUNT_DATA: Table<Box<RawValue>> = Table::new(55);
+/// `(user)`: how many bytes of account data there are.
+pub(crate) const ACCOUNT_DATA_SIZES: Table<u64> = Table::new(56);
+/// `(user, id)`: filters as they were uploaded; ids are counted from 1.
+pub(crate) const FILTERS: Table<Box<RawValue>> = Table::new(57);
 
 /// `(user)`: the fields of a profile, `displayname` and `avatar_url` among them.
 pub(crate) const PROFILES: Table<serde_json::Map<String, serde_json::Value>> = Table::new(42);
