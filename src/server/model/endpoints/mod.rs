@@ -3,8 +3,8 @@
 #![expect(clippy::needless_pass_by_value, reason = "handlers have one shape")]
 
 mod account;
-mod create_room;
 mod account_data;
+mod create_room;
 mod cross_signing;
 mod devices;
 mod filters;
@@ -12,8 +12,8 @@ mod keys;
 mod login;
 mod media;
 mod membership;
-mod read;
 mod push_rules;
+mod read;
 mod register;
 mod send;
 mod versions;
