@@ -76,7 +76,8 @@ With --json: {user_id, device_id, stream}.
 Examples:
   grotto login @alice:example.org
   pass show matrix | grotto login @alice:example.org --password-file -
-  grotto login @alice:localhost --homeserver http://127.0.0.1:8008")]
+  grotto login @alice:localhost --homeserver http://127.0.0.1:8008
+  grotto login @alice:chat.example.org --register --invite-file invite")]
 pub struct LoginArgs {
     /// User id (@alice:example.org), or a server to log in to
     #[arg(value_name = "USER_ID_OR_SERVER", value_parser = values::login_target)]
@@ -84,6 +85,15 @@ pub struct LoginArgs {
     /// File whose first line is the password; - for standard input
     #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin)]
     pub password_file: Option<FileOrStdin>,
+    /// Make the account first, with this password
+    #[arg(long)]
+    pub register: bool,
+    /// File whose first line is the invitation to register, where the server wants one; - for
+    /// standard input
+    #[arg(
+        long, value_name = "FILE", value_parser = values::file_or_stdin, requires = "register"
+    )]
+    pub invite_file: Option<FileOrStdin>,
     /// What others see as this device's name
     #[arg(long, value_name = "NAME", default_value = "grotto")]
     pub device_name: String,

@@ -16,7 +16,7 @@ use super::{
     doors::{Way, Whereabouts, gateway_options},
     failure::Failure,
     holder::Ground,
-    login_call::{CallError, Credentials, LoggedIn, log_in, log_out},
+    login_call::{CallError, Credentials, LoggedIn, Registration, log_in, log_out},
     process::EndSignals,
     secrets::{self, warn},
     start,
@@ -27,6 +27,7 @@ use crate::{
     gateway::{DiscoverError, discover},
     headless::{Errand, settle},
     matrix::SafeText,
+    secret::Secret,
     store::{Account, Store, StoreKey},
 };
 
@@ -103,7 +104,7 @@ impl Login<'_> {
         let ground = self.ground(server)?;
         let logged_in = log_in(ground.route(), &self.credentials).await;
         ground.leave();
-        logged_in.map_err(refused)
+        logged_in.map_err(|error| self.refused(error))
     }
 
     /// Makes the store and waits until others can write to this device. When that fails, the
@@ -196,6 +197,18 @@ impl Login<'_> {
         }
     }
 
+    fn refused(&self, error: CallError) -> Failure {
+        let exit = if error.is_unreachable() { Exit::Unreachable } else { Exit::Failed };
+        let is_wrong =
+            matches!(&error, CallError::Matrix(refusal) if refusal.errcode == "M_FORBIDDEN");
+        let words = match (self.arguments.register, is_wrong) {
+            (true, _) => "cannot make the account",
+            (false, true) => "wrong user name or password",
+            (false, false) => "cannot log in",
+        };
+        Failure::new(exit, anyhow::Error::new(error).context(words))
+    }
+
     fn too_late(&self) -> Failure {
         let seconds = self.context.global.timeout.as_secs_f64();
         let words = format!(
@@ -234,7 +247,7 @@ fn credentials(arguments: &LoginArgs) -> Result<Credentials, Failure> {
     };
     let password = match &arguments.password_file {
         Some(from) => secrets::read(from)?,
-        None => secrets::ask(&format!("Password of {user}: "))?.ok_or_else(|| {
+        None => asked(arguments, &user)?.ok_or_else(|| {
             Failure::say(
                 Exit::Usage,
                 "standard input is no terminal: give the password with --password-file FILE, or - \
@@ -242,7 +255,26 @@ fn credentials(arguments: &LoginArgs) -> Result<Credentials, Failure> {
             )
         })?,
     };
-    Ok(Credentials { user, password, device_name: arguments.device_name.clone() })
+    let registration = if arguments.register { Some(registration(arguments)?) } else { None };
+    Ok(Credentials { user, password, device_name: arguments.device_name.clone(), registration })
+}
+
+/// The password from the terminal: a new one twice.
+fn asked(arguments: &LoginArgs, user: &str) -> Result<Option<Secret<String>>, Failure> {
+    if arguments.register {
+        secrets::ask_new(&format!("New password of {user}: "))
+    } else {
+        secrets::ask(&format!("Password of {user}: "))
+    }
+}
+
+/// The invitation: from a file, or asked for; whether one is needed, the server says.
+fn registration(arguments: &LoginArgs) -> Result<Registration, Failure> {
+    let invite = match &arguments.invite_file {
+        Some(from) => Some(secrets::read(from)?),
+        None => secrets::ask("Invitation (empty: none): ")?,
+    };
+    Ok(Registration { invite: invite.filter(|invite| !invite.expose().is_empty()) })
 }
 
 /// What the new store is opened with: the passphrase given, one that is asked for, or a key file.
@@ -269,11 +301,4 @@ fn no_server(error: DiscoverError) -> Failure {
         }
     };
     Failure::new(exit, error)
-}
-
-fn refused(error: CallError) -> Failure {
-    let exit = if error.is_unreachable() { Exit::Unreachable } else { Exit::Failed };
-    let is_wrong = matches!(&error, CallError::Matrix(refusal) if refusal.errcode == "M_FORBIDDEN");
-    let words = if is_wrong { "wrong user name or password" } else { "cannot log in" };
-    Failure::new(exit, anyhow::Error::new(error).context(words))
 }
