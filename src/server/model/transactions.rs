@@ -12,6 +12,7 @@ use super::{
     step::Step,
     table::Broken,
 };
+use crate::matrix::{DeviceId, UserId};
 
 /// How many of a device are remembered.
 const KEPT: u64 = 1000;
@@ -61,4 +62,15 @@ impl<'a> Transaction<'a> {
         step.put(TRANSACTION_RING, (user, device, place), &self.key)?;
         step.put(TRANSACTIONS, (user, device, &self.key), &answer)
     }
+}
+
+/// Forgets all transactions of a device, which is no more.
+///
+/// # Errors
+/// When the records are broken.
+pub(super) fn forget(step: &mut Step<'_>, user: &UserId, device: &DeviceId) -> Result<(), Broken> {
+    step.clear(TRANSACTIONS, (user, device))?;
+    step.clear(TRANSACTION_RING, (user, device))?;
+    step.delete(TRANSACTION_COUNTS, (user, device));
+    Ok(())
 }

@@ -5,11 +5,11 @@ use crate::{
     server::model::{
         accounts::tokens::{self, NewTokens, Refreshing},
         keys::device_keys,
-        records::{Change, DEVICES, DeviceRecord, JOINED, MEMBERSHIPS, TRANSACTIONS},
+        records::{Change, DEVICES, DeviceRecord, JOINED, MEMBERSHIPS},
         refusal::Refusal,
         step::Step,
         table::Broken,
-        to_device,
+        to_device, transactions,
     },
 };
 
@@ -100,7 +100,7 @@ fn make_room(step: &mut Step<'_>, user: &UserId) -> Result<(), Broken> {
 pub(crate) fn delete(step: &mut Step<'_>, user: &UserId, device: &DeviceId) -> Result<(), Broken> {
     tokens::revoke(step, user, device)?;
     step.delete(DEVICES, (user, device));
-    step.clear(TRANSACTIONS, (user, device))?;
+    transactions::forget(step, user, device)?;
     device_keys::delete(step, user, device)?;
     to_device::clear(step, user, device)?;
     changed(step, user)?;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::{
     matrix::{OwnedUserId, UserId},
     server::model::{
-        records::{USERS, UserRecord},
+        records::{PROFILES, USERS, UserRecord},
         refusal::Refusal,
         step::Step,
         table::Broken,
@@ -51,7 +51,7 @@ pub(crate) fn available(step: &Step<'_>, name: &str) -> Result<OwnedUserId, Refu
     Ok(user)
 }
 
-/// Makes an account. The name must be [`available`].
+/// Makes an account, with its name as the name to show. It must be [`available`].
 pub(crate) fn create(
     step: &mut Step<'_>,
     user: &UserId,
@@ -59,7 +59,10 @@ pub(crate) fn create(
 ) -> Result<(), Broken> {
     let record =
         UserRecord { password_hash, created: step.now, is_admin: false, is_deactivated: false };
-    step.put(USERS, (user,), &record)
+    step.put(USERS, (user,), &record)?;
+    let name = user.localpart().to_owned();
+    let profile = serde_json::Map::from_iter([("displayname".to_owned(), name.into())]);
+    step.put(PROFILES, (user,), &profile)
 }
 
 /// The account of this name: a user id, or what stands before its colon. Case does not matter.

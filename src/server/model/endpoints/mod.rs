@@ -16,6 +16,7 @@ mod push_rules;
 mod read;
 mod register;
 mod send;
+mod to_device;
 mod versions;
 
 use super::route::Routes;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Routes {
     read::add(&mut routes);
     register::add(&mut routes);
     send::add(&mut routes);
+    to_device::add(&mut routes);
     versions::add(&mut routes);
     routes
 }
