@@ -18,18 +18,21 @@ mod media;
 mod push;
 mod push_rules;
 mod rate;
+mod receipts;
 mod records;
 mod refusal;
 mod rooms;
 mod route;
 mod settings;
 mod step;
+mod sync;
 mod table;
 #[cfg(test)]
 mod testing;
 mod to_device;
 mod token;
 mod transactions;
+mod typing;
 mod uia;
 mod volatile;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    records::{Change, POSITION, STREAM},
+    records::{Change, DEVICE_LOG, DEVICE_PLACES, POSITION, STREAM},
     settings::Settings,
     table::{
         Broken, Changes, KeyPart, KeyParts, KeyReader, Lookup, Order, Range, Record, Table, after,
@@ -135,6 +135,21 @@ impl Step<'_> {
         let number = self.position()? + 1;
         self.put(POSITION, (), &number)?;
         self.put(STREAM, (number,), change)?;
+        match change {
+            Change::Devices { user } => {
+                if let Some(before) = self.get(DEVICE_PLACES, (&**user,))? {
+                    self.delete(DEVICE_LOG, (before,));
+                }
+                self.put(DEVICE_PLACES, (&**user,), &number)?;
+                self.put(DEVICE_LOG, (number,), user)?;
+            }
+            Change::AccountData { user, .. } => self.volatile.personal.forget(user),
+            Change::Event { .. }
+            | Change::Receipt { .. }
+            | Change::Signed { .. }
+            | Change::ToDevice { .. }
+            | Change::Parted { .. } => {}
+        }
         Ok(number)
     }
 }
@@ -227,6 +242,19 @@ impl Step<'_> {
             },
         );
         self.read_range(&Range { start, end, order: Order::Ascending, limit })
+    }
+
+    /// The records whose keys begin with these parts and go on with one that comes before `to`.
+    pub(super) fn scan_before<V: DeserializeOwned>(
+        &self,
+        table: Table<V>,
+        prefix: impl KeyParts,
+        to: &dyn KeyPart,
+    ) -> Result<Vec<(KeyReader, V)>, Broken> {
+        let start = table.key(prefix);
+        let mut end = start.clone();
+        to.write(&mut end);
+        self.read_range(&Range { start, end, order: Order::Ascending, limit: usize::MAX })
     }
 
     /// Records whose keys are these parts and then a number within `span`.

@@ -1,8 +1,15 @@
 //! What a server knows that is not on its disk, and may be lost with it: who types, how often who
 //! asked.
 
-use super::{expiring::Expiring, rate::Buckets, uia::Proof};
-use crate::matrix::OwnedUserId;
+use super::{
+    expiring::Expiring,
+    push::{PersonalCache, UnreadCache},
+    rate::Buckets,
+    sync::SentMembers,
+    typing::Typing,
+    uia::Proof,
+};
+use crate::{matrix::OwnedUserId, time::Timestamp};
 
 /// What is not on the disk.
 #[derive(Debug, Default)]
@@ -13,4 +20,39 @@ pub(super) struct Volatile {
     pub(super) proofs: Expiring<String, Proof>,
     /// One-time tokens with which another device logs in, by hash.
     pub(super) login_tokens: Expiring<String, OwnedUserId>,
+    /// Numbers for changes of what stands here.
+    pub(super) serials: Serials,
+    /// Who types where.
+    pub(super) typing: Typing,
+    /// Push rules and the like, kept ready.
+    pub(super) personal: PersonalCache,
+    /// Unread counts, kept ready.
+    pub(super) unread: UnreadCache,
+    /// Which members which device has been sent.
+    pub(super) sent_members: SentMembers,
+}
+
+/// Gives growing numbers to changes that are not on the disk. They go on growing when the server
+/// starts again, because none is below the time in milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Serials {
+    last: u64,
+}
+
+impl Serials {
+    /// To be called with the time of each call.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        self.last = self.last.max(now.0);
+    }
+
+    /// The next number.
+    pub(super) fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// The last number given, or a later one.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
 }

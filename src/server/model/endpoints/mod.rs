@@ -16,6 +16,7 @@ mod push_rules;
 mod read;
 mod register;
 mod send;
+mod sync;
 mod to_device;
 mod versions;
 
@@ -40,6 +41,7 @@ pub(super) fn routes() -> Routes {
     register::add(&mut routes);
     send::add(&mut routes);
     to_device::add(&mut routes);
+    sync::add(&mut routes);
     versions::add(&mut routes);
     routes
 }

@@ -9,9 +9,11 @@ mod keys;
 mod media;
 mod rooms;
 mod stream;
+mod sync;
 
 pub(super) use accounts::*;
 pub(super) use keys::*;
 pub(super) use media::*;
 pub(super) use rooms::*;
 pub(super) use stream::*;
+pub(super) use sync::*;

@@ -58,6 +58,17 @@ impl Sight {
         self.memberships.iter().any(|(_, membership)| membership == "join")
     }
 
+    /// Whether they were joined once the event of this number was there, and ever since.
+    pub(in crate::server::model) fn was_joined_since(&self, number: u64) -> bool {
+        self.membership_at(number) == "join"
+            && self.memberships.last().is_some_and(|(last, _)| *last <= number)
+    }
+
+    /// Whether they came in after the event of this number.
+    pub(in crate::server::model) fn has_joined_after(&self, number: u64) -> bool {
+        self.memberships.iter().any(|(at, membership)| number < *at && membership == "join")
+    }
+
     /// Whether anybody may read the room now.
     pub(in crate::server::model) fn is_world_readable(&self) -> bool {
         self.visibilities.last().is_some_and(|(_, visibility)| visibility == "world_readable")

@@ -1,0 +1,133 @@
+//! `/sync`: what is new for a device.
+//!
+//! # Spec
+//! Client-Server API, "Syncing".
+
+use std::time::Duration;
+
+use ruma::api::client::{
+    filter::FilterDefinition,
+    sync::sync_events::v3::{self, Filter, Request, Response, Rooms},
+};
+
+use crate::{
+    server::model::{
+        records::JOINED,
+        refusal::{Refusal, Stop},
+        route::{Context, Routes},
+        step::Step,
+        sync::{Extent, News, Placing, Question, RoomNews},
+        token::SyncToken,
+    },
+    time::Timestamp,
+};
+
+pub(super) fn add(routes: &mut Routes) {
+    routes.add(sync);
+}
+
+fn sync(step: &mut Step<'_>, context: &Context<'_>, request: Request) -> Result<Response, Stop> {
+    let question = question(step, context, &request)?;
+    let news = News::read(step, &question)?;
+    let mut response = Response::new(question.now.to_string());
+    if question.since.is_none() {
+        step.volatile.sent_members.forget(question.caller);
+    }
+    response.rooms = rooms(step, &question, &news)?;
+    let timeout = request.timeout.unwrap_or_default();
+    let may_wait = !question.wants_all() && !context.is_late && !timeout.is_zero();
+    if may_wait && is_empty(&response) {
+        return Err(Stop::Wait(patience(step, &question, timeout)?));
+    }
+    Ok(response)
+}
+
+fn question<'a>(
+    step: &mut Step<'_>,
+    context: &Context<'a>,
+    request: &Request,
+) -> Result<Question<'a>, Stop> {
+    let caller = context.caller()?;
+    let volatile = &mut *step.volatile;
+    volatile.serials.advance(step.now);
+    volatile.typing.expire(step.now, &mut volatile.serials);
+    let now = SyncToken { number: step.position()?, serial: step.volatile.serials.last() };
+    let since = request.since.as_deref().map(SyncToken::parse).transpose()?;
+    // A token from the future is one of a file that was put back.
+    let since = since.map(|since| SyncToken { number: since.number.min(now.number), ..since });
+    Ok(Question {
+        caller,
+        filter: filter(step, request)?,
+        since,
+        now,
+        extent: if request.full_state { Extent::Full } else { Extent::Changes },
+        placing: if request.use_state_after { Placing::After } else { Placing::Before },
+    })
+}
+
+fn filter(_step: &Step<'_>, request: &Request) -> Result<FilterDefinition, Refusal> {
+    match &request.filter {
+        None => Ok(FilterDefinition::default()),
+        Some(Filter::FilterDefinition(filter)) => Ok(filter.clone()),
+        Some(Filter::FilterId(text)) if text.starts_with('{') => {
+            match serde_json::from_str::<serde_json::Value>(text) {
+                Ok(_) => Err(Refusal::bad_json("this is no filter")),
+                Err(_) => Err(Refusal::new(400, "M_NOT_JSON", "the filter is not JSON")),
+            }
+        }
+        _ => Err(Refusal::invalid("no such filter")),
+    }
+}
+
+fn rooms(step: &mut Step<'_>, question: &Question<'_>, news: &News) -> Result<Rooms, Stop> {
+    let mut rooms = Rooms::new();
+    for room in &news.rooms {
+        match RoomNews::read(step, question, room)? {
+            None => {}
+            Some(RoomNews::Joined(joined)) => {
+                rooms.join.insert(room.clone(), *joined);
+            }
+            Some(RoomNews::Left(left)) => {
+                rooms.leave.insert(room.clone(), *left);
+            }
+            Some(RoomNews::Invited(invited)) => {
+                rooms.invite.insert(room.clone(), invited);
+            }
+            Some(RoomNews::Knocked(knocked)) => {
+                rooms.knock.insert(room.clone(), knocked);
+            }
+        }
+    }
+    Ok(rooms)
+}
+
+/// Whether the client would learn nothing.
+fn is_empty(response: &Response) -> bool {
+    let v3::Response { rooms, presence, account_data, to_device, device_lists, .. } = response;
+    rooms.is_empty()
+        && presence.is_empty()
+        && account_data.is_empty()
+        && to_device.is_empty()
+        && device_lists.is_empty()
+}
+
+/// How long to wait: until the client gives up, or somebody is no longer typing.
+fn patience(
+    step: &Step<'_>,
+    question: &Question<'_>,
+    timeout: Duration,
+) -> Result<Duration, Refusal> {
+    let ends = typing_ends(step, question)?;
+    Ok(ends.map_or(timeout, |ends| timeout.min(ends.since(step.now))))
+}
+
+/// When somebody's typing ends in a room that the caller is in.
+fn typing_ends(step: &Step<'_>, question: &Question<'_>) -> Result<Option<Timestamp>, Refusal> {
+    let mut first: Option<Timestamp> = None;
+    for (room, ends) in step.volatile.typing.ends() {
+        if step.get(JOINED, (&**room, &*question.caller.user))?.is_some() {
+            first = Some(first.map_or(ends, |first| Timestamp(first.0.min(ends.0))));
+        }
+    }
+    Ok(first)
+}

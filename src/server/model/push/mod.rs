@@ -1,0 +1,13 @@
+//! What notifies whom: the push rules of each member over each new event, and the counts of what
+//! somebody has not read.
+//!
+//! `evaluate` runs the rules when an event is filed and keeps one small record for all members;
+//! `counts` adds those records up from where somebody has read to.
+
+mod counts;
+mod evaluate;
+mod rules;
+
+pub(super) use counts::{Count, Counts, ReadUpTo, UnreadCache, unread};
+pub(super) use evaluate::{on_event, thread_of};
+pub(super) use rules::{PersonalCache, personal};

@@ -1,0 +1,24 @@
+//! Syncs: what is new for a device since it asked last.
+//!
+//! `question` is what is asked for; `news` finds the rooms where something happened, from the
+//! stream; `room` writes what a client gets of one, with its `timeline` and its `state`;
+//! `to_device`, `device_lists` and `account_data` are the rest. The endpoints put the parts
+//! together.
+
+mod filter;
+mod invite;
+mod members;
+mod news;
+mod question;
+mod room;
+mod state;
+mod summary;
+mod timeline;
+
+pub(super) use members::SentMembers;
+pub(super) use news::News;
+pub(super) use question::{Extent, Placing, Question};
+pub(super) use room::RoomNews;
+
+#[cfg(test)]
+mod tests;

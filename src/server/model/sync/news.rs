@@ -1,0 +1,96 @@
+//! Where something happened since a device asked last.
+
+use std::collections::BTreeSet;
+
+use super::Question;
+use crate::{
+    matrix::{OwnedRoomId, OwnedUserId, UserId},
+    server::model::{
+        records::{Change, MEMBERSHIPS, STREAM},
+        step::{Span, Step},
+        table::{Broken, Order},
+    },
+};
+
+/// Entries of the stream that are read for one sync. Who was away for longer has all of their
+/// rooms looked at instead, which costs as much as they have rooms.
+const MAX_ENTRIES: usize = 1_000;
+
+/// Where something may be new.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::server::model) struct News {
+    pub(in crate::server::model) rooms: BTreeSet<OwnedRoomId>,
+    /// Whether account data may be.
+    pub(in crate::server::model) account_data: bool,
+    /// Whether devices of somebody may be.
+    pub(in crate::server::model) devices: bool,
+    /// Whose keys the device's owner signed.
+    pub(in crate::server::model) signed: BTreeSet<OwnedUserId>,
+}
+
+impl News {
+    /// Reads it from the stream.
+    ///
+    /// # Errors
+    /// When the records are broken.
+    pub(in crate::server::model) fn read(
+        step: &Step<'_>,
+        question: &Question<'_>,
+    ) -> Result<Self, Broken> {
+        let user = &*question.caller.user;
+        if question.wants_all() {
+            return Self::everywhere(step, user);
+        }
+        let mut news = Self::since(step, user, question.since_number())?;
+        let typing = step.volatile.typing.rooms();
+        let typing = typing.filter(|(_, serial)| question.since_serial() < *serial);
+        news.rooms.extend(typing.map(|(room, _)| room.clone()));
+        Ok(news)
+    }
+
+    fn since(step: &Step<'_>, user: &UserId, since: u64) -> Result<Self, Broken> {
+        let limit = MAX_ENTRIES + 1;
+        let span = Span { after: since, up_to: u64::MAX, order: Order::Ascending, limit };
+        let entries = step.scan_numbers(STREAM, (), &span)?;
+        if MAX_ENTRIES < entries.len() {
+            return Self::everywhere(step, user);
+        }
+        let mut news = Self::default();
+        entries.into_iter().for_each(|(_, change)| news.add(user, change));
+        Ok(news)
+    }
+
+    /// All rooms of somebody.
+    fn everywhere(step: &Step<'_>, user: &UserId) -> Result<Self, Broken> {
+        let rooms = step.scan(MEMBERSHIPS, (user,))?;
+        let rooms: Result<_, Broken> = rooms
+            .into_iter()
+            .map(|(mut key, _)| {
+                key.text()?;
+                OwnedRoomId::try_from(key.text()?).map_err(|error| Broken(error.to_string()))
+            })
+            .collect();
+        Ok(Self { rooms: rooms?, account_data: true, devices: true, signed: BTreeSet::new() })
+    }
+
+    fn add(&mut self, me: &UserId, change: Change) {
+        match change {
+            Change::Event { room, .. } | Change::Receipt { room, .. } => {
+                self.rooms.insert(room);
+            }
+            Change::AccountData { user, room, .. } if user == me => {
+                self.account_data = true;
+                self.rooms.extend(room);
+            }
+            Change::Devices { .. } => self.devices = true,
+            Change::Signed { user, other } if user == me => {
+                self.signed.insert(other);
+            }
+            // To-device messages are looked for in any case.
+            Change::AccountData { .. }
+            | Change::Signed { .. }
+            | Change::ToDevice { .. }
+            | Change::Parted { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The newest events of a room that somebody may see and asks for.
+
+use std::collections::BTreeSet;
+
+use ruma::api::client::filter::RoomEventFilter;
+
+use super::filter::allows_event;
+use crate::{
+    matrix::{OwnedEventId, OwnedUserId, RoomId},
+    server::model::{
+        records::{STATE, TIMELINE},
+        rooms::{RoomEvent, Sight},
+        step::{Span, Step},
+        table::{Broken, Order},
+    },
+};
+
+/// How often more events are read when the filter takes away those that were read.
+const MAX_PAGES: usize = 5;
+
+/// Which events are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server::model) struct Wanted<'a> {
+    pub(in crate::server::model) room: &'a RoomId,
+    pub(in crate::server::model) sight: &'a Sight,
+    /// Those whose messages are not wanted.
+    pub(in crate::server::model) ignored: &'a BTreeSet<OwnedUserId>,
+    pub(in crate::server::model) filter: &'a RoomEventFilter,
+    pub(in crate::server::model) limit: usize,
+    /// The device has everything up to here; nothing when it has nothing.
+    pub(in crate::server::model) after: Option<u64>,
+    pub(in crate::server::model) up_to: u64,
+}
+
+/// Events of a timeline.
+#[derive(Clone, Debug, Default)]
+pub(in crate::server::model) struct Timeline {
+    /// The oldest first.
+    pub(in crate::server::model) events: Vec<RoomEvent>,
+    /// Whether there are more before them that the device does not have.
+    pub(in crate::server::model) is_limited: bool,
+    /// The number after which they begin.
+    pub(in crate::server::model) begins: u64,
+}
+
+impl Timeline {
+    /// Reads the newest events.
+    ///
+    /// # Errors
+    /// When the records are broken.
+    pub(in crate::server::model) fn read(
+        step: &Step<'_>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Self, Broken> {
+        let up_to = wanted.up_to;
+        if wanted.filter.types.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(Self { begins: up_to, ..Self::default() });
+        }
+        let page = wanted.page(step, up_to, wanted.limit + 1)?;
+        if wanted.after.is_some() && page.len() <= wanted.limit {
+            let mut events = wanted.visible(step, page)?;
+            events.reverse();
+            let begins = events.first().map_or(up_to, |event| event.number().saturating_sub(1));
+            return Ok(Self { events, is_limited: false, begins });
+        }
+        Self::read_limited(step, wanted)
+    }
+
+    /// As many as are wanted, from the newest one back.
+    fn read_limited(step: &Step<'_>, wanted: &Wanted<'_>) -> Result<Self, Broken> {
+        let size = wanted.limit.saturating_mul(2).max(10);
+        let (mut events, mut begins, mut is_limited) = (Vec::new(), wanted.up_to, true);
+        for _ in 0..MAX_PAGES {
+            if !is_limited || wanted.limit <= events.len() {
+                break;
+            }
+            // One more than is taken tells whether there are more.
+            let mut page = wanted.page(step, begins, size + 1)?;
+            is_limited = size < page.len();
+            page.truncate(size);
+            begins = page.last().map_or(begins, |(number, _)| number.saturating_sub(1));
+            events.extend(wanted.visible(step, page)?);
+        }
+        if wanted.limit < events.len() {
+            is_limited = true;
+            events.truncate(wanted.limit);
+        }
+        if is_limited && let Some(first) = events.last() {
+            begins = first.number().saturating_sub(1);
+        }
+        events.reverse();
+        Ok(Self { events, is_limited, begins })
+    }
+}
+
+impl Wanted<'_> {
+    /// Events up to a number, the newest first.
+    fn page(
+        &self,
+        step: &Step<'_>,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, OwnedEventId)>, Broken> {
+        let after = self.after.unwrap_or(0);
+        let span = Span { after, up_to, order: Order::Descending, limit };
+        let rows = step.scan_numbers(TIMELINE, (self.room,), &span)?;
+        rows.into_iter()
+            .map(|(mut key, id)| {
+                key.text()?;
+                Ok((key.number()?, id))
+            })
+            .collect()
+    }
+
+    fn visible(
+        &self,
+        step: &Step<'_>,
+        page: Vec<(u64, OwnedEventId)>,
+    ) -> Result<Vec<RoomEvent>, Broken> {
+        let mut events = Vec::new();
+        for (number, id) in page {
+            let event = RoomEvent::expect(step, &id)?;
+            let is_ignored = !event.is_state() && self.ignored.contains(&event.fields.sender);
+            if !is_ignored
+                && allows_event(self.filter, &event)
+                && (self.sight.sees_number(number) || self.is_current(step, &event)?)
+            {
+                events.push(event);
+            }
+        }
+        Ok(events)
+    }
+
+    /// Whether it is state that holds now, which those who are joined know anyway.
+    fn is_current(&self, step: &Step<'_>, event: &RoomEvent) -> Result<bool, Broken> {
+        let Some(state_key) = event.fields.state_key.as_ref().filter(|_| self.sight.is_joined())
+        else {
+            return Ok(false);
+        };
+        let current = step.get(STATE, (self.room, &event.fields.kind, state_key))?;
+        Ok(current.is_some_and(|current| current.event == event.id))
+    }
+}
