@@ -16,5 +16,5 @@ pub use command::{
 };
 pub use exit::Exit;
 pub use generate::{completions, manual};
-pub use serve::{RegistrationArg, ServeArgs, ServeCommand, ServeRunArgs};
+pub use serve::{ServeArgs, ServeCommand, ServeRunArgs};
 pub use values::{FileOrStdin, LoginTarget};

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::values::{self, FileOrStdin};
 
@@ -11,7 +11,8 @@ use super::values::{self, FileOrStdin};
 #[command(after_long_help = "\
 One process, one folder, one machine: a homeserver for a team, without federation. It answers the \
 ordinary client-server API over HTTP, so any Matrix client can use it, and grotto's stream, on one \
-port. Nobody can register without an invite unless --registration open is given.
+port. Nobody can register without an invitation (serve invite). Everything else is said in \
+server.toml in its folder: see docs/server.example.toml.
 
 Examples:
   grotto serve --data /var/lib/grotto --name chat.example.org --listen 127.0.0.1:8008
@@ -41,42 +42,12 @@ pub struct ServeRunArgs {
     /// [default: localhost]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Where clients reach it, for discovery by its name
-    #[arg(long, value_name = "URL")]
-    pub public_url: Option<String>,
-    /// Who may register
-    #[arg(long, value_enum, default_value_t = RegistrationArg::Invite)]
-    pub registration: RegistrationArg,
     /// Certificate chain (PEM); without one, plain connections behind a reverse proxy
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Largest file that may be uploaded, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 50)]
-    pub max_file: u64,
-    /// Who answers for the server: a Matrix id or a mail address; may be repeated
-    #[arg(long, value_name = "WHO")]
-    pub contact: Vec<String>,
-    /// A page to turn to
-    #[arg(long, value_name = "URL")]
-    pub support_page: Option<String>,
-    /// Connections at once, in all
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    pub max_connections: usize,
-    /// Connections at once from one address; raise it behind a reverse proxy
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_connections_per_address: usize,
-}
-
-/// Who may register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RegistrationArg {
-    /// Whoever has an invite
-    Invite,
-    /// Anybody who can reach the server
-    Open,
 }
 
 /// Something to do with a server's data, whether it runs or not.

@@ -1,4 +1,4 @@
-//! The user's file, checked: TOML in, plain values out, errors with line and column.
+//! The user's file and a server's, checked: TOML in, plain values out, errors with line and column.
 //!
 //! Nothing here reads a variable of the environment, except `directories` inside
 //! [`Paths::find`]; what arguments say comes in as [`Overrides`]. Names of actions, keys and themes
@@ -7,9 +7,11 @@
 mod error;
 mod paths;
 mod schema;
+mod server;
 
 pub use error::ConfigError;
 pub use paths::{Overrides, Paths, PathsError};
 pub use schema::{
     AccountConfig, Bell, Config, General, KeyList, LimitsConfig, LogLevel, StateLines, Timeline,
 };
+pub use server::{ContactConfig, ContactRole, RateConfig, ServerConfig};

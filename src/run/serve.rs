@@ -8,20 +8,23 @@ use tokio::runtime::Builder;
 
 use super::{failure::Failure, secrets};
 use crate::{
-    cli::{Exit, FileOrStdin, RegistrationArg, ServeArgs, ServeCommand, ServeRunArgs},
+    cli::{Exit, FileOrStdin, ServeArgs, ServeCommand, ServeRunArgs},
+    config::{ContactConfig, ContactRole, RateConfig, ServerConfig},
     gateway::{ListenOptions, Listener, TlsFiles, terminated},
     headless::Output,
     matrix::SafeText,
     secret::Secret,
     server::{
-        Admin, AdminDone, AdminJob, Contact, Folder, Model, Registration, Server, Settings, Site,
-        UserLine,
+        Admin, AdminDone, AdminJob, Contact, Folder, Model, Rate, Rates, Registration, Server,
+        Settings, Site, UserLine,
     },
     wire::Limits,
 };
 
 /// How long the first invitation holds.
 const FIRST_INVITE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Name of the file in a server's folder that says how it is set up.
+const CONFIG: &str = "server.toml";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Serves until it is asked to end, or does something with a server's data.
@@ -47,17 +50,18 @@ struct Serving {
 }
 
 fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
+    let config = ServerConfig::load(&arguments.data.join(CONFIG)).map_err(failed)?;
     let folder = Folder::lock(&arguments.data).map_err(failed)?;
     let mut admin = Admin::of(folder.database().map_err(failed)?);
     let settle = AdminJob::Settle { name: arguments.name.clone() };
     let AdminDone::Settled { name, is_new } = admin.perform(settle).map_err(failed)? else {
         return Err(Failure::say(Exit::Failed, "the server has no name"));
     };
-    let settings = settings(arguments, name.clone());
+    let settings = settings(&config, name.clone());
     let needs_invite = is_new && settings.registration == Registration::ByInvite;
     let invite = if needs_invite { Some(invite(&mut admin, FIRST_INVITE)?) } else { None };
     let server = Server::start(Model::new(settings), admin.into_database()).map_err(failed)?;
-    let site = Site::new(server, limits(arguments));
+    let site = Site::new(server, limits(&config));
     let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let listen = ListenOptions {
@@ -67,7 +71,7 @@ fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = Listener::bind(listen).await.map_err(failed)?;
         let listening = listener.local_addr()?.to_string();
-        let url = arguments.public_url.clone().unwrap_or_else(|| format!("{scheme}://{listening}"));
+        let url = config.public.url.unwrap_or_else(|| format!("{scheme}://{listening}"));
         let serving =
             Serving { name, listening, url, invite: invite.map(|it| it.expose().clone()) };
         output.show(&serving, |it| Some(words(it))).map_err(failed)?;
@@ -186,32 +190,43 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::new(Exit::Failed, anyhow::Error::new(error))
 }
 
-fn settings(arguments: &ServeRunArgs, name: String) -> Settings {
+fn settings(config: &ServerConfig, name: String) -> Settings {
     let mut settings = Settings::new(name);
-    settings.public_url.clone_from(&arguments.public_url);
-    settings.registration = match arguments.registration {
-        RegistrationArg::Invite => Registration::ByInvite,
-        RegistrationArg::Open => Registration::Open,
+    settings.public_url.clone_from(&config.public.url);
+    settings.support_page.clone_from(&config.public.support_page);
+    settings.contacts = config.public.contacts.iter().map(contact).collect();
+    if config.registration.open {
+        settings.registration = Registration::Open;
+    }
+    settings.max_media_bytes = u64::from(config.limits.max_file_mib) << 20;
+    settings.rates = Rates {
+        login: rate(config.rates.login),
+        register: rate(config.rates.register),
+        send: rate(config.rates.send),
     };
-    settings.max_media_bytes = arguments.max_file << 20;
-    settings.contacts = arguments.contact.iter().map(|who| contact(who)).collect();
-    settings.support_page.clone_from(&arguments.support_page);
     settings
 }
 
-fn contact(who: &str) -> Contact {
-    let is_user = who.starts_with('@');
+fn contact(config: &ContactConfig) -> Contact {
+    let role = match config.role {
+        ContactRole::Admin => "m.role.admin",
+        ContactRole::Security => "m.role.security",
+    };
     Contact {
-        role: "m.role.admin".to_owned(),
-        matrix_id: is_user.then(|| who.to_owned()),
-        email_address: (!is_user).then(|| who.to_owned()),
+        role: role.to_owned(),
+        matrix_id: config.matrix_id.clone(),
+        email_address: config.email_address.clone(),
     }
 }
 
-fn limits(arguments: &ServeRunArgs) -> Limits {
+fn rate(config: RateConfig) -> Rate {
+    Rate { burst: config.burst, pause: Duration::from_millis(config.pause_ms.into()) }
+}
+
+fn limits(config: &ServerConfig) -> Limits {
     Limits {
-        max_connections: arguments.max_connections,
-        max_connections_per_address: arguments.max_connections_per_address,
+        max_connections: config.limits.max_connections,
+        max_connections_per_address: config.limits.max_connections_per_address,
         ..Limits::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use grotto::{
-    config::{Config, ConfigError, StateLines},
+    config::{Config, ConfigError, ServerConfig, StateLines},
     tui::{Action, Keymap},
     wire::Limits,
 };
@@ -138,4 +138,28 @@ fn the_defaults_are_those_of_the_parts_they_are_for() {
     assert_eq!(mib(config.limits.sync_mib), limits.max_update_bytes);
     assert_eq!(u64::from(config.limits.dial_seconds), limits.dial_timeout.as_secs());
     assert_eq!(config.timeline.state_lines, StateLines::Folded);
+}
+
+#[test]
+fn the_example_of_a_server_says_the_defaults() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/server.example.toml");
+    let text = fs::read_to_string(file).unwrap();
+    let parse = |text: &str| ServerConfig::parse(text, Path::new("server.toml"));
+    assert_eq!(parse(&text).unwrap(), ServerConfig::default());
+    // The keys without a default are right too, once they are no comments.
+    let all: String = text
+        .lines()
+        .filter(|line| *line != "contacts = []")
+        .map(|line| line.strip_prefix("# ").filter(|rest| is_toml(rest)).unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let config = parse(&all).unwrap();
+    assert_eq!(config.public.contacts.len(), 2);
+    assert!(config.public.url.is_some() && config.public.support_page.is_some());
+    let error = parse("[limits]\nmax_file = 3\n").unwrap_err().to_string();
+    assert!(error.starts_with("server.toml:2:1:") && error.contains("max_file_mib"), "{error}");
+}
+
+/// Whether a line of a comment is a key that is left out.
+fn is_toml(line: &str) -> bool {
+    line.contains(" = ") || line.starts_with(']') || line.starts_with("    {")
 }

@@ -1,0 +1,135 @@
+//! Every key of `server.toml`, with its default. `docs/server.example.toml` names them all.
+
+use std::{fs, io, path::Path};
+
+use serde::Deserialize;
+
+use super::error::ConfigError;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// What others know of the server.
+    pub public: Public,
+    /// Who may have an account.
+    pub registration: RegistrationConfig,
+    /// What clients may make it keep.
+    pub limits: ServerLimits,
+    /// How often things may be done.
+    pub rates: RatesConfig,
+}
+
+/// `[public]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Public {
+    /// Where clients reach it, for discovery by its name; absent: there is no discovery.
+    pub url: Option<String>,
+    /// A page for people who need help.
+    pub support_page: Option<String>,
+    /// People who answer for it.
+    pub contacts: Vec<ContactConfig>,
+}
+
+/// An entry of `contacts`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContactConfig {
+    /// What for.
+    pub role: ContactRole,
+    /// Their Matrix id.
+    pub matrix_id: Option<String>,
+    /// Their mail address.
+    pub email_address: Option<String>,
+}
+
+/// What somebody answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContactRole {
+    /// Everything.
+    Admin,
+    /// Holes.
+    Security,
+}
+
+/// `[registration]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistrationConfig {
+    /// Whether anybody may register, without an invitation.
+    pub open: bool,
+}
+
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerLimits {
+    /// Largest file that may be uploaded, in MiB.
+    pub max_file_mib: u32,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Connections at once from one address (IPv6: one /64).
+    pub max_connections_per_address: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { max_file_mib: 50, max_connections: 10_000, max_connections_per_address: 64 }
+    }
+}
+
+/// `[rates]`: each a number at once, and then one in so many milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RatesConfig {
+    /// Attempts to log in, of one account.
+    pub login: RateConfig,
+    /// Attempts to register, of one address.
+    pub register: RateConfig,
+    /// Events sent, of one account.
+    pub send: RateConfig,
+}
+
+impl Default for RatesConfig {
+    fn default() -> Self {
+        Self {
+            login: RateConfig { burst: 10, pause_ms: 6000 },
+            register: RateConfig { burst: 10, pause_ms: 6000 },
+            send: RateConfig { burst: 500, pause_ms: 20 },
+        }
+    }
+}
+
+/// How often something may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    /// So many at once.
+    pub burst: u32,
+    /// Then one in so many milliseconds.
+    pub pause_ms: u32,
+}
+
+impl ServerConfig {
+    /// Reads the file; one that is missing means the defaults.
+    ///
+    /// # Errors
+    /// When it cannot be read or something in it is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads the text of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// When something in it is wrong.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))
+    }
+}
