@@ -153,8 +153,31 @@ impl Routes {
         R: IncomingRequest + Metadata + 'static,
         R::Authentication: HasAccess,
     {
+        self.add_under(R::PATH_BUILDER.all_paths(), handler);
+    }
+
+    /// Adds the endpoint of the request type `R` under these paths, which ruma does not list.
+    pub(super) fn add_at<R>(
+        &mut self,
+        paths: &[&'static str],
+        handler: fn(&mut Step<'_>, &Context<'_>, R) -> Result<R::OutgoingResponse, Stop>,
+    ) where
+        R: IncomingRequest + Metadata + 'static,
+        R::Authentication: HasAccess,
+    {
+        self.add_under(paths.iter().copied(), handler);
+    }
+
+    fn add_under<R>(
+        &mut self,
+        paths: impl Iterator<Item = &'static str>,
+        handler: fn(&mut Step<'_>, &Context<'_>, R) -> Result<R::OutgoingResponse, Stop>,
+    ) where
+        R: IncomingRequest + Metadata + 'static,
+        R::Authentication: HasAccess,
+    {
         let place = self.routes.len();
-        for path in R::PATH_BUILDER.all_paths() {
+        for path in paths {
             let pattern: Vec<Segment> = path.split('/').map(Segment::new).collect();
             self.patterns.entry(pattern.len()).or_default().push((pattern, R::METHOD, place));
         }

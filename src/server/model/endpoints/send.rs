@@ -5,6 +5,7 @@ use ruma::{
     api::client::{message::send_message_event, redact::redact_event, state::send_state_event},
 };
 
+use super::state::WITHOUT_KEY;
 use crate::{
     matrix::{OwnedEventId, OwnedRoomId, OwnedUserId},
     server::model::{
@@ -19,6 +20,7 @@ use crate::{
 pub(super) fn add(routes: &mut Routes) {
     routes.add(send);
     routes.add(put_state);
+    routes.add_at(WITHOUT_KEY, put_state);
     routes.add(redact);
 }
 

@@ -1,4 +1,4 @@
-//! Rooms, their events and members. Tags 20-39.
+//! Rooms, their events and members. Tags 20-39 and 110-119.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -51,6 +51,8 @@ pub(crate) const THREAD_MEMBERS: Table<()> = Table::new(37);
 pub(crate) const TRANSACTION_RING: Table<String> = Table::new(38);
 /// `(user, device)`: how many transactions a device has made.
 pub(crate) const TRANSACTION_COUNTS: Table<u64> = Table::new(39);
+/// `(target event, sender, type and key)`: reactions, of which nobody makes the same twice.
+pub(crate) const ANNOTATIONS: Table<OwnedEventId> = Table::new(110);
 
 /// A room.
 #[derive(Clone, Debug, Serialize, Deserialize)]

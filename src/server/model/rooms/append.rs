@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     allow::{AuthState, Question},
-    filing, redaction,
+    filing, redaction, relations,
     version::{rules, rules_of},
 };
 use crate::{
@@ -123,6 +123,7 @@ pub(in crate::server::model) fn append_event(
     let event = make(draft, &rules, step.now, Some(&place))?;
     auth.check(&event, &rules.authorization)?;
     redaction::check(step, &event, &rules)?;
+    relations::check(step, &event)?;
     finish(step, event, record, &rules)
 }
 

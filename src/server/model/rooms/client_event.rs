@@ -8,7 +8,7 @@ use ruma::serde::Raw;
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::redaction;
+use super::{redaction, relations};
 use crate::{
     matrix::{EventId, OwnedEventId, RoomId, UserId},
     server::model::{
@@ -44,7 +44,8 @@ struct ClientEvent<'a> {
     unsigned: Map<String, Value>,
 }
 
-/// An event as this reader gets it. Whether they may see it has been asked before.
+/// An event as this reader gets it, with what relates to it. Whether they may see it has been
+/// asked before.
 ///
 /// # Errors
 /// When the records are broken.
@@ -53,6 +54,30 @@ pub(in crate::server::model) fn client_event(
     event: &RoomEvent,
     reader: Reader<'_>,
 ) -> Result<Box<RawValue>, Broken> {
+    let relations = relations::bundle(step, event, reader)?;
+    write(event, unsigned(step, event, reader, relations)?)
+}
+
+/// An event as this reader gets it within another, with these of its relations.
+///
+/// # Errors
+/// When the records are broken.
+pub(super) fn shown(
+    step: &Step<'_>,
+    event: &RoomEvent,
+    reader: Reader<'_>,
+    relations: Option<Map<String, Value>>,
+) -> Result<Value, Broken> {
+    let text = write(event, unsigned(step, event, reader, relations)?)?;
+    serde_json::from_str(text.get()).map_err(|error| Broken(error.to_string()))
+}
+
+fn unsigned(
+    step: &Step<'_>,
+    event: &RoomEvent,
+    reader: Reader<'_>,
+    relations: Option<Map<String, Value>>,
+) -> Result<Map<String, Value>, Broken> {
     let mut unsigned = plain_unsigned(step, event)?;
     let membership = reader.sight.membership_at(event.number());
     unsigned.insert("membership".to_owned(), membership.into());
@@ -62,7 +87,10 @@ pub(in crate::server::model) fn client_event(
     {
         unsigned.insert("transaction_id".to_owned(), transaction.as_str().into());
     }
-    write(event, unsigned)
+    if let Some(relations) = relations {
+        unsigned.insert("m.relations".to_owned(), relations.into());
+    }
+    Ok(unsigned)
 }
 
 /// What every reader is told.

@@ -1,5 +1,6 @@
 //! Files a new event everywhere it belongs, and tells who has to know.
 
+use super::relations;
 use crate::{
     matrix::OwnedUserId,
     server::model::{
@@ -29,6 +30,7 @@ pub(super) fn file(
     step.put(EVENTS, (&event.id,), &event.record)?;
     step.put(TIMELINE, (&id, event.number()), &event.id)?;
     step.put(ROOMS, (&id,), &room)?;
+    relations::file(step, event)?;
     let joined = joined_members(step, &id)?;
     push::on_event(step, event, &joined)?;
     joined.into_iter().for_each(|user| step.wake(user));

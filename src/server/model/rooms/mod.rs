@@ -9,19 +9,26 @@ mod append;
 mod client_event;
 mod event;
 mod filing;
+pub(super) mod filter;
 mod membership;
+pub(super) mod pages;
 mod power;
 mod redaction;
+pub(super) mod relations;
 mod sight;
 mod state;
 #[cfg(test)]
 mod tests;
 mod version;
+mod visit;
 
 pub(super) use append::{Draft, append_create, append_event, canonical, canonical_text};
 pub(super) use client_event::{Reader, client_event, raw};
 pub(super) use event::RoomEvent;
 pub(super) use membership::{Action, MemberChange};
 pub(super) use sight::Sight;
-pub(super) use state::{current, current_state, joined_members, membership_of, room};
+pub(super) use state::{
+    current, current_state, joined_members, membership_of, room, state_at, state_event_at,
+};
 pub(super) use version::DEFAULT_VERSION;
+pub(super) use visit::Visit;

@@ -5,7 +5,7 @@ use ruma::{
     state_res::events::RoomPowerLevelsIntField,
 };
 
-use super::power::Powers;
+use super::{power::Powers, relations};
 use crate::{
     matrix::OwnedEventId,
     server::model::{
@@ -82,6 +82,7 @@ pub(super) fn apply(
     let Some(found) = RoomEvent::load(step, &target)? else {
         return Ok(());
     };
+    relations::unfile(step, &found)?;
     let broken = |error: String| Broken(error);
     let pdu = serde_json::from_str(found.record.pdu.get()).map_err(|e| broken(e.to_string()))?;
     let pdu = redact(pdu, &rules.redaction, None).map_err(|e| broken(e.to_string()))?;

@@ -3,11 +3,11 @@
 use crate::{
     matrix::{OwnedUserId, RoomId, UserId},
     server::model::{
-        records::{JOINED, MEMBERSHIPS, ROOMS, RoomRecord, STATE},
+        records::{JOINED, MEMBERSHIPS, ROOMS, RoomRecord, STATE, STATE_HISTORY},
         refusal::Refusal,
         rooms::RoomEvent,
-        step::Step,
-        table::Broken,
+        step::{Span, Step},
+        table::{Broken, Order},
     },
 };
 
@@ -48,6 +48,43 @@ pub(in crate::server::model) fn current_state(
 ) -> Result<Vec<RoomEvent>, Broken> {
     let places = step.scan(STATE, (room,))?;
     places.iter().map(|(_, place)| RoomEvent::expect(step, &place.event)).collect()
+}
+
+/// The state event of this type and key as it was once the event of this number was there.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn state_event_at(
+    step: &Step<'_>,
+    room: &RoomId,
+    (kind, state_key): (&str, &str),
+    number: u64,
+) -> Result<Option<RoomEvent>, Broken> {
+    let span = Span { after: 0, up_to: number, order: Order::Descending, limit: 1 };
+    let newest = step.scan_numbers(STATE_HISTORY, (room, kind, state_key), &span)?;
+    newest.first().map(|(_, id)| RoomEvent::expect(step, id)).transpose()
+}
+
+/// The whole state as it was once the event of this number was there.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn state_at(
+    step: &Step<'_>,
+    room: &RoomId,
+    number: u64,
+) -> Result<Vec<RoomEvent>, Broken> {
+    let mut state = Vec::new();
+    for (mut key, place) in step.scan(STATE, (room,))? {
+        if place.number <= number {
+            state.push(RoomEvent::expect(step, &place.event)?);
+            continue;
+        }
+        key.text()?;
+        let (kind, state_key) = (key.text()?, key.text()?);
+        state.extend(state_event_at(step, room, (&kind, &state_key), number)?);
+    }
+    Ok(state)
 }
 
 /// Who is joined.
