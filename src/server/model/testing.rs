@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::{
     accounts::tokens::token_hash,
     machine::{Answer, Ask, Model, Outcome},
-    records::{DEVICES, DeviceRecord, TOKENS, TokenRecord, USERS, UserRecord},
+    records::{
+        DEVICE_TOKENS, DEVICES, DeviceRecord, TOKENS, TokenKind, TokenRecord, USERS, UserRecord,
+    },
     refusal::{Done, Work},
     settings::{Rate, Registration, Settings},
     step::{Parts, Step},
@@ -113,6 +115,15 @@ impl World {
         self.device(&id, &format!("{}1", name.to_uppercase()))
     }
 
+    /// Somebody new, who registers with the password `secret`.
+    pub(super) fn register(&mut self, name: &str) -> User {
+        let body =
+            json!({"username": name, "password": "secret", "auth": {"type": "m.login.dummy"}});
+        let (status, reply) = self.call(("POST", "/register"), None, Some(body));
+        assert_eq!(status, 200, "{reply}");
+        user_of(&reply)
+    }
+
     /// A further device of somebody, by records.
     pub(super) fn device(&mut self, user: &UserId, device: &str) -> User {
         let token = format!("token-{}-{device}", user.localpart());
@@ -126,6 +137,8 @@ impl World {
         };
         self.edit(|step| {
             step.put(DEVICES, (user, device), &record)?;
+            let hash = token_hash(&token);
+            step.put(DEVICE_TOKENS, (user, device, hash.as_str()), &TokenKind::Access)?;
             step.put(TOKENS, (token_hash(&token).as_str(),), &holder)
         });
         User { id: user.to_owned(), device: device.to_owned(), token }
@@ -257,6 +270,15 @@ impl World {
         let (status, reply) = self.put(&path, user, content);
         assert_eq!(status, 200, "{reply}");
         reply["event_id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Who is logged in by this reply.
+pub(super) fn user_of(reply: &Value) -> User {
+    User {
+        id: UserId::parse(reply["user_id"].as_str().unwrap()).unwrap(),
+        device: reply["device_id"].as_str().unwrap().to_owned(),
+        token: reply["access_token"].as_str().unwrap().to_owned(),
     }
 }
 

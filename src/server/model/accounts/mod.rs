@@ -2,5 +2,7 @@
 
 pub(super) mod devices;
 pub(super) mod invites;
+#[cfg(test)]
+mod tests;
 pub(super) mod tokens;
 pub(super) mod users;

@@ -5,3 +5,5 @@ pub(super) mod cross_signing;
 pub(super) mod device_keys;
 pub(super) mod one_time;
 pub(super) mod signatures;
+#[cfg(test)]
+mod tests;
