@@ -1,6 +1,9 @@
 //! Messages for devices: they wait until the device says, by the token of its next sync, that it
 //! has them.
 
+use ruma::serde::Raw;
+use serde_json::value::to_raw_value;
+
 use super::{
     records::{Change, TO_DEVICE, TO_DEVICE_COUNTS, ToDeviceRecord},
     step::{Span, Step},
@@ -46,6 +49,12 @@ pub(crate) fn waiting(
             Ok((key.number()?, message))
         })
         .collect()
+}
+
+/// A message as its device gets it.
+pub(crate) fn event<T>(message: &ToDeviceRecord) -> Result<Raw<T>, Broken> {
+    let text = to_raw_value(message).map_err(|error| Broken(error.to_string()))?;
+    Ok(Raw::from_json(text))
 }
 
 /// Forgets the messages up to this number: the device has them.

@@ -12,6 +12,8 @@ pub(super) struct SyncToken {
     pub(super) number: u64,
     /// Among the changes of what is not on the disk: who types and who is there.
     pub(super) serial: u64,
+    /// The last message for the device that was seen, when there were too many for one answer.
+    pub(super) to_device: Option<u64>,
 }
 
 impl SyncToken {
@@ -24,15 +26,26 @@ impl SyncToken {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix('s')?;
-        let (number, serial) = rest.split_once('_').unwrap_or((rest, "0"));
-        Some(Self { number: number.parse().ok()?, serial: serial.parse().ok()? })
+        let mut parts = text.strip_prefix('s')?.split('_').map(|part| part.parse::<u64>().ok());
+        let number = parts.next()??;
+        let serial = parts.next().unwrap_or(Some(0))?;
+        let to_device = match parts.next() {
+            Some(part) => Some(part?),
+            None => None,
+        };
+        parts.next().is_none().then_some(Self { number, serial, to_device })
+    }
+
+    /// The last message for the device that was seen.
+    pub(super) fn to_device(&self) -> u64 {
+        self.to_device.unwrap_or(self.number)
     }
 }
 
 impl fmt::Display for SyncToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}_{}", self.number, self.serial)
+        write!(f, "s{}_{}", self.number, self.serial)?;
+        self.to_device.map_or(Ok(()), |to_device| write!(f, "_{to_device}"))
     }
 }
 
@@ -59,8 +72,10 @@ mod tests {
 
     #[test]
     fn tokens_are_read_as_they_were_written() {
-        let token = SyncToken { number: 12, serial: 34 };
-        assert_eq!(SyncToken::parse(&token.to_string()).unwrap(), token);
+        for to_device in [None, Some(5)] {
+            let token = SyncToken { number: 12, serial: 34, to_device };
+            assert_eq!(SyncToken::parse(&token.to_string()).unwrap(), token);
+        }
         assert_eq!(SyncToken::parse("s12").unwrap().number, 12);
         assert_eq!(page_number("s12_34").unwrap(), 12);
         assert_eq!(page_number(&page_token(12)).unwrap(), 12);
@@ -68,7 +83,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_tokens() {
-        for text in ["", "s", "12", "s-1", "s1_", "s1_2_3", "t1_2", "s99999999999999999999"] {
+        for text in
+            ["", "s", "12", "s-1", "s1_", "s1_2_", "s1_2_3_4", "t1_2", "s99999999999999999999"]
+        {
             assert!(SyncToken::parse(text).is_err(), "{text}");
         }
         assert!(page_number("t").is_err());

@@ -14,6 +14,7 @@ mod login;
 mod media;
 mod membership;
 mod push_rules;
+mod receipts;
 mod register;
 mod send;
 mod state;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Routes {
     media::add(&mut routes);
     membership::add(&mut routes);
     push_rules::add(&mut routes);
+    receipts::add(&mut routes);
     register::add(&mut routes);
     send::add(&mut routes);
     state::add(&mut routes);

@@ -5,22 +5,31 @@
 
 use std::time::Duration;
 
-use ruma::api::client::{
-    filter::FilterDefinition,
-    sync::sync_events::v3::{self, Filter, Request, Response, Rooms},
+use ruma::{
+    UInt,
+    api::client::{
+        filter::FilterDefinition,
+        sync::sync_events::v3::{self, Filter, Request, Response, Rooms},
+    },
 };
 
 use crate::{
     server::model::{
+        filters,
+        keys::one_time,
         records::JOINED,
         refusal::{Refusal, Stop},
-        route::{Context, Routes},
+        route::{Caller, Context, Routes},
         step::Step,
-        sync::{Extent, News, Placing, Question, RoomNews},
+        sync::{Extent, News, Placing, Question, RoomNews, account_data, device_lists},
+        to_device,
         token::SyncToken,
     },
     time::Timestamp,
 };
+
+/// Messages for the device in one answer.
+const MAX_TO_DEVICE: usize = 100;
 
 pub(super) fn add(routes: &mut Routes) {
     routes.add(sync);
@@ -29,12 +38,17 @@ pub(super) fn add(routes: &mut Routes) {
 fn sync(step: &mut Step<'_>, context: &Context<'_>, request: Request) -> Result<Response, Stop> {
     let question = question(step, context, &request)?;
     let news = News::read(step, &question)?;
-    let mut response = Response::new(question.now.to_string());
+    let mut response = Response::new(String::new());
     if question.since.is_none() {
         step.volatile.sent_members.forget(question.caller);
     }
     response.rooms = rooms(step, &question, &news)?;
     let timeout = request.timeout.unwrap_or_default();
+    response.account_data.events = account_data::global(step, &question, &news)?;
+    response.device_lists = device_lists::read(step, &question, &news)?;
+    let end = to_device(step, &question, &mut response)?;
+    response.next_batch = end.to_string();
+    add_supply(step, &question, &mut response)?;
     let may_wait = !question.wants_all() && !context.is_late && !timeout.is_zero();
     if may_wait && is_empty(&response) {
         return Err(Stop::Wait(patience(step, &question, timeout)?));
@@ -51,13 +65,17 @@ fn question<'a>(
     let volatile = &mut *step.volatile;
     volatile.serials.advance(step.now);
     volatile.typing.expire(step.now, &mut volatile.serials);
-    let now = SyncToken { number: step.position()?, serial: step.volatile.serials.last() };
+    let now = SyncToken {
+        number: step.position()?,
+        serial: step.volatile.serials.last(),
+        to_device: None,
+    };
     let since = request.since.as_deref().map(SyncToken::parse).transpose()?;
     // A token from the future is one of a file that was put back.
     let since = since.map(|since| SyncToken { number: since.number.min(now.number), ..since });
     Ok(Question {
         caller,
-        filter: filter(step, request)?,
+        filter: filter(step, caller, request)?,
         since,
         now,
         extent: if request.full_state { Extent::Full } else { Extent::Changes },
@@ -65,7 +83,11 @@ fn question<'a>(
     })
 }
 
-fn filter(_step: &Step<'_>, request: &Request) -> Result<FilterDefinition, Refusal> {
+fn filter(
+    step: &Step<'_>,
+    caller: &Caller,
+    request: &Request,
+) -> Result<FilterDefinition, Refusal> {
     match &request.filter {
         None => Ok(FilterDefinition::default()),
         Some(Filter::FilterDefinition(filter)) => Ok(filter.clone()),
@@ -75,14 +97,19 @@ fn filter(_step: &Step<'_>, request: &Request) -> Result<FilterDefinition, Refus
                 Err(_) => Err(Refusal::new(400, "M_NOT_JSON", "the filter is not JSON")),
             }
         }
-        _ => Err(Refusal::invalid("no such filter")),
+        Some(Filter::FilterId(id)) => {
+            let filter = filters::get(step, &caller.user, id)?
+                .ok_or_else(|| Refusal::invalid("no such filter"))?;
+            serde_json::from_str(filter.get()).map_err(|error| Refusal::bad_json(error.to_string()))
+        }
+        Some(_) => Err(Refusal::invalid("no such filter")),
     }
 }
 
 fn rooms(step: &mut Step<'_>, question: &Question<'_>, news: &News) -> Result<Rooms, Stop> {
     let mut rooms = Rooms::new();
     for room in &news.rooms {
-        match RoomNews::read(step, question, room)? {
+        match RoomNews::read(step, question, news, room)? {
             None => {}
             Some(RoomNews::Joined(joined)) => {
                 rooms.join.insert(room.clone(), *joined);
@@ -99,6 +126,47 @@ fn rooms(step: &mut Step<'_>, question: &Question<'_>, news: &News) -> Result<Ro
         }
     }
     Ok(rooms)
+}
+
+/// Messages for the device. Those that its token says it has are forgotten. Gives where the answer
+/// ends.
+fn to_device(
+    step: &mut Step<'_>,
+    question: &Question<'_>,
+    response: &mut Response,
+) -> Result<SyncToken, Stop> {
+    let device = (&*question.caller.user, &*question.caller.device);
+    let since = question.since.map_or(0, |since| since.to_device());
+    if question.since.is_some() {
+        to_device::delete_up_to(step, device, since)?;
+    }
+    let span = (since, question.now.number);
+    let messages = to_device::waiting(step, device, span, MAX_TO_DEVICE + 1)?;
+    let mut end = question.now;
+    for (index, (number, message)) in messages.into_iter().enumerate() {
+        if index == MAX_TO_DEVICE {
+            break;
+        }
+        end.to_device = (index + 1 == MAX_TO_DEVICE).then_some(number);
+        response.to_device.events.push(to_device::event(&message)?);
+    }
+    Ok(end)
+}
+
+fn add_supply(
+    step: &Step<'_>,
+    question: &Question<'_>,
+    response: &mut Response,
+) -> Result<(), Stop> {
+    let supply = one_time::supply(step, &question.caller.user, &question.caller.device)?;
+    response.device_one_time_keys_count = supply
+        .one_time_keys
+        .into_iter()
+        .filter_map(|(algorithm, count)| Some((algorithm.into(), UInt::try_from(count).ok()?)))
+        .collect();
+    let unused = supply.unused_fallback.into_iter().map(Into::into);
+    response.device_unused_fallback_key_types = Some(unused.collect());
+    Ok(())
 }
 
 /// Whether the client would learn nothing.

@@ -54,7 +54,11 @@ pub(in crate::server::model) fn on_event(
     if members.is_empty() || MAX_DEPTH <= depth(event.record.pdu.get()) {
         return Ok(());
     }
-    let record = evaluate(step, event, members)?;
+    let mut notices = evaluate(step, event, members)?;
+    for user in joined {
+        notices.entry(user.clone()).or_insert(Notice::None);
+    }
+    let record = compact(notices);
     if record != NotificationRecord::default() {
         let record = NotificationRecord { thread: thread_of(step, event)?, ..record };
         step.put(NOTIFICATIONS, (&**room, event.number()), &record)?;
@@ -101,7 +105,7 @@ fn evaluate(
     step: &mut Step<'_>,
     event: &RoomEvent,
     members: Vec<&OwnedUserId>,
-) -> Result<NotificationRecord, Broken> {
+) -> Result<BTreeMap<OwnedUserId, Notice>, Broken> {
     let flat =
         FlattenedJson::from_raw(&Raw::<AnyTimelineEvent>::from_json(event.record.pdu.clone()));
     let needs_names = flat.get_str("content.body").is_some() && !flat.contains_mentions();
@@ -118,7 +122,7 @@ fn evaluate(
         };
         notices.insert(user.clone(), notice);
     }
-    Ok(compact(notices))
+    Ok(notices)
 }
 
 /// The most common notice once, the others by name.

@@ -7,10 +7,11 @@ use std::{
 };
 
 use ruma::push::Ruleset;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     matrix::{OwnedUserId, UserId},
-    server::model::{step::Step, table::Broken},
+    server::model::{account_data, push_rules, step::Step, table::Broken},
 };
 
 /// Most people whose rules are kept ready; those of one are some kilobytes.
@@ -49,11 +50,25 @@ pub(in crate::server::model) fn personal(
         return Ok(Arc::clone(known));
     }
     let personal =
-        Arc::new(Personal { rules: Ruleset::server_default(user), ignored: BTreeSet::new() });
+        Arc::new(Personal { rules: push_rules::of(step, user)?, ignored: ignored(step, user)? });
     let kept = &mut step.volatile.personal.by_user;
     if MOST_KEPT <= kept.len() {
         kept.clear();
     }
     kept.insert(user.to_owned(), Arc::clone(&personal));
     Ok(personal)
+}
+
+/// Whom somebody ignores.
+fn ignored(step: &Step<'_>, user: &UserId) -> Result<BTreeSet<OwnedUserId>, Broken> {
+    #[derive(Default, Deserialize)]
+    struct Content {
+        ignored_users: BTreeMap<OwnedUserId, IgnoredAny>,
+    }
+    let content = account_data::get(step, user, None, "m.ignored_user_list")?;
+    let content: Option<Content> =
+        content.and_then(|content| serde_json::from_str(content.get()).ok());
+    // Nobody ignores themselves, whatever their list says.
+    let users = content.unwrap_or_default().ignored_users.into_keys();
+    Ok(users.filter(|other| other != user).collect())
 }

@@ -2,10 +2,11 @@
 //!
 //! `question` is what is asked for; `news` finds the rooms where something happened, from the
 //! stream; `room` writes what a client gets of one, with its `timeline` and its `state`;
-//! `to_device`, `device_lists` and `account_data` are the rest. The endpoints put the parts
-//! together.
+//! `device_lists` and `account_data` are the rest. The endpoints put the parts together.
 
-mod filter;
+pub(super) mod account_data;
+pub(super) mod device_lists;
+pub(super) mod filter;
 mod invite;
 mod members;
 mod news;

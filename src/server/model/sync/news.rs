@@ -20,12 +20,26 @@ const MAX_ENTRIES: usize = 1_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::server::model) struct News {
     pub(in crate::server::model) rooms: BTreeSet<OwnedRoomId>,
-    /// Whether account data may be.
-    pub(in crate::server::model) account_data: bool,
+    pub(in crate::server::model) account_data: AccountNews,
     /// Whether devices of somebody may be.
     pub(in crate::server::model) devices: bool,
     /// Whose keys the device's owner signed.
     pub(in crate::server::model) signed: BTreeSet<OwnedUserId>,
+}
+
+/// Which account data is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server::model) enum AccountNews {
+    /// All of it may be.
+    All,
+    /// That of these rooms, or of none, and of these types.
+    Of(BTreeSet<(Option<OwnedRoomId>, String)>),
+}
+
+impl Default for AccountNews {
+    fn default() -> Self {
+        Self::Of(BTreeSet::new())
+    }
 }
 
 impl News {
@@ -46,6 +60,11 @@ impl News {
         let typing = typing.filter(|(_, serial)| question.since_serial() < *serial);
         news.rooms.extend(typing.map(|(room, _)| room.clone()));
         Ok(news)
+    }
+
+    /// As if everything were new, beside rooms.
+    pub(in crate::server::model) fn all() -> Self {
+        Self { account_data: AccountNews::All, ..Self::default() }
     }
 
     fn since(step: &Step<'_>, user: &UserId, since: u64) -> Result<Self, Broken> {
@@ -70,7 +89,12 @@ impl News {
                 OwnedRoomId::try_from(key.text()?).map_err(|error| Broken(error.to_string()))
             })
             .collect();
-        Ok(Self { rooms: rooms?, account_data: true, devices: true, signed: BTreeSet::new() })
+        Ok(Self {
+            rooms: rooms?,
+            account_data: AccountNews::All,
+            devices: true,
+            signed: BTreeSet::new(),
+        })
     }
 
     fn add(&mut self, me: &UserId, change: Change) {
@@ -78,9 +102,11 @@ impl News {
             Change::Event { room, .. } | Change::Receipt { room, .. } => {
                 self.rooms.insert(room);
             }
-            Change::AccountData { user, room, .. } if user == me => {
-                self.account_data = true;
-                self.rooms.extend(room);
+            Change::AccountData { user, room, kind } if user == me => {
+                self.rooms.extend(room.clone());
+                if let AccountNews::Of(places) = &mut self.account_data {
+                    places.insert((room, kind));
+                }
             }
             Change::Devices { .. } => self.devices = true,
             Change::Signed { user, other } if user == me => {

@@ -16,7 +16,7 @@ use ruma::{
 use serde_json::{json, value::to_raw_value};
 
 use super::{
-    Question,
+    News, Question, account_data,
     filter::{allows_kind, allows_room, is_lazy, timeline_limit},
     invite::stripped_state,
     question::Placing,
@@ -58,6 +58,7 @@ impl RoomNews {
     pub(in crate::server::model) fn read(
         step: &mut Step<'_>,
         question: &Question<'_>,
+        news: &News,
         room: &RoomId,
     ) -> Result<Option<Self>, Broken> {
         let Some(membership) = step.get(MEMBERSHIPS, (&*question.caller.user, room))? else {
@@ -69,7 +70,7 @@ impl RoomNews {
         let is_new = question.wants_all() || question.since_number() < membership.number;
         match membership.membership.as_str() {
             "join" => {
-                let joined = joined(step, question, room)?;
+                let joined = joined(step, question, news, room)?;
                 Ok(joined.map(|joined| Self::Joined(Box::new(joined))))
             }
             "invite" if is_new => invited(step, question, &membership),
@@ -78,7 +79,7 @@ impl RoomNews {
                 state.events = stripped_state(step, &membership)?;
                 Ok(Some(Self::Knocked(state.into())))
             }
-            "leave" | "ban" if is_new => left(step, question, room, &membership),
+            "leave" | "ban" if is_new => left(step, question, (news, room), &membership),
             _ => Ok(None),
         }
     }
@@ -153,6 +154,7 @@ impl Stretch<'_> {
 fn joined(
     step: &mut Step<'_>,
     question: &Question<'_>,
+    news: &News,
     room: &RoomId,
 ) -> Result<Option<JoinedRoom>, Broken> {
     let me = &*question.caller.user;
@@ -166,7 +168,11 @@ fn joined(
     let mut timeline = stretch.timeline(step, question)?;
     timeline.is_limited |= is_new;
     let ephemeral = ephemeral(step, question, room)?;
-    let account_data = RoomAccountData::new();
+    let mut account_data = RoomAccountData::new();
+    account_data.events = match wants_full {
+        true => account_data::of_room(step, question, &News::all(), room)?,
+        false => account_data::of_room(step, question, news, room)?,
+    };
     let is_empty = timeline.events.is_empty() && !timeline.is_limited;
     if !wants_full && is_empty && ephemeral.events.is_empty() && account_data.events.is_empty() {
         return Ok(None);
@@ -297,7 +303,7 @@ pub(in crate::server::model) fn counted(count: Count) -> UnreadNotificationsCoun
 fn left(
     step: &mut Step<'_>,
     question: &Question<'_>,
-    room: &RoomId,
+    (news, room): (&News, &RoomId),
     membership: &MembershipRecord,
 ) -> Result<Option<RoomNews>, Broken> {
     let me = &*question.caller.user;
@@ -329,5 +335,6 @@ fn left(
     let mut answer = LeftRoom::new();
     answer.timeline = stretch.timeline_answer(step, question, &timeline)?;
     answer.state = placed(question, stretch.write(step, question, &state)?);
+    answer.account_data.events = account_data::of_room(step, question, news, room)?;
     Ok(Some(RoomNews::Left(Box::new(answer))))
 }
