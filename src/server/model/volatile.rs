@@ -3,6 +3,7 @@
 
 use super::{
     expiring::Expiring,
+    presence::Presence,
     push::{PersonalCache, UnreadCache},
     rate::Buckets,
     sync::SentMembers,
@@ -20,6 +21,8 @@ pub(super) struct Volatile {
     pub(super) proofs: Expiring<String, Proof>,
     /// One-time tokens with which another device logs in, by hash.
     pub(super) login_tokens: Expiring<String, OwnedUserId>,
+    /// Who is there.
+    pub(super) presence: Expiring<OwnedUserId, Presence>,
     /// Numbers for changes of what stands here.
     pub(super) serials: Serials,
     /// Who types where.

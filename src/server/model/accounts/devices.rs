@@ -5,6 +5,7 @@ use crate::{
     server::model::{
         accounts::tokens::{self, NewTokens, Refreshing},
         keys::device_keys,
+        pushers,
         records::{Change, DEVICES, DeviceRecord, JOINED, MEMBERSHIPS},
         refusal::Refusal,
         step::Step,
@@ -103,6 +104,7 @@ pub(crate) fn delete(step: &mut Step<'_>, user: &UserId, device: &DeviceId) -> R
     transactions::forget(step, user, device)?;
     device_keys::delete(step, user, device)?;
     to_device::clear(step, user, device)?;
+    pushers::forget(step, user, device)?;
     changed(step, user)?;
     // Its polls learn that the token is gone.
     step.wake(user.to_owned());

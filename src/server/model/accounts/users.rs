@@ -3,10 +3,15 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    matrix::{OwnedUserId, UserId},
+    matrix::{OwnedRoomId, OwnedUserId, UserId},
     server::model::{
-        records::{PROFILES, USERS, UserRecord},
+        accounts::devices,
+        records::{
+            ACCOUNT_DATA, ACCOUNT_DATA_SIZES, BACKUP_KEYS, BACKUPS, CROSS_SIGNING_KEYS, FILTERS,
+            KEY_SIGNATURES, MEMBERSHIPS, PROFILES, USERS, UserRecord,
+        },
         refusal::Refusal,
+        rooms::{Action, MemberChange},
         step::Step,
         table::Broken,
     },
@@ -63,6 +68,44 @@ pub(crate) fn create(
     let name = user.localpart().to_owned();
     let profile = serde_json::Map::from_iter([("displayname".to_owned(), name.into())]);
     step.put(PROFILES, (user,), &profile)
+}
+
+/// Closes an account: it leaves all rooms, its devices and everything that was only its own go.
+/// Its name is never given to another.
+///
+/// # Errors
+/// When the records are broken.
+pub(crate) fn deactivate(step: &mut Step<'_>, user: &UserId) -> Result<(), Refusal> {
+    for (mut key, record) in step.scan(MEMBERSHIPS, (user,))? {
+        key.text()?;
+        let room = OwnedRoomId::try_from(key.text()?);
+        let room = room.map_err(|error| Broken(error.to_string()))?;
+        if ["join", "invite", "knock"].contains(&record.membership.as_str()) {
+            let change = MemberChange::new(room, (user, Action::Leave, user), None);
+            if let Err(refusal) = change.apply(step)
+                && 500 <= refusal.status
+            {
+                return Err(refusal);
+            }
+        }
+    }
+    for (device, _) in devices::of(step, user)? {
+        devices::delete(step, user, &device)?;
+    }
+    step.clear(ACCOUNT_DATA, (user,))?;
+    step.clear(FILTERS, (user,))?;
+    step.clear(CROSS_SIGNING_KEYS, (user,))?;
+    step.clear(KEY_SIGNATURES, (user,))?;
+    step.clear(BACKUPS, (user,))?;
+    step.clear(BACKUP_KEYS, (user,))?;
+    step.delete(ACCOUNT_DATA_SIZES, (user,));
+    step.delete(PROFILES, (user,));
+    step.volatile.personal.forget(user);
+    if let Some(record) = step.get(USERS, (user,))? {
+        let record = UserRecord { password_hash: None, is_deactivated: true, ..record };
+        step.put(USERS, (user,), &record)?;
+    }
+    Ok(())
 }
 
 /// The account of this name: a user id, or what stands before its colon. Case does not matter.

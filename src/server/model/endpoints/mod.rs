@@ -2,8 +2,10 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "handlers have one shape")]
 
+mod absent;
 mod account;
 mod account_data;
+mod backup;
 mod create_room;
 mod cross_signing;
 mod devices;
@@ -13,14 +15,19 @@ mod keys;
 mod login;
 mod media;
 mod membership;
+mod presence;
+mod profile;
 mod push_rules;
+mod pushers;
 mod receipts;
 mod register;
 mod send;
 mod state;
 mod sync;
 mod to_device;
+mod user_directory;
 mod versions;
+mod well_known;
 
 use super::route::Routes;
 
@@ -45,6 +52,13 @@ pub(super) fn routes() -> Routes {
     state::add(&mut routes);
     sync::add(&mut routes);
     to_device::add(&mut routes);
+    absent::add(&mut routes);
+    backup::add(&mut routes);
+    presence::add(&mut routes);
+    profile::add(&mut routes);
+    pushers::add(&mut routes);
+    user_directory::add(&mut routes);
+    well_known::add(&mut routes);
     versions::add(&mut routes);
     routes
 }

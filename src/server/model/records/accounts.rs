@@ -26,6 +26,10 @@ pub(crate) const INVITES: Table<InviteRecord> = Table::new(43);
 pub(crate) const ACCOUNT_DATA: Table<Box<RawValue>> = Table::new(55);
 /// `(user)`: how many bytes of account data there are.
 pub(crate) const ACCOUNT_DATA_SIZES: Table<u64> = Table::new(56);
+/// `(user, app, push key)`: where to push to, for whoever will.
+pub(crate) const PUSHERS: Table<PusherRecord> = Table::new(58);
+/// `(app, push key, user)`: who has a pusher of this kind.
+pub(crate) const PUSHER_OWNERS: Table<()> = Table::new(59);
 /// `(user, id)`: filters as they were uploaded; ids are counted from 1.
 pub(crate) const FILTERS: Table<Box<RawValue>> = Table::new(57);
 
@@ -87,6 +91,15 @@ pub(crate) struct RefreshRecord {
     pub(crate) next: Option<TokenPair>,
     /// The pair that holds until this one is used.
     pub(crate) replaces: Option<TokenPair>,
+}
+
+/// Where to push to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PusherRecord {
+    /// The device that set it up, with which it goes.
+    pub(crate) device: OwnedDeviceId,
+    /// As it was uploaded.
+    pub(crate) pusher: serde_json::Value,
 }
 
 /// An invitation to register, for one person.

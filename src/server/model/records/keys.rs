@@ -1,4 +1,4 @@
-//! Keys of devices and users, and messages for devices. Tags 44-54.
+//! Keys of devices and users, and messages for devices. Tags 44-54 and 60-62.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,33 @@ pub(crate) const KEY_SIGNATURES: Table<String> = Table::new(50);
 pub(crate) const TO_DEVICE: Table<ToDeviceRecord> = Table::new(51);
 /// `(user, device)`: how many wait.
 pub(crate) const TO_DEVICE_COUNTS: Table<u64> = Table::new(52);
+/// `(user)`: the number of the last key backup, also of one that was deleted.
+pub(crate) const BACKUP_LAST: Table<u64> = Table::new(60);
+/// `(user, version)`: key backups.
+pub(crate) const BACKUPS: Table<BackupRecord> = Table::new(61);
+/// `(user, version, room, session)`: the keys of a backup.
+pub(crate) const BACKUP_KEYS: Table<BackupKeyRecord> = Table::new(62);
+
+/// A key backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BackupRecord {
+    pub(crate) algorithm: String,
+    pub(crate) auth_data: Value,
+    /// Grows when its keys change.
+    pub(crate) etag: u64,
+    /// How many keys it has.
+    pub(crate) count: u64,
+}
+
+/// A key of a backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BackupKeyRecord {
+    pub(crate) first_message_index: u64,
+    pub(crate) forwarded_count: u64,
+    pub(crate) is_verified: bool,
+    /// Encrypted.
+    pub(crate) session_data: Value,
+}
 
 /// A one-time key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

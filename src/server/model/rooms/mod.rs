@@ -30,5 +30,5 @@ pub(super) use sight::Sight;
 pub(super) use state::{
     current, current_state, joined_members, membership_of, room, state_at, state_event_at,
 };
-pub(super) use version::DEFAULT_VERSION;
+pub(super) use version::{DEFAULT_VERSION, VERSIONS};
 pub(super) use visit::Visit;
