@@ -138,7 +138,7 @@ impl Check<'_> {
         {
             match self.show(step, kind, auth, &mut proof) {
                 Ok(()) => {}
-                Err(Shown::Stop(stop)) => return Err(stop),
+                Err(Shown::Over(over)) => return Err(over),
                 Err(Shown::Wrong(refusal)) => {
                     return Err(self.ask(step, session, Some(refusal)));
                 }
@@ -267,11 +267,11 @@ enum Shown {
     /// It shows the wrong thing: the caller may try again.
     Wrong(Refusal),
     /// No more can be said to this call.
-    Stop(Stop),
+    Over(Stop),
 }
 
 impl From<Stop> for Shown {
     fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
+        Self::Over(stop)
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn create(
         UserRecord { password_hash, created: step.now, is_admin: false, is_deactivated: false };
     step.put(USERS, (user,), &record)?;
     let name = user.localpart().to_owned();
-    let profile = serde_json::Map::from_iter([("displayname".to_owned(), name.into())]);
+    let profile = Map::from_iter([("displayname".to_owned(), name.into())]);
     step.put(PROFILES, (user,), &profile)
 }
 

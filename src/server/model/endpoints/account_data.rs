@@ -66,13 +66,13 @@ fn get_global(
 ) -> Result<get_global_account_data::v3::Response, Stop> {
     check_own(context, &request.user_id)?;
     let kind = request.event_type.to_string();
-    let content = if kind == PUSH_RULES {
+    let found = if kind == PUSH_RULES {
         Some(push_rules::content(step, &request.user_id)?)
     } else {
         account_data::get(step, &request.user_id, None, &kind)?
     };
-    let content = content.ok_or_else(|| Refusal::not_found("there is no such account data"))?;
-    Ok(get_global_account_data::v3::Response::new(Raw::from_json(content)))
+    let found = found.ok_or_else(|| Refusal::not_found("there is no such account data"))?;
+    Ok(get_global_account_data::v3::Response::new(Raw::from_json(found)))
 }
 
 /// Loose, because ruma's type takes more than objects.
@@ -109,9 +109,9 @@ fn get_of_room(
 ) -> Result<get_room_account_data::v3::Response, Stop> {
     check_own(context, &request.user_id)?;
     let kind = request.event_type.to_string();
-    let content = account_data::get(step, &request.user_id, Some(&request.room_id), &kind)?
+    let found = account_data::get(step, &request.user_id, Some(&request.room_id), &kind)?
         .ok_or_else(|| Refusal::not_found("there is no such account data"))?;
-    Ok(get_room_account_data::v3::Response::new(Raw::from_json(content)))
+    Ok(get_room_account_data::v3::Response::new(Raw::from_json(found)))
 }
 
 /// Loose, because ruma's type takes more than objects.

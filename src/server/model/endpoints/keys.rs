@@ -1,6 +1,9 @@
 //! Keys of devices: upload, query, claim.
 
-use ruma::api::client::keys::{claim_keys, get_keys, upload_keys};
+use ruma::api::client::{
+    filter::FilterDefinition,
+    keys::{claim_keys, get_key_changes, get_keys, upload_keys},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -15,7 +18,9 @@ use crate::{
         refusal::{Refusal, Stop},
         route::{Context, Routes},
         step::Step,
+        sync::{Extent, News, Placing, Question, device_lists},
         table::Broken,
+        token::SyncToken,
     },
 };
 
@@ -23,6 +28,7 @@ pub(super) fn add(routes: &mut Routes) {
     routes.add(upload);
     routes.add(query);
     routes.add(claim);
+    routes.add(changes);
 }
 
 /// Loose, because keys are kept as they came: what is signed must not be written anew.
@@ -171,4 +177,28 @@ fn claim(
         }
     }
     Ok(LooseResponse(json!({ "one_time_keys": found, "failures": failures })))
+}
+
+/// Whose devices changed between two syncs, by the same reckoning as in a sync.
+fn changes(
+    step: &mut Step<'_>,
+    context: &Context<'_>,
+    request: get_key_changes::v3::Request,
+) -> Result<get_key_changes::v3::Response, Stop> {
+    let position = step.position()?;
+    let token = |text: &str| {
+        SyncToken::parse(text)
+            .map(|token| SyncToken { number: token.number.min(position), ..token })
+    };
+    let question = Question {
+        caller: context.caller()?,
+        filter: FilterDefinition::default(),
+        since: Some(token(&request.from)?),
+        now: token(&request.to)?,
+        extent: Extent::Changes,
+        placing: Placing::Before,
+    };
+    let news = News::read(step, &question)?;
+    let lists = device_lists::read(step, &question, &news)?;
+    Ok(get_key_changes::v3::Response::new(lists.changed, lists.left))
 }

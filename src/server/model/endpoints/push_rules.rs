@@ -6,7 +6,7 @@ use ruma::{
         get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
         set_pushrule_enabled,
     },
-    push::{AnyPushRuleRef, RemovePushRuleError, RuleKind, Ruleset},
+    push::{AnyPushRuleRef, RuleKind, Ruleset},
 };
 use serde_json::json;
 
@@ -95,10 +95,8 @@ fn remove(
 ) -> Result<delete_pushrule::v3::Response, Stop> {
     let user = &context.caller()?.user;
     let mut rules = push_rules::of(step, user)?;
-    rules.remove(request.kind, &request.rule_id).map_err(|error| match error {
-        RemovePushRuleError::ServerDefault => Refusal::not_found("this rule cannot be removed"),
-        _ => unknown(),
-    })?;
+    // A default rule is none that could be removed.
+    rules.remove(request.kind, &request.rule_id).map_err(|_error| unknown())?;
     push_rules::put(step, user, &rules)?;
     Ok(delete_pushrule::v3::Response::new())
 }

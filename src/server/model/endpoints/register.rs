@@ -61,12 +61,11 @@ fn register(
         }
         invites::consume(step, invite);
     }
-    let user = match user {
-        Some(user) => user,
-        None => {
-            let name = step.random_name(16);
-            users::available(step, &name)?
-        }
+    let user = if let Some(user) = user {
+        user
+    } else {
+        let name = step.random_name(16);
+        users::available(step, &name)?
     };
     users::create(step, &user, Some(hash.clone()))?;
     proven.finish(step);

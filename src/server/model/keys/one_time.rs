@@ -70,7 +70,7 @@ fn read(keys: &Map<String, Value>) -> Result<Vec<Uploaded<'_>>, Refusal> {
                     fields.get("key").is_some_and(Value::is_string)
                         && fields.get("signatures").is_some_and(are_signatures)
                 }
-                _ => false,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
             };
             if name.contains(':') || !is_good || MAX_BYTES < id.len() + key.to_string().len() {
                 return Err(Refusal::bad_json("a key is malformed"));

@@ -40,17 +40,17 @@ pub(crate) fn signing_key(key: &Value) -> Option<SigningKey<'_>> {
     Some(SigningKey { id, name: id.strip_prefix("ed25519:")?, public: public.as_str()? })
 }
 
-/// Checks that `signer` signed this JSON with that key.
+/// Checks that `user` signed this JSON with that key.
 ///
 /// # Errors
 /// `M_INVALID_SIGNATURE`.
-pub(crate) fn check(signed: &Value, signer: &UserId, key: &SigningKey<'_>) -> Result<(), Refusal> {
+pub(crate) fn check(signed: &Value, user: &UserId, key: &SigningKey<'_>) -> Result<(), Refusal> {
     let invalid = || Refusal::new(400, "M_INVALID_SIGNATURE", "the signature is not valid");
     let public = ed25519_from_base64(key.public).ok_or_else(invalid)?;
     let signed = SignedJson::parse(&signed.to_string()).map_err(|error| {
         Refusal::new(400, "M_INVALID_SIGNATURE", format!("this cannot be signed: {error}"))
     })?;
-    signed.verify(signer, key.id, &public).map_err(|error| {
+    signed.verify(user, key.id, &public).map_err(|error| {
         Refusal::new(400, "M_INVALID_SIGNATURE", format!("the signature is not valid: {error}"))
     })
 }
@@ -168,14 +168,14 @@ fn take_own(
     if name == master_key.name {
         return take_master(step, user, (name, signed, &master));
     }
-    let signer = signing_key(&self_signing).ok_or_else(invalid_key)?;
-    let signature = signature_of(signed, user, signer.id)?;
+    let key = signing_key(&self_signing).ok_or_else(invalid_key)?;
+    let signature = signature_of(signed, user, key.id)?;
     let stored = step
         .get(DEVICE_KEYS, (user, name))?
         .ok_or_else(|| Refusal::not_found("there is no such device"))?;
     check_same(signed, &stored)?;
-    check(signed, user, &signer)?;
-    put(step, (user, name), (user, signer.id), signature)
+    check(signed, user, &key)?;
+    put(step, (user, name), (user, key.id), signature)
 }
 
 /// Signatures of the master key of `user` by their devices.
@@ -210,15 +210,15 @@ fn take_others(
     (target, name, signed): (&UserId, &str, &Value),
 ) -> Result<bool, Refusal> {
     let user_signing = cross_signing_key(step, user, Usage::UserSigning)?;
-    let signer = signing_key(&user_signing).ok_or_else(invalid_key)?;
+    let key = signing_key(&user_signing).ok_or_else(invalid_key)?;
     let stored = cross_signing_key(step, target, Usage::Master)?;
     if signing_key(&stored).ok_or_else(invalid_key)?.name != name {
         return Err(Refusal::not_found("only master keys of others can be signed"));
     }
-    let signature = signature_of(signed, user, signer.id)?;
+    let signature = signature_of(signed, user, key.id)?;
     check_same(signed, &stored)?;
-    check(signed, user, &signer)?;
-    let is_new = put(step, (target, name), (user, signer.id), signature)?;
+    check(signed, user, &key)?;
+    let is_new = put(step, (target, name), (user, key.id), signature)?;
     if is_new {
         let change = Change::Signed { user: user.to_owned(), other: target.to_owned() };
         step.publish(&change)?;
