@@ -1,7 +1,7 @@
 //! From a fresh connection to a WebSocket: the HTTP part, by hyper. Refuses what must not connect,
 //! with a reason, before anything is upgraded.
 
-use std::sync::Arc;
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -21,7 +21,11 @@ use tokio_tungstenite::{
     },
 };
 
-use super::options::GatewayOptions;
+use super::{
+    homeserver::Homeserver,
+    options::{Gateway, GatewayOptions},
+    service::Host as _,
+};
 use crate::{
     secret::Secret,
     wire::{Limits, STREAM_PATH, Subprotocol, negotiate},
@@ -39,51 +43,73 @@ pub(super) struct Accepted {
     pub(super) token: Option<Secret<String>>,
 }
 
+/// A handshake that was answered with a WebSocket.
+pub struct Upgrade {
+    upgrade: OnUpgrade,
+    token: Option<Secret<String>>,
+}
+
+impl fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Upgrade(..)")
+    }
+}
+
+impl Upgrade {
+    /// Waits for the answer to be written.
+    pub(super) async fn finish(self, limits: &Limits) -> Option<Accepted> {
+        let upgraded = timeout(limits.header_timeout, self.upgrade).await.ok()?.ok()?;
+        let config = socket_config(limits, self.token.is_some());
+        let io = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        Some(Accepted { socket, token: self.token })
+    }
+}
+
 /// Serves HTTP until the connection ends or becomes a WebSocket.
-pub(super) async fn accept<S>(stream: S, options: &Arc<GatewayOptions>) -> Option<Accepted>
+pub(super) async fn accept<S, H>(stream: S, gateway: &Gateway<H>) -> Option<Upgrade>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Homeserver,
 {
     let (sender, mut receiver) = mpsc::channel(1);
-    let service = service_fn(|request| {
-        let answer = answer(request, options, &sender);
-        async move { Ok::<_, std::convert::Infallible>(answer) }
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let response = if request.uri().path() == "/healthz" {
+            plain(StatusCode::OK, "ok\n")
+        } else {
+            match gateway.upgrade(&mut request) {
+                (response, None) => response,
+                (response, Some(upgrade)) => sender.try_send(upgrade).map_or_else(
+                    |_second| refuse(&Refusal::new(StatusCode::BAD_REQUEST, "one upgrade only")),
+                    |()| response,
+                ),
+            }
+        };
+        async move { Ok::<_, std::convert::Infallible>(response) }
     });
+    let limits = gateway.limits();
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.limits.header_timeout)
+        .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     // Everything before the upgrade is short: the head's time limit holds for all of it.
-    let served = timeout(options.limits.header_timeout, http).await;
+    let served = timeout(limits.header_timeout, http).await;
     tracing::debug!(in_time = served.is_ok(), "http served");
-    let (upgrade, token) = receiver.try_recv().ok()?;
-    let upgraded = timeout(options.limits.header_timeout, upgrade).await.ok()?.ok()?;
-    let config = socket_config(&options.limits, token.is_some());
-    let socket =
-        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-    Some(Accepted { socket, token })
+    receiver.try_recv().ok()
 }
 
-type Upgrades = mpsc::Sender<(OnUpgrade, Option<Secret<String>>)>;
-
-fn answer(
-    mut request: Request<Incoming>,
+/// Answers a request that should be a handshake.
+pub(super) fn answer<B>(
+    request: &mut Request<B>,
     options: &GatewayOptions,
-    upgrades: &Upgrades,
-) -> Response<Full<Bytes>> {
-    if request.uri().path() == "/healthz" {
-        return plain(StatusCode::OK, "ok\n");
-    }
-    match check(&request, options) {
-        Err(refusal) => refuse(&refusal),
+) -> (Response<Full<Bytes>>, Option<Upgrade>) {
+    match check(request, options) {
+        Err(refusal) => (refuse(&refusal), None),
         Ok(offer) => {
-            let upgrade = hyper::upgrade::on(&mut request);
-            match upgrades.try_send((upgrade, offer.token)) {
-                Ok(()) => switch(offer.accept_key, offer.subprotocol),
-                Err(_) => refuse(&Refusal::new(StatusCode::BAD_REQUEST, "one upgrade only")),
-            }
+            let upgrade = Upgrade { upgrade: hyper::upgrade::on(request), token: offer.token };
+            (switch(offer.accept_key, offer.subprotocol), Some(upgrade))
         }
     }
 }

@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// One pooled client for one homeserver.
 #[derive(Clone, Debug)]
-pub(super) struct Http {
+pub struct Http {
     client: Client,
     /// Without a slash at its end.
     base: String,

@@ -14,7 +14,9 @@ mod service;
 
 pub use certificate::CertificateError;
 pub use discover::{DiscoverError, Discovered, discover};
+pub use handshake::Upgrade;
 pub use homeserver::{BodyStream, Homeserver, Reply};
+pub use http::Http;
 pub use options::{Gateway, GatewayError, GatewayOptions, ListenOptions, TlsFiles};
 pub use peer::{Answer, Call, CallFailure, CallId, Identity, Peer, PeerEffect, PeerInput};
-pub use service::{ListenError, Listener, terminated};
+pub use service::{Host, ListenError, Listener, terminated};

@@ -2,6 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -9,8 +12,10 @@ use tokio::{
 
 use super::{
     connection::{self, Parts},
-    handshake::{Accepted, accept},
+    handshake::{self, Accepted, Upgrade},
+    homeserver::Homeserver,
     http::Http,
+    service::Host,
 };
 use crate::wire::Limits;
 
@@ -61,26 +66,35 @@ pub enum GatewayError {
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The server's end, for any number of connections to one homeserver. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Gateway {
+/// The server's end, for any number of connections to one homeserver: over HTTP, or in this
+/// process. Cheap to clone.
+#[derive(Debug)]
+pub struct Gateway<H = Http> {
     options: Arc<GatewayOptions>,
-    homeserver: Arc<Http>,
+    homeserver: Arc<H>,
+}
+
+impl<H> Clone for Gateway<H> {
+    fn clone(&self) -> Self {
+        Self { options: Arc::clone(&self.options), homeserver: Arc::clone(&self.homeserver) }
+    }
 }
 
 impl Gateway {
-    /// Makes one; nothing is connected yet.
+    /// Makes one before a homeserver that is reached over HTTP; nothing is connected yet.
     ///
     /// # Errors
     /// When an option is wrong.
     pub fn new(options: GatewayOptions) -> Result<Self, GatewayError> {
-        let homeserver = Arc::new(Http::new(&options)?);
-        Ok(Self { options: Arc::new(options), homeserver })
+        let homeserver = Http::new(&options)?;
+        Ok(Self::before(homeserver, options))
     }
+}
 
-    /// All limits.
-    pub fn limits(&self) -> &Limits {
-        &self.options.limits
+impl<H: Homeserver> Gateway<H> {
+    /// Makes one before this homeserver.
+    pub fn before(homeserver: H, options: GatewayOptions) -> Self {
+        Self { options: Arc::new(options), homeserver: Arc::new(homeserver) }
     }
 
     /// Serves one connection from its HTTP handshake to its end.
@@ -89,18 +103,37 @@ impl Gateway {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (_never, stop) = watch::channel(false);
-        self.serve_until(stream, stop).await;
+        self.serve(stream, stop).await;
     }
 
-    /// The same, ending in good order once `stop` turns true.
-    pub(super) async fn serve_until<S>(&self, stream: S, stop: watch::Receiver<bool>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        if let Some(Accepted { socket, token }) = accept(stream, &self.options).await {
+    /// Answers a handshake: a refusal, or the beginning of a stream.
+    ///
+    /// The stream goes on with [`Gateway::run`] once the answer is written.
+    pub fn upgrade<B>(&self, request: &mut Request<B>) -> (Response<Full<Bytes>>, Option<Upgrade>) {
+        handshake::answer(request, &self.options)
+    }
+
+    /// Serves a stream to its end, which comes in good order once `stop` turns true.
+    pub async fn run(&self, upgrade: Upgrade, stop: watch::Receiver<bool>) {
+        if let Some(Accepted { socket, token }) = upgrade.finish(&self.options.limits).await {
             let limits = self.options.limits.clone();
             let homeserver = Arc::clone(&self.homeserver);
             connection::run(socket, Parts { homeserver, token, limits, stop }).await;
+        }
+    }
+}
+
+impl<H: Homeserver> Host for Gateway<H> {
+    fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    async fn serve<S>(&self, stream: S, stop: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if let Some(upgrade) = handshake::accept(stream, self).await {
+            self.run(upgrade, stop).await;
         }
     }
 }

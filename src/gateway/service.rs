@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -18,8 +19,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     certificate::{CertificateError, acceptor},
-    options::{Gateway, ListenOptions, TlsFiles},
+    options::{ListenOptions, TlsFiles},
 };
+use crate::wire::Limits;
 
 /// Pause after a failed accept: the process is out of files, and some must be closed first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -43,6 +45,17 @@ pub enum ListenError {
     /// The system gives us no signals.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+}
+
+/// What serves the connections of a [`Listener`].
+pub trait Host: Clone + Send + Sync + 'static {
+    /// All limits.
+    fn limits(&self) -> &Limits;
+
+    /// Serves one connection to its end, which comes in good order once `stop` turns true.
+    fn serve<S>(&self, stream: S, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 }
 
 /// A socket that is bound and not yet served.
@@ -80,8 +93,8 @@ impl Listener {
     }
 
     /// Serves until `stop` is ready; then accepts no more, tells the clients when to come back,
-    /// and waits for their last answers, within [`crate::wire::Limits::drain`] and some seconds.
-    pub async fn serve(mut self, gateway: Gateway, stop: impl Future<Output = ()>) {
+    /// and waits for their last answers, within [`Limits::drain`] and some seconds.
+    pub async fn serve(mut self, host: impl Host, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let (stopping, is_stopping) = watch::channel(false);
         let mut guests = Guests::default();
@@ -92,9 +105,9 @@ impl Listener {
                 () = guests.departure() => {}
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, address)) => {
-                        let host = Host { gateway: &gateway, stop: &is_stopping };
                         let tls = self.certificate.as_ref().map(|known| known.acceptor.clone());
-                        guests.arrival(&host, stream, address, tls);
+                        let stop = is_stopping.clone();
+                        guests.arrival(Arrival { stream, address, tls, stop }, &host);
                     }
                     Err(error) => {
                         tracing::warn!(kind = %error.kind(), "cannot accept a connection");
@@ -105,9 +118,9 @@ impl Listener {
         }
         drop(self.socket);
         stopping.send_replace(true);
-        let patience = gateway.limits().drain + CLOSE_MARGIN;
+        let patience = host.limits().drain + CLOSE_MARGIN;
         let in_time = timeout(patience, guests.all_departures()).await.is_ok();
-        tracing::info!(in_time, "gateway stopped");
+        tracing::info!(in_time, "listener stopped");
     }
 
     async fn read_certificate_again(&mut self) {
@@ -135,10 +148,13 @@ impl std::fmt::Debug for Certificate {
     }
 }
 
-/// What every connection needs of the service.
-struct Host<'a> {
-    gateway: &'a Gateway,
-    stop: &'a watch::Receiver<bool>,
+/// A connection that was accepted.
+struct Arrival {
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    /// Turns true when the service stops.
+    stop: watch::Receiver<bool>,
 }
 
 /// The connections, and how many come from where.
@@ -152,15 +168,9 @@ struct Guests {
 impl Guests {
     /// Serves a connection unless there are too many: then it is dropped at once, which costs us
     /// least and is all that can be said before TLS.
-    fn arrival(
-        &mut self,
-        host: &Host<'_>,
-        stream: TcpStream,
-        address: SocketAddr,
-        tls: Option<TlsAcceptor>,
-    ) {
-        let limits = host.gateway.limits();
-        let from = network(address.ip());
+    fn arrival(&mut self, arrival: Arrival, host: &impl Host) {
+        let limits = host.limits();
+        let from = network(arrival.address.ip());
         let count = self.counts.get(&from).copied().unwrap_or_default();
         if self.tasks.len() >= limits.max_connections || count >= limits.max_connections_per_address
         {
@@ -169,8 +179,7 @@ impl Guests {
             return;
         }
         self.counts.insert(from, count + 1);
-        let (gateway, stop) = (host.gateway.clone(), host.stop.clone());
-        let handle = self.tasks.spawn(serve(gateway, stream, tls, stop));
+        let handle = self.tasks.spawn(serve(arrival, host.clone()));
         self.addresses.insert(handle.id(), from);
     }
 
@@ -199,21 +208,17 @@ impl Guests {
     }
 }
 
-async fn serve(
-    gateway: Gateway,
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    stop: watch::Receiver<bool>,
-) {
+async fn serve(arrival: Arrival, host: impl Host) {
+    let Arrival { stream, tls, stop, .. } = arrival;
     if stream.set_nodelay(true).is_err() {
         return;
     }
     match tls {
-        None => gateway.serve_until(stream, stop).await,
+        None => host.serve(stream, stop).await,
         Some(tls) => {
-            let limit = gateway.limits().header_timeout;
+            let limit = host.limits().header_timeout;
             if let Ok(Ok(stream)) = timeout(limit, tls.accept(stream)).await {
-                gateway.serve_until(stream, stop).await;
+                host.serve(stream, stop).await;
             } else {
                 tracing::debug!("no TLS handshake");
             }
