@@ -32,6 +32,7 @@ mod request;
 mod room_settings;
 mod session;
 mod step;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod to_device;

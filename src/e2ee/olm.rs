@@ -253,7 +253,9 @@ impl Core {
         key: &Curve25519PublicKey,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let Some(mut device) = self.find_device_by_key(user, key, step)? else { return Ok(()) };
+        let Some(mut device) = self.find_device_by_key(user, key, step)? else {
+            return self.note_stranger(user, key, step);
+        };
         self.claims.forget_failures(&(user.clone(), device.device_id.clone()));
         device.wedging_index = device.wedging_index.saturating_add(1);
         device.no_olm_sent = None;

@@ -124,8 +124,9 @@ impl Core {
     /// Checks both limits and spends of the common one.
     fn may_unwedge(&self, device: &Device, step: &mut Step<'_>) -> Result<bool, MachineError> {
         let now = step.now();
-        let newest = self.peer(&device.curve25519, step)?.newest();
-        let last = newest.max(device.unwedged);
+        // What lies ahead was noted before the clock was set back.
+        let newest = self.peer(&device.curve25519, step)?.newest(now);
+        let last = newest.max(device.unwedged.filter(|at| *at <= now));
         if last.is_some_and(|last| now.since(last) < PER_DEVICE + jitter(device)) {
             return Ok(false);
         }
