@@ -185,10 +185,18 @@ impl Core {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         self.claims.under_way = None;
-        let answer = answer.ok().and_then(|body| serde_json::from_str::<ClaimAnswer>(body).ok());
-        let answer = answer.unwrap_or_default();
-        for (user, device, want) in &purpose.devices {
+        for (user, device, _) in &purpose.devices {
             Self::unwedging_asked(user, device, step);
+        }
+        let answer = answer.ok().and_then(|body| serde_json::from_str::<ClaimAnswer>(body).ok());
+        let Some(answer) = answer else {
+            // Our own server's fault: the devices are tried again later, and not told anything.
+            for (user, device, _) in &purpose.devices {
+                self.claims.devices.fail((user.clone(), device.clone()), step.now());
+            }
+            return self.claim(step);
+        };
+        for (user, device, want) in &purpose.devices {
             let server = user.server_name();
             if answer.failures.contains_key(server.as_str()) && server != self.user.server_name() {
                 self.claims.servers.fail(server.to_string(), step.now());
@@ -250,7 +258,7 @@ struct ClaimBody<'a> {
 
 type ByName<T> = BTreeMap<String, T>;
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct ClaimAnswer {
     #[serde(default)]
     one_time_keys: ByName<Box<RawValue>>,
