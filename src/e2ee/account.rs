@@ -48,6 +48,10 @@ const FALLBACK_FLOOR: Duration = Duration::from_secs(60 * 60);
 const FALLBACK_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many times in a row we skip key ids that the server has already.
 const MAX_CONFLICTS: u32 = 20;
+/// One-time keys made in an hour: a server that always says it has none must not keep us making
+/// them. Beyond that the fallback key serves.
+const KEYS_PER_WINDOW: u64 = 1_000;
+const WINDOW: Duration = Duration::from_secs(60 * 60);
 const KEY_ALGORITHM: &str = "signed_curve25519";
 
 pub(super) const OLM: &str = "m.olm.v1.curve25519-aes-sha2";
@@ -111,6 +115,27 @@ struct State {
     /// Key id and signature of our self-signing key over our device keys.
     #[serde(default)]
     cross_signature: Option<(String, String)>,
+    #[serde(default)]
+    ration: Ration,
+}
+
+/// How many one-time keys were made in the current window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Ration {
+    since: Timestamp,
+    made: u64,
+}
+
+impl Ration {
+    /// Takes up to `wanted` keys out of the ration.
+    fn take(&mut self, wanted: u64, now: Timestamp) -> u64 {
+        if self.since > now || now.since(self.since) >= WINDOW {
+            *self = Self { since: now, made: 0 };
+        }
+        let granted = wanted.min(KEYS_PER_WINDOW.saturating_sub(self.made));
+        self.made = self.made.saturating_add(granted);
+        granted
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,8 +224,9 @@ impl AccountPart {
             raw(Table::Account, &cross_signed(keys, user, state.cross_signature.as_ref()))?;
         let generator = (!uploading).then_some(Generator(()));
         let next_count = NextCount::Good;
-        let account = Self { olm, state, generator, next_count, device_keys, sender_device_keys };
-        if is_new {
+        let mut account =
+            Self { olm, state, generator, next_count, device_keys, sender_device_keys };
+        if is_new || account.state.not_from_the_future(step.now()) {
             account.save(step)?;
         }
         if account.is_replaced() {
@@ -239,6 +265,15 @@ impl AccountPart {
         match self.state.standing {
             Standing::Published | Standing::Again | Standing::PublishedAgain => true,
             Standing::Unpublished | Standing::Replaced => false,
+        }
+    }
+
+    /// Whether a device list that the server makes from now on must name this device: not while
+    /// an upload that puts it there is under way.
+    pub(super) fn is_on_server(&self) -> bool {
+        match self.state.standing {
+            Standing::Published | Standing::PublishedAgain => true,
+            Standing::Unpublished | Standing::Again | Standing::Replaced => false,
         }
     }
 
@@ -376,7 +411,8 @@ impl AccountPart {
         let Some(generator) = self.generator.take() else { return Ok(None) };
         if self.olm.one_time_keys().is_empty() {
             let missing = ONE_TIME_KEYS.saturating_sub(self.state.one_time_keys);
-            generator.one_time_keys(&mut self.olm, missing);
+            let granted = self.state.ration.take(missing, step.now());
+            generator.one_time_keys(&mut self.olm, granted);
         }
         if self.state.is_fallback_due(step.now()) {
             generator.fallback_key(&mut self.olm);
@@ -494,7 +530,17 @@ impl State {
             forget_previous: None,
             conflicts: 0,
             cross_signature: None,
+            ration: Ration::default(),
         }
+    }
+
+    /// Brings times that lie ahead back to now: the clock was set back since, and no key may wait
+    /// for it to catch up. Whether there were any.
+    fn not_from_the_future(&mut self, now: Timestamp) -> bool {
+        let before = (self.fallback_made, self.forget_previous);
+        self.fallback_made = self.fallback_made.map(|at| at.min(now));
+        self.forget_previous = self.forget_previous.map(|at| at.min(now.plus(FALLBACK_FLOOR)));
+        before != (self.fallback_made, self.forget_previous)
     }
 
     fn fallback_life(&self) -> Duration {

@@ -52,6 +52,10 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 const EMPTY_AFTER: Duration = Duration::from_secs(10 * 60);
 /// Untracked users that are looked up because they wrote to us; more are ignored.
 const MAX_STRANGERS: usize = 100;
+/// How often a user is looked up at most because their messages say that the list is old.
+const SUSPECT_AGAIN: Duration = Duration::from_secs(60);
+/// Users whose last such look-up is remembered; while there are as many, no more are suspected.
+const MAX_SUSPECTED: usize = 1_000;
 
 /// What a `keys/query` request asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,10 +99,11 @@ struct TrackedUser {
 }
 
 impl TrackedUser {
-    /// Whether a list that nobody called into question should be confirmed before it is used.
+    /// Whether a list that nobody called into question should be confirmed before it is used. One
+    /// that came in the future (the clock was set back since) is as good as old.
     fn is_worn(&self, now: Timestamp) -> bool {
         let limit = if self.devices == 0 { EMPTY_AFTER } else { CONFIRM_AFTER };
-        self.answered.is_none_or(|at| now.since(at) > limit)
+        self.answered.is_none_or(|at| now < at || limit < now.since(at))
     }
 }
 
@@ -115,6 +120,8 @@ pub(super) struct Tracker {
     wanted: BTreeMap<OwnedUserId, Timestamp>,
     /// Users who wrote to us from devices we do not know.
     strangers: BTreeSet<OwnedUserId>,
+    /// When users were last looked up because of their messages.
+    suspected: BTreeMap<OwnedUserId, Timestamp>,
     changes: u64,
 }
 
@@ -140,6 +147,7 @@ impl Tracker {
             outage: Failures::new(),
             wanted: BTreeMap::new(),
             strangers: BTreeSet::new(),
+            suspected: BTreeMap::new(),
             changes: 0,
         })
     }
@@ -212,6 +220,20 @@ impl Tracker {
 
     fn is_paused(&self, user: &UserId, now: Timestamp) -> bool {
         self.servers.paused_until(&user.server_name().to_string(), now).is_some()
+    }
+
+    /// Whether `user` may be looked up because of a message; if so, not again for a while.
+    fn may_suspect(&mut self, user: &UserId, now: Timestamp) -> bool {
+        let is_fresh = |at: &Timestamp| now.since(*at) < SUSPECT_AGAIN;
+        if MAX_SUSPECTED <= self.suspected.len() {
+            self.suspected.retain(|_, at| is_fresh(at));
+        }
+        let may =
+            self.suspected.len() < MAX_SUSPECTED && !self.suspected.get(user).is_some_and(is_fresh);
+        if may {
+            self.suspected.insert(user.to_owned(), now);
+        }
+        may
     }
 
     /// A link came up: time without one does not count as waiting.
@@ -384,12 +406,16 @@ impl Core {
         Ok(())
     }
 
-    /// Somebody used a device that the list at hand does not name.
+    /// Somebody used a device that the list at hand does not name. Anybody can write such
+    /// messages, so they cause a look at the list now and then, not each.
     pub(super) fn suspect(
         &mut self,
         user: &UserId,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
+        if !self.tracker.may_suspect(user, step.now()) {
+            return Ok(());
+        }
         if self.tracker.is_watched(user) {
             return self.tracker.invalidate(user, step);
         }
@@ -408,7 +434,7 @@ impl Core {
             return Ok(());
         }
         let own_device =
-            if self.account.is_published() { OwnDevice::Expected } else { OwnDevice::NotYet };
+            if self.account.is_on_server() { OwnDevice::Expected } else { OwnDevice::NotYet };
         for users in self.tracker.due(now).chunks(USERS_PER_QUERY) {
             let body = QueryBody {
                 device_keys: users.iter().map(|user| (user, &[][..])).collect(),
