@@ -49,6 +49,9 @@ impl Machine {
     ) -> Result<(), MachineError> {
         self.core.account.receive_counts(sync, step)?;
         let is_initial = if sync.is_initial { IsInitial::Yes } else { IsInitial::No };
+        if sync.is_initial {
+            self.end_all_sessions(step)?;
+        }
         self.core.receive_device_lists(sync.device_lists, is_initial, step)?;
         for event in sync.to_device {
             self.receive_to_device(event, step)?;
