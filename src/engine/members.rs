@@ -57,13 +57,15 @@ impl Engine {
         result: Result<&str, MatrixError>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let changed = self.rooms.get(room, turn.store)?.changed_members.take();
+        let Some(changed) = self.rooms.get(room, turn.store)?.changed_members.take() else {
+            // A gap opened since it was asked for, in which others may have left: it is asked anew.
+            return self.pump(room, turn);
+        };
         let Ok(Ok(members)) = result.map(serde_json::from_str::<Members>) else {
             // Nothing can be sent without; the next message, or another try of this one, asks again.
             self.no_members(room, turn);
             return self.pump(room, turn);
         };
-        let changed = changed.unwrap_or_default();
         let mut listed = BTreeSet::new();
         for value in members.chunk {
             let Ok(event) = serde_json::from_value::<Event>(value) else { continue };

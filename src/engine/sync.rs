@@ -111,6 +111,8 @@ impl Engine {
         let doubtful = changes.limited || kind == SyncKind::Initial || before != changes.membership;
         if doubtful {
             entry.record.members_complete = false;
+            // A list that was asked for before may be from before the gap.
+            entry.changed_members = None;
             entry.record.encryption_asked = false;
         }
         if changes.limited {
