@@ -169,6 +169,8 @@ pub struct InviteArgs {
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags as typed; the groups keep them apart")]
 #[command(
+    override_usage = "grotto send [OPTIONS] <ROOM> <TEXT>\n       \
+                      grotto send [OPTIONS] <ROOM> --react <KEY> <EVENT>",
     group(ArgGroup::new("what").required(true).args(["text", "react"])),
     group(ArgGroup::new("form").args(["notice", "emote", "react"])),
     group(ArgGroup::new("markup").args(["markdown", "plain", "react"])),

@@ -62,6 +62,8 @@ pub enum Update {
         waiting: usize,
         /// Failed.
         failed: usize,
+        /// The room of each that failed.
+        failed_in: Vec<OwnedRoomId>,
     },
     /// Something the user must see until it is settled.
     Alarm(Alarm),

@@ -70,8 +70,9 @@ fn by_name(context: &Context, name: &str, known: &[String]) -> Result<String, Fa
         return Ok(user_id);
     }
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let login = if user_id.starts_with('@') { &user_id } else { "@you:server" };
     Err(no_account(&format!(
-        "no account {name:?} is logged in (logged in: {known}); log in with: grotto login {user_id}"
+        "no account {name:?} is logged in (logged in: {known}); log in with: grotto login {login}"
     )))
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use grotto::{
     e2ee::{Shield, ShieldReason},
-    engine::{Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Request, Update},
+    engine::{
+        Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Receipt, Request, Update,
+    },
     matrix::{Membership, OwnedEventId, OwnedRoomId, Position},
     rooms::{SendState, TimelineDelta},
     secret::Secret,
@@ -399,7 +401,7 @@ fn reading_moves_the_marker_here_and_on_the_server_and_never_back() {
     bench.frames.clear();
     for event in ["$2", "$1"] {
         let event = event.try_into().unwrap();
-        let command = Command::MarkRead { room: room.clone(), event };
+        let command = Command::MarkRead { room: room.clone(), event, receipt: Receipt::Public };
         bench.input(Input::Command { face: FACE, command });
     }
     assert_eq!(markers(&mut bench), ["$2"]);
@@ -414,6 +416,36 @@ fn reading_moves_the_marker_here_and_on_the_server_and_never_back() {
         })
         .collect();
     assert_eq!(told, [json!({ "m.fully_read": "$2", "m.read": "$2" })]);
+}
+
+#[test]
+fn who_keeps_receipts_back_still_has_read_it() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.sync(&room, &[message("$1", "@b:hs")]);
+    let event = "$1".try_into().unwrap();
+    let command = Command::MarkRead { room, event, receipt: Receipt::Private };
+    bench.input(Input::Command { face: FACE, command });
+    let body = bench.call("/read_markers").body.unwrap();
+    let body: Value = serde_json::from_str(body.get()).unwrap();
+    assert_eq!(body, json!({ "m.fully_read": "$1", "m.read.private": "$1" }));
+}
+
+#[test]
+fn a_list_of_members_from_before_a_gap_is_asked_for_anew() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.encryption = (200, json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
+    bench.connect();
+    bench.send(&room, "one");
+    let before = bench.call("/members");
+    let timeline = json!({ "events": [message("$9", ME)], "limited": true, "prev_batch": "t1" });
+    bench.update(&json!({ "rooms": { "join": { room.as_str(): { "timeline": timeline } } } }));
+    let gone = state("m.room.member", "@gone:hs", json!({ "membership": "join" }));
+    let me = state("m.room.member", ME, json!({ "membership": "join" }));
+    bench.answer(before.id, 200, &json!({ "chunk": [gone, me] }));
+    let after = bench.call("/members");
+    assert_ne!(before.id, after.id, "the list of before the gap was taken");
+    bench.answer(after.id, 200, &json!({ "chunk": [me] }));
+    assert_eq!(bench.store.rooms().unwrap()[0].summary.members, 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     matrix::SafeText,
     tui::{
         action::AnywhereAction,
-        state::{State, Tone},
+        state::{MAX_TEXT_BYTES, State, Tone},
         theme::StyleName,
         widgets::Canvas,
         wrap::{self, Span},
@@ -55,6 +55,7 @@ fn left(state: &State) -> Vec<Span> {
         return spans;
     }
     spans.extend(pending(state));
+    spans.extend(length(state));
     spans.extend(encryption(state));
     spans.extend(typing(state));
     spans
@@ -87,6 +88,13 @@ fn queued(state: &State) -> Vec<Span> {
         spans.push(Span::new(words, StyleName::SendFailed));
     }
     spans
+}
+
+/// How full the message is, once that begins to matter.
+fn length(state: &State) -> Option<Span> {
+    let bytes = state.pane()?.composer.text().len();
+    let words = format!("{} of {} kB", bytes / 1000, MAX_TEXT_BYTES / 1000);
+    (MAX_TEXT_BYTES / 10 * 8 < bytes).then(|| Span::new(words, StyleName::StatusQueued))
 }
 
 fn pending(state: &State) -> Option<Span> {

@@ -83,7 +83,7 @@ fn a_mention_in_an_encrypted_room_counts_until_it_is_read() {
     let room: OwnedRoomId = rooms[0].as_str().try_into().unwrap();
     let newest = world.clients[1].store.newest(&room, 1).unwrap().remove(0);
     let event = newest.event.event_id.unwrap();
-    world.command(1, Command::MarkRead { room, event });
+    world.command(1, Command::MarkRead { room, event, receipt: grotto::engine::Receipt::Public });
     assert_eq!(highlights(&world, 1), 0);
 }
 
