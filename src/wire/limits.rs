@@ -33,7 +33,7 @@ pub struct Limits {
     /// Connections from one address (IPv6: one /64). Default 64: a household, or a small office
     /// behind one address. To be raised behind a reverse proxy, which is one address for all.
     pub max_connections_per_address: usize,
-    /// From accepting a connection to the end of its handshake, TLS included. Default 10 s.
+    /// A handshake from its first byte to its last; that of TLS before it has the same. Default 10 s.
     pub header_timeout: Duration,
     /// Silence of a client after which its connection is closed. Default 90 s: four missed pings.
     pub idle_timeout: Duration,
