@@ -1,6 +1,6 @@
 //! The commands and their arguments.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Subcommand};
 use clap_complete::Shell;
@@ -352,4 +352,10 @@ pub struct GatewayArgs {
     /// Connections at once from one address; raise it behind a reverse proxy
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_connections_per_address: usize,
+    /// Seconds from accepting a connection to the end of its handshake
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::seconds)]
+    pub handshake_timeout: Duration,
+    /// Seconds of a client's silence before its connection is closed
+    #[arg(long, value_name = "SECONDS", default_value = "90", value_parser = values::seconds)]
+    pub idle_timeout: Duration,
 }
