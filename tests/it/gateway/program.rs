@@ -59,7 +59,7 @@ impl Program {
             .iter()
             .map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned())
             .collect();
-        assert!(log.contains("gateway stopped"), "there is a log");
+        assert!(log.contains("listener stopped"), "there is a log");
         assert!(!log.contains("panicked"), "{log}");
         log
     }
