@@ -31,9 +31,11 @@ use grotto::{
 };
 use serde_json::json;
 
-use client::Client;
+use client::{Client, Death};
+use person::Act;
+use queue::Event;
 use rng::Rng;
-use schedule::{found_rooms, has_keys, run};
+use schedule::{calm, found_rooms, has_keys, run};
 use world::{Faults, World};
 
 const SCHEDULES: u64 = 1_000;
@@ -45,25 +47,71 @@ fn any_schedule_of_faults_ends_with_every_message_everywhere() {
         run(seed, true);
         return;
     }
-    let (next, end) = (AtomicU64::new(0), number("GROTTO_SIM_SCHEDULES").unwrap_or(SCHEDULES));
-    let (next, end) = (&next, &end);
+    let schedules = number("GROTTO_SIM_SCHEDULES").unwrap_or(SCHEDULES);
+    let failed = failing(schedules, |seed| run(seed, false));
+    assert!(failed.is_empty(), "replay with GROTTO_SIM_SEED, one of {failed:?}");
+}
+
+#[test]
+fn a_crash_before_or_after_any_commit_loses_nothing() {
+    let mut deaths = Vec::new();
+    for (client, steps) in conversation(None).into_iter().enumerate() {
+        for step in 1..=steps {
+            deaths.push((client, step, Death::BeforeCommit));
+            deaths.push((client, step, Death::BeforeRelease));
+        }
+    }
+    assert!(100 < deaths.len(), "only {} deaths", deaths.len());
+    let failed = failing(deaths.len() as u64, |death| {
+        conversation(Some(deaths[death as usize]));
+    });
+    let failed: Vec<_> = failed.into_iter().map(|death| deaths[death as usize]).collect();
+    assert!(failed.is_empty(), "client, step and death: {failed:?}");
+}
+
+/// A short conversation from the first start on, in which a client may die in one of its steps;
+/// gives how many steps each client made.
+fn conversation(death: Option<(usize, u64, Death)>) -> Vec<u64> {
+    let clients = vec![Client::new("@a:sim", "A1"), Client::new("@b:sim", "B1")];
+    let mut world = World::new(3, clients, Faults::default(), false);
+    if let Some((client, step, death)) = death {
+        world.clients[client].doom = Some((step, death));
+    }
+    let rooms = found_rooms(&mut world, &mut Rng::new(3));
+    assert!(world.run(Duration::from_secs(900), has_keys));
+    for (pause, client, line) in [(0, 0, "one"), (10, 1, "two"), (20, 0, "three"), (3_500, 0, "4")]
+    {
+        world.type_after(pause, client, &rooms[0], line);
+    }
+    let acts = [(1, Act::Leave), (0, Act::Invite("@b:sim".to_owned())), (1, Act::Join)];
+    for (pause, (client, act)) in (1_000..).step_by(1_000).zip(acts) {
+        world.after(pause, Event::Act { client, room: rooms[0].clone(), act });
+    }
+    assert!(world.run(Duration::from_secs(600), World::is_quiet));
+    let steps = world.clients.iter().map(|client| client.steps).collect();
+    calm(3, &mut world, &rooms);
+    steps
+}
+
+/// Those of so many runs that fail, a few at most.
+fn failing(runs: u64, run: impl Fn(u64) + Sync) -> Vec<u64> {
+    let (next, run) = (&AtomicU64::new(0), &run);
     let work = move || {
         let mut failed = Vec::new();
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= *end || 3 <= failed.len() {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if runs <= number || 3 <= failed.len() {
                 return failed;
             }
-            if panic::catch_unwind(|| run(seed, false)).is_err() {
-                failed.push(seed);
+            if panic::catch_unwind(panic::AssertUnwindSafe(|| run(number))).is_err() {
+                failed.push(number);
             }
         }
     };
-    let failed: Vec<u64> = thread::scope(|scope| {
+    thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    assert!(failed.is_empty(), "replay with GROTTO_SIM_SEED, one of {failed:?}");
+    })
 }
 
 #[test]

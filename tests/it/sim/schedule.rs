@@ -209,27 +209,35 @@ fn come_and_go(world: &mut World, rng: &mut Rng, rooms: &[String]) {
         return;
     }
     let room = pick(rng, rooms).clone();
-    let (out, away) = (rng.below(40_000), 500 + rng.below(12_000));
+    let out = rng.below(40_000);
     let act = |client, act| Event::Act { client, room: room.clone(), act };
     let member = |by: &str, membership| {
         let (by, room, user) = (by.to_owned(), room.clone(), user.clone());
         Event::Incident(Incident::Member { by, room, user, membership })
     };
-    world.after(
-        out,
-        match rng.below(3) {
-            0 => act(client, Act::Leave),
-            1 => member(&user, "leave"),
-            _ => member(FOUNDER, "leave"),
-        },
-    );
+    if rng.percent(35) {
+        // In the twinkling of an eye: often seen by nobody, as much is said at the same moment.
+        for (moment, (by, membership)) in
+            (out..).zip([(&*user, "leave"), (FOUNDER, "invite"), (&*user, "join")])
+        {
+            world.after(moment, member(by, membership));
+        }
+        for line in 0..rng.below(4) {
+            let speaker = rng.below(world.clients.len() as u64) as usize;
+            world.type_after(out + rng.below(1_500), speaker, &room, &format!("moment {line}"));
+        }
+        return;
+    }
+    let gone = match rng.below(3) {
+        0 => act(client, Act::Leave),
+        1 => member(&user, "leave"),
+        _ => member(FOUNDER, "leave"),
+    };
+    world.after(out, gone);
     if rng.percent(70) {
-        let back = out + away;
-        let invite = if rng.percent(50) {
-            act(0, Act::Invite(user.clone()))
-        } else {
-            member(FOUNDER, "invite")
-        };
+        let back = out + 500 + rng.below(12_000);
+        let by_program = act(0, Act::Invite(user.clone()));
+        let invite = if rng.percent(50) { by_program } else { member(FOUNDER, "invite") };
         world.after(back, invite);
         let join = if rng.percent(50) { act(client, Act::Join) } else { member(&user, "join") };
         world.after(back + rng.below(8_000), join);

@@ -58,7 +58,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, clients: Vec<Client>, faults: Faults, loud: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let limits = [3, 8, 50];
+        let limits = [2, 5, 40];
         let server = Server::new(limits[rng.below(3) as usize]);
         let mut world = Self {
             now: START,

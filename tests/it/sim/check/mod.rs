@@ -21,7 +21,9 @@ pub(super) fn all(seed: u64, world: &World, rooms: &[String]) {
         let user = &client.caller.user;
         nothing_is_left_to_send(&name, client, world, rooms);
         for room in rooms {
-            let seat = Seat { name: &name, client, world, room };
+            let id: OwnedRoomId = room.as_str().try_into().expect("a room");
+            let stored = client.store.newest(&id, 10_000).expect("readable");
+            let seat = Seat { name: &name, client, world, room, stored };
             match world.server.membership(room, user).as_deref() {
                 Some("join") => {
                     everything_it_was_there_for_is_readable(&seat);
@@ -47,17 +49,11 @@ struct Seat<'a> {
     client: &'a Client,
     world: &'a World,
     room: &'a str,
+    /// Its timeline.
+    stored: Vec<StoredEvent>,
 }
 
 impl Seat<'_> {
-    fn id(&self) -> OwnedRoomId {
-        self.room.try_into().expect("a room")
-    }
-
-    fn stored(&self) -> Vec<StoredEvent> {
-        self.client.store.newest(&self.id(), 10_000).expect("readable")
-    }
-
     /// From where in the stream on its user was in the room, or invited, without a break, and it
     /// had keys.
     fn active_since(&self) -> u64 {
@@ -104,7 +100,7 @@ fn nothing_is_left_to_send(name: &str, client: &Client, world: &World, rooms: &[
 
 /// What was encrypted by a device that knew of us, and we stayed, can be read.
 fn everything_it_was_there_for_is_readable(seat: &Seat<'_>) {
-    let stored = seat.stored();
+    let stored = &seat.stored;
     let lost = stored.iter().filter(|it| matches!(it.body, EventBody::Undecryptable(_)));
     for it in lost {
         let events = &seat.world.server.rooms[seat.room].events;
@@ -136,15 +132,14 @@ fn what_one_left_is_not_listed(seat: &Seat<'_>) {
 
 /// Every sender's device is known in the end, so no mark made before is left.
 fn nothing_stays_red(seat: &Seat<'_>) {
-    let stored = seat.stored();
+    let stored = &seat.stored;
     let red = stored.iter().filter(|it| matches!(it.shield(), Shield::Red(_)));
     let red: Vec<_> = red.map(|it| (&it.event.event_id, it.shield())).collect();
     assert!(red.is_empty(), "{}, {}: red: {red:?}", seat.name, seat.room);
 }
 
 fn every_line_arrived_once_and_in_order(seat: &Seat<'_>) {
-    let Seat { name, world, room, .. } = seat;
-    let stored = seat.stored();
+    let Seat { name, world, room, stored, .. } = seat;
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let events = &world.server.rooms[*room].events;
     let typed_by = |event: &RoomEvent| {
@@ -161,7 +156,7 @@ fn every_line_arrived_once_and_in_order(seat: &Seat<'_>) {
     let ours: Vec<&str> =
         stored.iter().filter_map(|it| it.event.event_id.as_deref().map(|id| id.as_str())).collect();
     assert_eq!(ours, server, "{name}: the timeline of {room} is not the server's");
-    for it in &stored {
+    for it in stored {
         let EventBody::Decrypted(inner) = &it.body else { continue };
         let event = events.iter().find(|event| it.id().is_some_and(|id| id.as_str() == event.id));
         let line = event.and_then(typed_by).expect("somebody typed it");
