@@ -46,7 +46,8 @@ pub enum Command {
     /// Follow a room: its newest page comes as updates, then every change. (All rooms' summaries
     /// always come.)
     Open(OwnedRoomId),
-    /// Follow every room, as `tail` does: all new events and late decryptions, no first page.
+    /// Follow every room, as `tail` does: all new events, late decryptions, typing and receipts, no
+    /// first page.
     FollowAll,
     /// Stop following a room.
     Close(OwnedRoomId),

@@ -222,7 +222,7 @@ impl Engine {
                 read.retain(|(user, _)| *user != self.me);
                 if !read.is_empty() {
                     let update = Update::Receipts { room: room.to_owned(), read };
-                    self.tell_openers(room, &update, turn);
+                    self.tell_followers(room, &update, turn);
                 }
                 Ok(())
             }
@@ -246,7 +246,7 @@ impl Engine {
         let entry = self.rooms.touch(room, turn.store)?;
         if entry.typing != users {
             entry.typing.clone_from(&users);
-            self.tell_openers(room, &Update::Typing { room: room.to_owned(), users }, turn);
+            self.tell_followers(room, &Update::Typing { room: room.to_owned(), users }, turn);
         }
         Ok(())
     }
@@ -254,6 +254,13 @@ impl Engine {
     /// Tells those who have the room open.
     pub(super) fn tell_openers(&self, room: &RoomId, update: &Update, turn: &mut Turn<'_>) {
         for face in self.faces.viewers(room) {
+            turn.tell(Audience::One(face), update.clone());
+        }
+    }
+
+    /// Tells those who have the room open or follow every room.
+    fn tell_followers(&self, room: &RoomId, update: &Update, turn: &mut Turn<'_>) {
+        for face in self.faces.followers(room) {
             turn.tell(Audience::One(face), update.clone());
         }
     }
