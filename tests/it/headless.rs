@@ -128,6 +128,17 @@ fn standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user() {
 }
 
 #[test]
+fn a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined() {
+    let base = Synapse::shared();
+    let alice = Grotto::log_in(base, "invited");
+    let mut bob = Peer::start(Stack::Nio, base, "inviter");
+    let made = bob.ask(json!({"do": "create", "direct": true, "invite": [alice.user]}));
+    alice.json(&["join", made["room"].as_str().unwrap()]);
+    let rooms = alice.json(&["rooms"]);
+    assert_eq!((&rooms[0]["kind"], &rooms[0]["room_id"]), (&json!("dm"), &made["room"]));
+}
+
+#[test]
 fn commands_at_the_same_moment_all_arrive_once() {
     let Scene { alice, mut tail, mut bob, room } = scene("manyalice");
     assert_eq!(tail.terminate(), Some(0));
