@@ -41,6 +41,7 @@ pub enum ItemId {
 }
 
 /// What an item is.
+#[expect(clippy::large_enum_variant, reason = "built when it is looked at and never kept")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemKind<'a> {
     /// Nothing was before this.

@@ -128,15 +128,13 @@ impl Question {
                 format!("{inviter} invites you to {name}.")
             }
             Self::Quit { waiting, failed } => {
-                let mut words = "Quit grotto?".to_owned();
-                if *waiting > 0 {
-                    words += &format!("\nNot sent yet, goes out next time: {waiting}");
-                }
-                if *failed > 0 {
-                    words +=
-                        &format!("\nCould not be sent, can be tried again next time: {failed}");
-                }
-                words
+                let line = |words: &str, count: &usize| match count {
+                    0 => String::new(),
+                    count => format!("\n{words}: {count}"),
+                };
+                let waiting = line("Not sent yet, goes out next time", waiting);
+                let failed = line("Could not be sent, can be tried again next time", failed);
+                format!("Quit grotto?{waiting}{failed}")
             }
         }
     }

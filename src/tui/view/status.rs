@@ -16,6 +16,11 @@ use crate::{
     },
 };
 
+/// From this width on there is room for the reason why we are offline.
+const WIDE: u16 = 110;
+/// The longest such reason, in columns.
+const MOST_REASON: usize = 40;
+
 /// Draws it.
 pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
     canvas.tint(area, StyleName::StatusBar);
@@ -66,9 +71,17 @@ fn link(state: &State) -> Span {
         LinkState::Connecting => Span::new("◌ connecting …", StyleName::StatusBar),
         LinkState::Online if !state.synced => Span::new("◌ syncing …", StyleName::StatusBar),
         LinkState::Online => Span::new("● online", StyleName::StatusOnline),
-        LinkState::Offline { retry_at, .. } => {
-            let seconds = retry_at.since(state.now).as_millis().div_ceil(1000);
-            Span::new(format!("○ offline, retry in {seconds} s"), StyleName::StatusOffline)
+        LinkState::Offline { retry_at, reason } => {
+            let why = if reason.is_empty() || state.size.width < WIDE {
+                String::new()
+            } else {
+                format!(" ({})", SafeText::short(reason, MOST_REASON))
+            };
+            let words = match retry_at.since(state.now).as_millis().div_ceil(1000) {
+                0 => format!("○ offline{why}, trying again …"),
+                seconds => format!("○ offline{why}, retry in {seconds} s"),
+            };
+            Span::new(words, StyleName::StatusOffline)
         }
         LinkState::Ended { reason } => {
             let reason = SafeText::short(reason, 60);
