@@ -42,6 +42,8 @@ mod real_parts;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod screens;
 #[cfg(test)]
 mod sim;

@@ -393,17 +393,3 @@ fn a_request_that_the_server_puts_off_is_repeated_after_the_pause_it_asked_for()
     world.pass(Duration::from_secs(1));
     assert_eq!(upload_in(&world.clients[0].outbox), Some(first));
 }
-
-#[test]
-fn the_account_prints_no_key() {
-    let world = World::new(&["@a:x"]);
-    let text = format!("{:?}", world.clients[0].machine);
-    let record =
-        &world.clients[0].records.0.iter().find(|((table, _), _)| *table == Table::Account);
-    assert!(record.is_some());
-    insta::assert_snapshot!(
-        format!("{:?}", world.clients[0].machine.core.account),
-        @r#"AccountPart { state: State { user: "@a:x", device: "DEVICE0", created: Timestamp(1800000000000), standing: Published, one_time_keys: 50, fallback_made: Some(Timestamp(1800000000000)), fallback_use: Unused, forget_previous: Some(Timestamp(1800003600000)), conflicts: 0, cross_signature: None, ration: Ration { since: Timestamp(1800000000000), made: 50 } }, .. }"#
-    );
-    assert!(!text.contains("pickle"));
-}
