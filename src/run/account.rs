@@ -6,7 +6,7 @@ use super::{context::Context, failure::Failure, secrets};
 use crate::{
     cli::Exit,
     config::AccountConfig,
-    store::{OpenError, Store, StoreKey},
+    store::{OpenError, Origin, Store, StoreKey},
 };
 
 /// How often a passphrase is asked for.
@@ -80,6 +80,10 @@ fn no_account(words: &str) -> Failure {
     Failure::say(Exit::Failed, words)
 }
 
+/// What the user of a store that was copied should know.
+const COPIED: &str = "this store is a copy, or was restored from a backup: never use two of them; \
+                      if it is old, log out and in again";
+
 /// Opens the store, asking for the passphrase where one is needed and somebody can be asked.
 /// The outer error is final; the inner says that another process holds the store.
 ///
@@ -105,7 +109,12 @@ pub(super) fn open(
         result = Store::open(&chosen.dir, Some(&StoreKey::Passphrase(passphrase)));
     }
     match result {
-        Ok(store) => Ok(Ok(store)),
+        Ok(store) => {
+            if store.origin() == Origin::Copy {
+                secrets::warn(COPIED);
+            }
+            Ok(Ok(store))
+        }
         Err(held @ OpenError::Held { .. }) => Ok(Err(held)),
         Err(error) => Err(cannot_open(error)),
     }
