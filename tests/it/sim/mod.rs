@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod door;
+mod incident;
 mod person;
 mod queue;
 mod rng;

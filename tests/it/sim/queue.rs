@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use grotto::{gateway::Answer, wire::Payload};
 
-use super::{person::Act, seal::DeviceKey};
+use super::{incident::Incident, person::Act};
 
 /// The virtual time of the first event, in milliseconds since the Unix epoch.
 pub(super) const START: u64 = 1_700_000_000_000;
@@ -43,31 +43,6 @@ pub(super) enum Event {
     Act { client: usize, room: String, act: Act },
     /// Something happens that no client asked for.
     Incident(Incident),
-}
-
-/// What befalls the world.
-#[derive(Clone, Debug)]
-pub(super) enum Incident {
-    /// Somebody changes a membership by other means than this program.
-    Member { by: String, room: String, user: String, membership: &'static str },
-    /// The homeserver is away for so long.
-    RestartServer(u64),
-    /// The gateway stops in good order and is there again at once.
-    StopGateway,
-    /// Strangers take all one-time keys of a device.
-    Exhaust(usize),
-    /// A new device of a user begins, and writes to these rooms.
-    NewDevice(DeviceKey, Vec<String>),
-    /// A device is logged out by other means.
-    LogOut(usize),
-    /// A clock is set back (forward, if negative) by so many milliseconds.
-    ClockBack(usize, i64),
-    /// A process is killed; it starts again after so long.
-    Kill(usize, u64),
-    /// All machines sleep for so long.
-    Sleep(u64),
-    /// A person blocks a device.
-    Block(usize, DeviceKey),
 }
 
 struct Entry {

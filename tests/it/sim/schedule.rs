@@ -8,8 +8,9 @@ use serde_json::json;
 use super::{
     check,
     client::Client,
+    incident::Incident,
     person::Act,
-    queue::{Event, Incident},
+    queue::Event,
     rng::Rng,
     server::{self, Caller, WEB},
     world::{Faults, World},
@@ -216,17 +217,7 @@ fn come_and_go(world: &mut World, rng: &mut Rng, rooms: &[String]) {
         Event::Incident(Incident::Member { by, room, user, membership })
     };
     if rng.percent(35) {
-        // In the twinkling of an eye: often seen by nobody, as much is said at the same moment.
-        for (moment, (by, membership)) in
-            (out..).zip([(&*user, "leave"), (FOUNDER, "invite"), (&*user, "join")])
-        {
-            world.after(moment, member(by, membership));
-        }
-        for line in 0..rng.below(4) {
-            let speaker = rng.below(world.clients.len() as u64) as usize;
-            world.type_after(out + rng.below(1_500), speaker, &room, &format!("moment {line}"));
-        }
-        return;
+        return blink(world, rng, (&room, &user), out);
     }
     let gone = match rng.below(3) {
         0 => act(client, Act::Leave),
@@ -241,6 +232,20 @@ fn come_and_go(world: &mut World, rng: &mut Rng, rooms: &[String]) {
         world.after(back, invite);
         let join = if rng.percent(50) { act(client, Act::Join) } else { member(&user, "join") };
         world.after(back + rng.below(8_000), join);
+    }
+}
+
+/// Somebody leaves and is back in the twinkling of an eye: often seen by nobody, as much is said at
+/// the same moment.
+fn blink(world: &mut World, rng: &mut Rng, (room, user): (&String, &str), out: u64) {
+    let changes = [(user, "leave"), (FOUNDER, "invite"), (user, "join")];
+    for (moment, (by, membership)) in (out..).zip(changes) {
+        let (by, room, user) = (by.to_owned(), room.clone(), user.to_owned());
+        befalls(world, moment, Incident::Member { by, room, user, membership });
+    }
+    for line in 0..rng.below(4) {
+        let speaker = rng.below(world.clients.len() as u64) as usize;
+        world.type_after(out + rng.below(1_500), speaker, room, &format!("moment {line}"));
     }
 }
 

@@ -6,14 +6,17 @@ use std::{
     time::Duration,
 };
 
-use grotto::wire::{ClientFrame, DecodeError, Payload, ServerFrame};
+use grotto::{
+    gateway::PeerInput,
+    wire::{ClientFrame, DecodeError, Payload, ServerFrame},
+};
 
 use super::{
     client::{Client, Done},
     door::{Door, Flight},
-    queue::{Event, Incident, Queue, START},
+    queue::{Event, Queue, START},
     rng::Rng,
-    server::{Caller, Server, WEB},
+    server::Server,
 };
 
 /// How often each fault strikes, in percent of its occasions.
@@ -157,13 +160,14 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::ToServer(connection, payload) if !self.severed.contains(&connection) => {
-                self.at_door(connection, &payload);
+            Event::ToServer(connection, payload) => {
+                if !self.severed.contains(&connection) {
+                    self.at_door(connection, &payload);
+                }
             }
             Event::ToClient(connection, client, payload) => {
                 self.at_client((connection, client), &payload);
             }
-            Event::ToServer(..) => {}
             Event::CallArrives(number) => self.call_arrives(number),
             Event::HoldOver(number) => self.hold_over(number),
             Event::Answered(number, answer) => self.answered(number, answer),
@@ -177,15 +181,8 @@ impl World {
             }
             Event::HungUp(client) => self.lose(client),
             Event::DoorGone(connection) => self.drop_door(connection),
-            Event::DrainOver(connection) => {
-                self.door_step(connection, grotto::gateway::PeerInput::DrainOver);
-            }
-            Event::Wake { client, at } => {
-                if self.clients[client].wake == Some(at) {
-                    self.clients[client].wake = None;
-                    self.step(client, |it, world| it.tick(world));
-                }
-            }
+            Event::DrainOver(connection) => self.door_step(connection, PeerInput::DrainOver),
+            Event::Wake { client, at } => self.wake(client, at),
             Event::Start(client) => {
                 self.step(client, |it, world| it.start(world));
                 self.give_commands(client);
@@ -195,60 +192,21 @@ impl World {
                 self.give_commands(client);
             }
             Event::Act { client, room, act } => {
-                self.tell(format_args!("{} does {act:?}", self.clients[client].caller.device));
                 self.clients[client].act(&room, act);
                 self.give_commands(client);
             }
-            Event::Incident(incident) => {
-                self.tell(format_args!("{incident:?}"));
-                self.befall(incident);
-            }
+            Event::Incident(incident) => self.befall(incident),
         }
     }
 
-    fn befall(&mut self, incident: Incident) {
-        match incident {
-            Incident::Member { by, room, user, membership } => {
-                self.server.member(&Caller::new(&by, WEB), &room, &user, membership);
-            }
-            Incident::RestartServer(pause) => self.restart_server(pause),
-            Incident::StopGateway => self.stop_gateway(),
-            Incident::Exhaust(client) => self.server.exhaust(&self.clients[client].caller.clone()),
-            Incident::NewDevice((user, device), rooms) => {
-                self.add_client(Client::new(&user, &device));
-                let client = self.clients.len() - 1;
-                for (line, room) in rooms.iter().enumerate() {
-                    self.type_after(3_000 + 4_000 * line as u64, client, room, "new here");
-                }
-            }
-            Incident::LogOut(client) => self.server.log_out(&self.clients[client].caller.clone()),
-            Incident::ClockBack(client, by) => {
-                self.clients[client].behind += by;
-                self.schedule_wake(client);
-            }
-            Incident::Kill(client, pause) => {
-                self.step(client, |it, _| it.stop());
-                self.after(pause, Event::Start(client));
-            }
-            Incident::Sleep(time) => {
-                for client in &mut self.clients {
-                    client.behind -= i64::try_from(time).expect("some weeks");
-                }
-                for connection in self.doors.keys().copied().collect::<Vec<_>>() {
-                    self.cut(connection);
-                }
-            }
-            Incident::Block(client, whom) => {
-                self.step(client, |it, _| it.stop());
-                let mood = self.mood();
-                let (mood, clients) = mood;
-                clients[client].block(&whom, &mood);
-                self.after(10, Event::Start(client));
-            }
+    fn wake(&mut self, client: usize, at: u64) {
+        if self.clients[client].wake == Some(at) {
+            self.clients[client].wake = None;
+            self.step(client, |it, world| it.tick(world));
         }
     }
 
-    fn mood(&mut self) -> (Mood<'_>, &mut [Client]) {
+    pub(super) fn mood(&mut self) -> (Mood<'_>, &mut [Client]) {
         let place = self.server.now();
         let mood = Mood { now: self.now, place, rng: &mut self.rng, faults: &self.faults };
         (mood, &mut self.clients)
@@ -267,7 +225,11 @@ impl World {
     }
 
     /// Lets a client take one input, then does what it released.
-    fn step(&mut self, client: usize, input: impl FnOnce(&mut Client, &mut Mood<'_>) -> Done) {
+    pub(super) fn step(
+        &mut self,
+        client: usize,
+        input: impl FnOnce(&mut Client, &mut Mood<'_>) -> Done,
+    ) {
         let (mut mood, clients) = self.mood();
         let done = input(&mut clients[client], &mut mood);
         if let Some(connection) = self.clients[client].connection {
@@ -298,7 +260,7 @@ impl World {
         }
     }
 
-    fn schedule_wake(&mut self, client: usize) {
+    pub(super) fn schedule_wake(&mut self, client: usize) {
         let Some(due) = self.clients[client].deadline() else { return };
         let at = due.max(self.now + 1);
         if self.clients[client].wake.is_none_or(|known| at < known || known < self.now) {
@@ -321,7 +283,7 @@ impl World {
     }
 
     /// The link breaks. Each end notices at its own time; what is on it is lost.
-    fn cut(&mut self, connection: u64) {
+    pub(super) fn cut(&mut self, connection: u64) {
         let Some(door) = self.doors.get(&connection) else { return };
         let client = door.client;
         if self.severed.insert(connection) {
