@@ -13,7 +13,6 @@ use crate::{
 
 use super::{
     core::Core,
-    device::LocalTrust,
     error::MachineError,
     lookup::Table,
     machine::Machine,
@@ -116,17 +115,6 @@ impl Machine {
     /// When the passing of time is to be told.
     pub(super) fn next_tick(&self) -> Option<Timestamp> {
         [self.core.deadline(), self.share_deadline()].into_iter().flatten().min()
-    }
-
-    /// Decides whether a device gets keys; `false` when it is not known.
-    pub(super) fn set_trust(
-        &mut self,
-        user: &UserId,
-        device: &DeviceId,
-        trust: LocalTrust,
-        step: &mut Step<'_>,
-    ) -> Result<bool, MachineError> {
-        self.core.set_trust(user, device, trust, step)
     }
 
     /// Counts what there is.

@@ -16,8 +16,8 @@ use crate::{
 };
 
 use super::{
-    account::UploadPurpose, claim::ClaimPurpose, error::MachineError, lookup::Table,
-    megolm::SharePurpose, step::Step, tracking::QueryPurpose,
+    claim::ClaimPurpose, error::MachineError, lookup::Table, megolm::SharePurpose, step::Step,
+    tracking::QueryPurpose, upload::UploadPurpose,
 };
 
 /// Most devices that one to-device request is sent to.
