@@ -94,11 +94,17 @@ pub struct LoginArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
 Messages that only this device could read cannot be read afterwards, here or elsewhere, unless \
-their keys exist on another device. Asks before it acts when standard input is a terminal.")]
+their keys exist on another device. Asks before it acts when standard input is a terminal.
+
+Where the store is damaged, its passphrase is lost or the server is gone, --local destroys what is \
+here; end the device from another client then.")]
 pub struct LogoutArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// Destroy the local keys only, without opening them and without telling the server
+    #[arg(long)]
+    pub local: bool,
 }
 
 /// What to do with the store's passphrase.

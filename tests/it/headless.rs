@@ -246,6 +246,21 @@ fn a_locked_store_is_exit_code_3() {
 }
 
 #[test]
+fn a_store_that_cannot_be_read_can_be_given_up() {
+    let base = Synapse::shared();
+    let alice = Grotto::log_in(base, "giveup");
+    let accounts = alice.home.join("xdg_data_home/grotto/accounts");
+    let account = fs::read_dir(accounts).unwrap().next().unwrap().unwrap().path();
+    fs::write(account.join("store.db"), vec![7; 65536]).unwrap();
+    fails(&alice.run(&["logout", "--yes"]), 1, "grotto logout --local");
+    let given_up = alice.run(&["logout", "--local", "--yes"]);
+    assert_eq!(code(&given_up), Some(0), "{}", said(&given_up));
+    assert!(said(&given_up).contains("the server was not told"), "{}", said(&given_up));
+    let login = ["login", &alice.user, "--homeserver", base, "--password-file", "-"];
+    assert_eq!(code(&alice.run_with_input(&login, PASSWORD)), Some(0));
+}
+
+#[test]
 fn logout_is_refused_while_the_account_is_held_and_leaves_nothing_afterwards() {
     let alice = Grotto::log_in(Synapse::shared(), "leaver");
     let mut tail = alice.tail();
