@@ -20,6 +20,8 @@ mod cutter;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod evil_server;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod grotto;
