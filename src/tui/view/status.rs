@@ -63,15 +63,7 @@ fn left(state: &State) -> Vec<Span> {
     spans.extend(length(state));
     spans.extend(encryption(state));
     spans.extend(typing(state));
-    spans.extend(trouble(state));
     spans
-}
-
-/// Why there is no connection.
-fn trouble(state: &State) -> Option<Span> {
-    let LinkState::Offline { reason, .. } = &state.link else { return None };
-    let reason = SafeText::short(reason, 60);
-    (!reason.as_str().is_empty()).then(|| Span::new(reason.as_str(), StyleName::StatusOffline))
 }
 
 fn link(state: &State) -> Span {
