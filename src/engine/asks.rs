@@ -89,9 +89,10 @@ impl Engine {
         }
         let user = OwnedUserId::try_from(name).ok();
         let found = user.and_then(|user| self.rooms.direct_chat(&user));
-        let result = found
-            .map(|room_id| Outcome::Room { room_id })
-            .ok_or_else(|| refusal("unknown_room", "there is no direct chat with this user"));
+        let result = found.map(|room_id| Outcome::Room { room_id }).ok_or_else(|| {
+            let words = "there is no direct chat with this user; make one with: grotto create --dm";
+            refusal("unknown_room", format!("{words} --invite {name}"))
+        });
         answer(from.0, from.1, result, turn);
     }
 
