@@ -248,7 +248,10 @@ fn nothing_of_a_client_reaches_the_homeserver_but_its_request() {
         json_of(&mut raw).await;
         assert_eq!(homeserver.next().path(), "/_matrix/y");
     });
-    program.stop();
+    let log = program.stop();
+    for theirs in ["the-token", "_matrix", "_synapse", "192.0.2.66", "Evil", "127.0.0.1"] {
+        assert!(!log.contains(theirs), "{theirs}: {log}");
+    }
 }
 
 #[test]
