@@ -157,7 +157,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
                 let piece = rest.split_to(FRAME_BYTES);
                 (part(piece, Data::Text, false), rest)
             }
-            whole => (whole, Bytes::new()),
+            whole @ (Message::Text(_)
+            | Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => (whole, Bytes::new()),
         };
         self.writing = Some(Writing { rest, _permit: permit });
         Some((message, PipeEvent::Written))

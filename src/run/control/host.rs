@@ -212,7 +212,7 @@ mod tests {
             let guests = Guests { faces, brief: watch::channel(0).0 };
             let begin = Instant::now();
             let mut said = Vec::new();
-            let (_, heard) = tokio::join!(guests.serve(theirs), ours.read_to_end(&mut said));
+            let ((), heard) = tokio::join!(guests.serve(theirs), ours.read_to_end(&mut said));
             assert_eq!((heard.unwrap(), said.len()), (0, 0));
             assert!(begin.elapsed() <= Duration::from_secs(6), "{:?}", begin.elapsed());
         }

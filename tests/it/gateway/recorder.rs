@@ -71,7 +71,7 @@ fn serve(stream: TcpStream, tell: &Sender<Heard>) -> std::io::Result<()> {
         let path = heard.path().to_owned();
         drop(tell.send(heard));
         whole?;
-        let answer = match path.split('?').next().unwrap_or_default() {
+        match path.split('?').next().unwrap_or_default() {
             "/_matrix/hang" => std::thread::sleep(PATIENCE),
             "/_matrix/leave" => writer.write_all(
                 b"HTTP/1.1 302 Found\r\nLocation: /_synapse/admin\r\nContent-Length: 0\r\n\r\n",
@@ -88,8 +88,7 @@ fn serve(stream: TcpStream, tell: &Sender<Heard>) -> std::io::Result<()> {
                 writer.write_all(answer.as_bytes())?;
             }
             _ => writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?,
-        };
-        let () = answer;
+        }
     }
 }
 
