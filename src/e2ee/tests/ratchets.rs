@@ -168,3 +168,53 @@ fn no_message_is_read_whose_ratchet_key_yields_no_secret() {
     let sealed = forger.seal(&world, 0, &mut good, &inside);
     assert!(opened(&mut world, 0, &event(&forger.user, &sealed)).is_some());
 }
+
+/// A first message from an identity and a base key of our choice, made with these secrets.
+fn first_message(
+    session: &Session,
+    (identity, base): ([u8; 32], [u8; 32]),
+    secrets: &[[u8; 32]; 3],
+    inside: &Value,
+) -> OlmMessage {
+    let mut pickle = pickle(session);
+    let keys = hkdf(&[0], &secrets.concat(), b"OLM_ROOT", 64);
+    pickle["session_keys"]["identity_key"] = json!(identity);
+    pickle["session_keys"]["base_key"] = json!(base);
+    pickle["sending_ratchet"]["active_ratchet"]["root_key"] = json!(keys[..32]);
+    pickle["sending_ratchet"]["symmetric_key_ratchet"]["key"] = json!(keys[32..]);
+    let mut session = Session::from_pickle(serde_json::from_value(pickle).unwrap());
+    session.encrypt(inside.to_string()).unwrap()
+}
+
+#[test]
+fn no_session_begins_with_an_identity_or_base_key_that_yields_no_secret() {
+    let mut world = World::new(&["@alice:x"]);
+    let forger = Forger::new("@mallory:x");
+    let template = forger.session(&mut world, 0);
+    let ours = world.clients[0].machine.core.account.curve25519();
+    let one_time = Curve25519PublicKey::from_bytes(
+        bytes(&pickle(&template)["session_keys"]["one_time_key"]).try_into().unwrap(),
+    );
+    let (identity, base) = (Curve25519SecretKey::new(), Curve25519SecretKey::new());
+    let public = |key: &Curve25519SecretKey| Curve25519PublicKey::from(key).to_bytes();
+    let secret = |key: &Curve25519SecretKey, with: &Curve25519PublicKey| {
+        key.diffie_hellman(with).unwrap().to_bytes()
+    };
+    let good = [secret(&identity, &one_time), secret(&base, &ours), secret(&base, &one_time)];
+    let mut inside = forger.inside(&world, 0);
+    inside.as_object_mut().unwrap().remove("sender_device_keys");
+    let mut cases = vec![(public(&identity), public(&base), good, true)];
+    for weak in weak_keys() {
+        let [first, second, third] = good;
+        cases.insert(0, (weak, public(&base), [[0; 32], second, third], false));
+        cases.insert(0, (public(&identity), weak, [first, [0; 32], [0; 32]], false));
+        cases.insert(0, (weak, weak, [[0; 32]; 3], false));
+    }
+    for (identity, base, secrets, is_good) in cases {
+        let message = first_message(&template, (identity, base), &secrets, &inside);
+        let mut content = forger.envelope(&world, 0, &message);
+        content["sender_key"] = json!(Curve25519PublicKey::from_bytes(identity).to_base64());
+        let got = opened(&mut world, 0, &event(&forger.user, &content));
+        assert_eq!(got.is_some(), is_good);
+    }
+}
