@@ -166,10 +166,10 @@ impl Room {
         let to = self.recipients();
         let event = self.world.say(ALICE, &to, "text");
         let id = event.content_str("session_id").unwrap().to_owned();
-        let expected = self.session.take().filter(|session| !self.must_end(session));
-        let is_same = expected.as_ref().map(|session| session.id == id);
-        assert_ne!(is_same, Some(false), "the session ended without a cause");
-        let mut session = expected.unwrap_or(Session {
+        let old = self.session.take();
+        let must_end = old.as_ref().is_none_or(|session| self.must_end(session));
+        assert_eq!(old.as_ref().is_none_or(|session| session.id != id), must_end);
+        let mut session = old.filter(|_| !must_end).unwrap_or(Session {
             id,
             created: self.world.now,
             messages: 0,
@@ -315,7 +315,7 @@ impl Room {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     /// T-35, T-37 to T-50: every cause, every non-cause, and what they come to together.
     #[test]
     fn a_session_ends_exactly_when_the_rules_say(moves in prop::collection::vec(moves(), 1..40)) {
