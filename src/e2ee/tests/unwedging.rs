@@ -199,10 +199,15 @@ fn a_session_of_the_future_is_mended_all_the_same_after_the_clock_was_set_back()
     let mut world = couple();
     world.send_olm(0, 1, "m.dummy", &json!({}));
     world.settle();
+    world.pass(HOUR * 2);
+    let (name, alice) = (world.clients[1].name(), world.clients[0].user.clone());
+    let content = garbage(&world, &world.clients[0], 1);
+    world.server.put_in_inbox(&name, "m.room.encrypted", &alice, content);
+    world.settle();
     let before = claims(&world);
+    assert_eq!(before, 2, "mended once, ahead of what follows");
     world.now = Timestamp(world.now.0 - 365 * 24 * 3_600_000);
     world.clients[1].restart(world.now);
-    let (name, alice) = (world.clients[1].name(), world.clients[0].user.clone());
     for _ in 0..20 {
         let content = garbage(&world, &world.clients[0], 1);
         world.server.put_in_inbox(&name, "m.room.encrypted", &alice, content);
