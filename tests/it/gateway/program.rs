@@ -43,10 +43,10 @@ impl Program {
         format!("ws://{}{STREAM_PATH}", self.address)
     }
 
-    /// Memory in use, in KiB.
+    /// Most memory that was in use so far, in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 

@@ -73,6 +73,7 @@ fn serve(stream: TcpStream, tell: &Sender<Heard>) -> std::io::Result<()> {
         whole?;
         match path.split('?').next().unwrap_or_default() {
             "/_matrix/hang" => std::thread::sleep(PATIENCE),
+            _ if path.contains("since=hang") => std::thread::sleep(PATIENCE),
             "/_matrix/leave" => writer.write_all(
                 b"HTTP/1.1 302 Found\r\nLocation: /_synapse/admin\r\nContent-Length: 0\r\n\r\n",
             )?,
