@@ -177,6 +177,9 @@ fn receive_encryption(
     if old.unsupported != new.unsupported {
         machine.end_session(room, step)?;
     }
+    if let Some(outbound) = machine.megolm.outbound_mut(room) {
+        outbound.prepared = None;
+    }
     let early = machine.megolm.take_early_members(room);
     machine.core.track(early.iter().map(|user| &**user), step)
 }

@@ -220,6 +220,17 @@ fn a_session_ends_by_messages() {
     assert_ne!(sessions[5], sessions[6]);
 }
 
+// T-38
+#[test]
+fn a_session_in_use_ends_when_the_room_asks_for_shorter_ones() {
+    let (mut world, to) = pair();
+    assert!(rotates(&mut world, &to.clone(), |world| {
+        let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "rotation_period_msgs": 1 });
+        world.state("m.room.encryption", "", &content);
+        to
+    }));
+}
+
 // T-39
 #[test]
 fn a_session_ends_when_a_member_with_the_key_is_gone() {

@@ -62,6 +62,7 @@ pub(in crate::e2ee) struct Outbound {
 #[derive(Clone, Debug)]
 pub(in crate::e2ee) struct Preparation {
     pub(in crate::e2ee) to: Recipients,
+    pub(in crate::e2ee) rotation: Rotation,
     /// `Core::device_changes` then.
     pub(in crate::e2ee) changes: u64,
     pub(in crate::e2ee) at: Timestamp,
