@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     link::LinkEvent,
     matrix::MatrixError,
-    rooms::{Echo, SendError, SendState},
+    rooms::{Echo, SendState},
     time::Timestamp,
     wire::{ResponseFrame, ServerFrame},
 };
@@ -223,15 +223,4 @@ fn end(login: Login, turn: &mut Turn<'_>) {
     };
     turn.tell_all(Update::Ended { reason: reason.to_owned() });
     turn.out.ended = true;
-}
-
-impl From<&MatrixError> for SendError {
-    fn from(error: &MatrixError) -> Self {
-        let message = if error.error.is_empty() {
-            format!("the server refused it (HTTP {})", error.status)
-        } else {
-            error.error.clone()
-        };
-        Self { code: error.errcode.clone(), message }
-    }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     e2ee::Recipients,
     matrix::{Event, MatrixError, OwnedUserId, RoomId, UserId},
-    time::Timestamp,
+    rooms::SendError,
 };
 
 use super::{
@@ -122,7 +122,7 @@ impl Engine {
 
     /// The server refuses the list: the message whose turn it is fails, with the words.
     fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) {
-        let error = crate::rooms::SendError {
+        let error = SendError {
             code: "no_members".to_owned(),
             message: "the server does not tell who is in this room; try again".to_owned(),
         };
@@ -141,14 +141,5 @@ fn member_of(event: &Event) -> Option<OwnedUserId> {
 fn departure(user: &UserId) -> Event {
     let mut content = Map::new();
     content.insert("membership".to_owned(), json!("leave"));
-    Event {
-        kind: "m.room.member".to_owned(),
-        event_id: None,
-        sender: None,
-        state_key: Some(user.to_string()),
-        origin_server_ts: Timestamp::default(),
-        content,
-        redacts: None,
-        unsigned: crate::matrix::Unsigned::default(),
-    }
+    Event::state("m.room.member", user.as_str(), content)
 }
