@@ -203,7 +203,7 @@ impl Engine {
         };
         if self.is_up() {
             let call = Call::put(&["rooms", room.as_str(), "typing", self.me.as_str()], &body);
-            self.requests.ask(Origin::Typing, call);
+            self.requests.ask(Origin::Typing(room.to_owned()), call);
         }
     }
 

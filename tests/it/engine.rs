@@ -52,6 +52,16 @@ impl Bench {
         (bench, room)
     }
 
+    /// The same after `one` and `two` were typed; the first has left.
+    fn with_two_messages() -> (Self, RequestFrame) {
+        let (mut bench, room) = Self::in_clear_room();
+        bench.send(&room, "one");
+        bench.send(&room, "two");
+        let mut sends = bench.sends();
+        assert_eq!(names(&sends), ["one"]);
+        (bench, sends.remove(0))
+    }
+
     fn on(mut store: Store) -> Self {
         let now = Timestamp(1_700_000_000_000);
         let opened = Engine::open(&store, Faces::default(), now).unwrap();
@@ -227,23 +237,16 @@ fn a_position_is_on_disk_in_the_step_that_acknowledges_it() {
 
 #[test]
 fn the_messages_of_a_room_leave_one_by_one_in_order() {
-    let (mut bench, room) = Bench::in_clear_room();
-    bench.send(&room, "one");
-    bench.send(&room, "two");
-    let first = bench.sends();
-    assert_eq!(names(&first), ["one"]);
-    bench.answer(first[0].id, 200, &json!({ "event_id": "$one" }));
+    let (mut bench, first) = Bench::with_two_messages();
+    bench.answer(first.id, 200, &json!({ "event_id": "$one" }));
     assert_eq!(names(&bench.sends()), ["two"]);
 }
 
 #[test]
 fn a_rate_limit_is_waited_out_and_overtakes_nothing() {
-    let (mut bench, room) = Bench::in_clear_room();
-    bench.send(&room, "one");
-    bench.send(&room, "two");
-    let first = bench.sends();
+    let (mut bench, first) = Bench::with_two_messages();
     let limit = json!({ "errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 3_000 });
-    bench.answer(first[0].id, 429, &limit);
+    bench.answer(first.id, 429, &limit);
     bench.now = Timestamp(bench.now.0 + 2_900);
     bench.input(Input::Tick);
     assert!(bench.sends().is_empty());
@@ -252,13 +255,46 @@ fn a_rate_limit_is_waited_out_and_overtakes_nothing() {
     assert_eq!(names(&bench.sends()), ["one"]);
 }
 
+/// A typing notice wakes everybody in the room; the homeserver would answer them before it takes the
+/// message.
+#[test]
+fn that_one_stopped_typing_is_told_after_the_message_and_without_one_at_once() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let types = |bench: &mut Bench, typing| {
+        let command = Command::Typing { room: room.clone(), typing };
+        bench.input(Input::Command { face: FACE, command });
+    };
+    let told = |bench: &mut Bench| {
+        let calls = bench.frames.iter().filter_map(|frame| match frame {
+            ClientFrame::Request(call) if call.path.contains("/typing/") => Some(call.clone()),
+            _ => None,
+        });
+        let told = calls.collect::<Vec<_>>();
+        bench.frames.clear();
+        told
+    };
+    types(&mut bench, true);
+    let began = told(&mut bench);
+    bench.answer(began[0].id, 200, &json!({}));
+    bench.send(&room, "one");
+    let message = bench.sends();
+    types(&mut bench, false);
+    assert_eq!(told(&mut bench).len(), 0);
+    bench.answer(message[0].id, 200, &json!({ "event_id": "$one" }));
+    let stopped = told(&mut bench);
+    assert_eq!(stopped.len(), 1);
+    bench.answer(stopped[0].id, 200, &json!({}));
+    types(&mut bench, true);
+    types(&mut bench, false);
+    let again = told(&mut bench);
+    bench.answer(again[0].id, 200, &json!({}));
+    assert_eq!(told(&mut bench).len(), 1);
+}
+
 #[test]
 fn a_refused_message_fails_and_the_next_one_goes_on() {
-    let (mut bench, room) = Bench::in_clear_room();
-    bench.send(&room, "one");
-    bench.send(&room, "two");
-    let first = bench.sends();
-    bench.answer(first[0].id, 403, &json!({ "errcode": "M_FORBIDDEN", "error": "no" }));
+    let (mut bench, first) = Bench::with_two_messages();
+    bench.answer(first.id, 403, &json!({ "errcode": "M_FORBIDDEN", "error": "no" }));
     assert_eq!(names(&bench.sends()), ["two"]);
     let failed = bench.echoes.iter().any(|(txn, state)| {
         txn == "one" && matches!(state, SendState::Failed(error) if error.code == "M_FORBIDDEN")
