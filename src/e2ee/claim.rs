@@ -29,7 +29,7 @@ use super::{
     lookup::Table,
     request::{self, Purpose, RequestId, RequestKind},
     session::Origin,
-    step::{Step, encode},
+    step::{Step, encode_text},
 };
 
 /// Devices in one claim.
@@ -170,7 +170,7 @@ impl Core {
         for (user, device, _) in &purpose.devices {
             one_time_keys.entry(user).or_default().insert(device, KEY_ALGORITHM);
         }
-        let body = encode(Table::Request, &ClaimBody { one_time_keys, timeout: 10_000 })?;
+        let body = encode_text(Table::Request, &ClaimBody { one_time_keys, timeout: 10_000 })?;
         let tag = Purpose::KeysClaim(purpose.clone());
         let id = self.requests.post(RequestKind::KeysClaim, body, tag, step)?;
         self.claims.under_way = Some((id, purpose));

@@ -34,7 +34,7 @@ use super::{
     lookup::Table,
     request::RequestId,
     session::Origin,
-    step::{Step, encode, raw},
+    step::{Step, encode, encode_text, raw},
 };
 
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -147,7 +147,7 @@ impl Core {
         };
         let plaintext = Zeroizing::new(encode(Table::OlmSession, &inside)?);
         let key = &device.curve25519;
-        let Some(message) = self.encrypt_olm(key, plaintext.as_bytes(), step)? else {
+        let Some(message) = self.encrypt_olm(key, &plaintext, step)? else {
             return Ok(None);
         };
         let (kind, body) = message.to_parts();
@@ -158,7 +158,7 @@ impl Core {
             ciphertext: BTreeMap::from([(key.to_base64(), body)]),
             message_id: RequestId::random()?.0,
         };
-        raw(Table::OlmSession, &encode(Table::OlmSession, &sealed)?).map(Some)
+        raw(Table::OlmSession, &encode_text(Table::OlmSession, &sealed)?).map(Some)
     }
 
     /// Forgets, once a day, the messages read more than thirty days ago: no server keeps one so

@@ -32,7 +32,7 @@ use super::{
     failures::Failures,
     lookup::Table,
     request::{self, Purpose, RequestId, RequestKind},
-    step::{Step, encode},
+    step::{Step, encode_text},
 };
 
 /// Users in one query.
@@ -364,7 +364,7 @@ impl Core {
                 device_keys: users.iter().map(|user| (user, &[][..])).collect(),
                 timeout: 10_000,
             };
-            let body = encode(Table::Request, &body)?;
+            let body = encode_text(Table::Request, &body)?;
             let invalidation = self.tracker.invalidation;
             let purpose = QueryPurpose { users: users.to_vec(), invalidation, own_device };
             let purpose = Purpose::KeysQuery(purpose);

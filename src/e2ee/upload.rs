@@ -32,7 +32,7 @@ use super::{
     lookup::Table,
     request::{self, Purpose, RequestKind},
     standing::{FALLBACK_FLOOR, FallbackUse, Standing},
-    step::{Step, encode},
+    step::{Step, encode_text},
     types::{Alarm, Notice},
 };
 
@@ -115,7 +115,7 @@ impl AccountPart {
                 FallbackPart::Included
             },
         };
-        Ok(Some((encode(Table::Request, &upload)?, purpose)))
+        Ok(Some((encode_text(Table::Request, &upload)?, purpose)))
     }
 
     /// What is not on the server yet.
