@@ -1,4 +1,4 @@
-//! Tracing to a file, filtered, never to the terminal.
+//! Tracing to a file, filtered, never to the terminal; a service's to standard error.
 //!
 //! Only lines of this program get in: libraries write URLs and frames into theirs. What may stand
 //! in a line is `docs/style.md` 29; ids go through [`crate::secret::Pseudonyms`].
@@ -16,7 +16,9 @@ use std::{
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt as _, util::TryInitError};
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt as _, util::TryInitError,
+};
 
 /// A file that is larger when a run begins makes room for a new one; one old file is kept.
 const ROTATE_BYTES: u64 = 4 << 20;
@@ -46,7 +48,18 @@ pub enum LogError {
 /// When the file cannot be written, or logging was started before.
 pub fn start(path: &Path, level: LevelFilter) -> Result<(), LogError> {
     let file = open(path).map_err(|source| LogError::File { path: path.to_owned(), source })?;
-    let lines = fmt::layer().with_ansi(false).with_writer(Arc::new(Bounded::new(file)));
+    begin(fmt::layer().with_ansi(false).with_writer(Arc::new(Bounded::new(file))), level)
+}
+
+/// The same to standard error, as services do: whoever runs them keeps what they say.
+///
+/// # Errors
+/// When logging was started before.
+pub fn start_service(level: LevelFilter) -> Result<(), LogError> {
+    begin(fmt::layer().with_ansi(false).with_writer(io::stderr), level)
+}
+
+fn begin(lines: impl Layer<Registry> + Send + Sync, level: LevelFilter) -> Result<(), LogError> {
     let ours = Targets::new().with_target("grotto", level);
     tracing_subscriber::registry().with(lines).with(ours).try_init()?;
     panic::set_hook(Box::new(|info| {

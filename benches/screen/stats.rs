@@ -1,6 +1,6 @@
-//! Medians, and what the system says of a process.
+//! Medians, and what the system says of a process and of the disk.
 
-use std::fs;
+use std::{fs, io::Write, path::Path, time::Instant};
 
 use super::Failure;
 
@@ -38,6 +38,16 @@ pub(super) fn times(name: &str, seconds: &[f64]) {
 /// Prints the median of bytes.
 pub(super) fn bytes(name: &str, values: &[f64]) {
     line(&format!("{name:<52}{:>9.0} B", quantile(values, 0.5)));
+}
+
+/// The seconds that the disk takes for an `fsync` of four pages, in the folder of `beside`.
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+pub(super) fn sync_time(beside: &Path) -> Result<f64, Failure> {
+    let mut file = fs::File::create(beside.with_file_name("synced"))?;
+    file.write_all(&[7; 16 << 10])?;
+    let begun = Instant::now();
+    file.sync_data()?;
+    Ok(begun.elapsed().as_secs_f64())
 }
 
 /// Resident memory of a process, in MB.

@@ -1,7 +1,9 @@
 //! A conversation through a real Synapse: delivery beside the floor, keys, bytes, rest.
 //!
 //! The floor is another client in the same room that hears the same messages (matrix-nio), so both
-//! wait for the same homeserver.
+//! wait for the same homeserver. Messages of ours alternate with messages of another client, so that
+//! the homeserver and the disk are in the same mood for both; how long the disk takes for what every
+//! one of them must wait for, an `fsync`, is measured between them.
 
 use std::{thread, time::Duration};
 
@@ -16,7 +18,9 @@ use super::{
 
 const MESSAGES: u64 = 60;
 const KEYS: usize = 40;
-const SENT: u64 = 20;
+const SENT: u64 = 40;
+/// What a person would call stuck, in seconds.
+const STUCK: f64 = 0.5;
 const REST: Duration = Duration::from_secs(20);
 
 pub(super) fn measure() -> Result<(), Failure> {
@@ -107,9 +111,13 @@ impl Talk {
 
     fn sending(&mut self) -> Result<(), Failure> {
         let (mut heard, mut sooner, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut floor, mut disk) = (Vec::new(), Vec::new());
         // What the keys left in the composer goes first.
         self.terminal.ask(&json!({ "do": "press", "text": "\r", "quiet": 0.5 }));
         for message in 0..SENT {
+            disk.push(stats::sync_time(&self.terminal.recording)?);
+            floor.push(self.floor(&format!("between-{message:03}"))?);
+            self.pause();
             let body = format!("answer-{message:03}");
             self.terminal.ask(&json!({ "do": "press", "text": body, "quiet": 0.2 }));
             let press = json!({ "do": "press", "text": "\r", "quiet": 0.5 });
@@ -122,8 +130,22 @@ impl Talk {
         stats::head(&format!("sending: {SENT} messages"));
         stats::times("Enter to the decrypted log of matrix-nio", &heard);
         stats::times("Enter to the decrypted log of matrix-sdk-crypto", &sooner);
+        stats::times("floor: matrix-sdk-crypto's send call to matrix-nio's log", &floor);
+        stats::times("the disk: one fsync of 16 kB", &disk);
+        let stuck = |times: &[f64]| times.iter().filter(|time| STUCK < **time).count();
+        let (ours, others) = (stuck(&heard), stuck(&floor));
+        stats::line(&format!("over {STUCK} s: {ours} of ours, {others} of the floor's"));
         stats::bytes("bytes to the terminal per sent message", &bytes);
         Ok(())
+    }
+
+    /// The seconds from the other client's send call to matrix-nio's decrypted log.
+    fn floor(&mut self, body: &str) -> Result<f64, Failure> {
+        self.pause();
+        let content = json!({ "msgtype": "m.text", "body": body });
+        let send = json!({ "do": "send", "room": self.room, "content": content });
+        let called = number(&self.alice.ask(send)["called"])?;
+        Ok(number(&self.bob.hears(body)["t"])? - called)
     }
 
     fn rest(&mut self) -> Result<(), Failure> {

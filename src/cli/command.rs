@@ -1,6 +1,6 @@
 //! The commands and their arguments.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Subcommand};
 use clap_complete::Shell;
@@ -109,11 +109,17 @@ pub struct LoginArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
 Messages that only this device could read cannot be read afterwards, here or elsewhere, unless \
-their keys exist on another device. Asks before it acts when standard input is a terminal.")]
+their keys exist on another device. Asks before it acts when standard input is a terminal.
+
+Where the store is damaged, its passphrase is lost or the server is gone, --local destroys what is \
+here; end the device from another client then.")]
 pub struct LogoutArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// Destroy the local keys only, without opening them and without telling the server
+    #[arg(long)]
+    pub local: bool,
 }
 
 /// What to do with the store's passphrase.
@@ -184,6 +190,8 @@ pub struct InviteArgs {
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags as typed; the groups keep them apart")]
 #[command(
+    override_usage = "grotto send [OPTIONS] <ROOM> <TEXT>\n       \
+                      grotto send [OPTIONS] <ROOM> --react <KEY> <EVENT>",
     group(ArgGroup::new("what").required(true).args(["text", "react"])),
     group(ArgGroup::new("form").args(["notice", "emote", "react"])),
     group(ArgGroup::new("markup").args(["markdown", "plain", "react"])),
@@ -365,4 +373,10 @@ pub struct GatewayArgs {
     /// Connections at once from one address; raise it behind a reverse proxy
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_connections_per_address: usize,
+    /// Seconds from accepting a connection to the end of its handshake
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::seconds)]
+    pub handshake_timeout: Duration,
+    /// Seconds of a client's silence before its connection is closed
+    #[arg(long, value_name = "SECONDS", default_value = "90", value_parser = values::seconds)]
+    pub idle_timeout: Duration,
 }

@@ -30,7 +30,11 @@ pub fn manual(out: &mut dyn Write) -> io::Result<()> {
     page.render_name_section(out)?;
     page.render_synopsis_section(out)?;
     page.render_description_section(out)?;
-    page.render_subcommands_section(out)?;
+    let mut commands = Vec::new();
+    page.render_subcommands_section(&mut commands)?;
+    // They are sections of this page, no pages of their own.
+    let commands = String::from_utf8_lossy(&commands).replace("grotto\\-", "grotto ");
+    out.write_all(commands.replace("(1)", "").as_bytes())?;
     page.render_options_section(out)?;
     notes(&program, ".SH", out)?;
     for command in program.get_subcommands().filter(|command| command.get_name() != "help") {

@@ -48,6 +48,14 @@ pub(super) fn login_target(text: &str) -> Result<LoginTarget, String> {
     Ok(LoginTarget::Server(text.to_owned()))
 }
 
+/// A time in seconds, not zero, at most a day.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let given = text.parse().ok().and_then(|number| Duration::try_from_secs_f64(number).ok());
+    given
+        .filter(|time| !time.is_zero() && *time <= Duration::from_secs(86_400))
+        .ok_or_else(|| "give a number of seconds above 0, at most 86400".to_owned())
+}
+
 /// A full user id.
 pub(super) fn user_id(text: &str) -> Result<OwnedUserId, String> {
     UserId::parse(text).map_err(|error| format!("{error}; a user id looks like @alice:example.org"))

@@ -29,7 +29,7 @@ use super::{
     lookup::Table,
     request::{self, Purpose, RequestId, RequestKind},
     session::Origin,
-    step::{Step, encode},
+    step::{Step, encode_text},
 };
 
 /// Devices in one claim.
@@ -170,7 +170,7 @@ impl Core {
         for (user, device, _) in &purpose.devices {
             one_time_keys.entry(user).or_default().insert(device, KEY_ALGORITHM);
         }
-        let body = encode(Table::Request, &ClaimBody { one_time_keys, timeout: 10_000 })?;
+        let body = encode_text(Table::Request, &ClaimBody { one_time_keys, timeout: 10_000 })?;
         let tag = Purpose::KeysClaim(purpose.clone());
         let id = self.requests.post(RequestKind::KeysClaim, body, tag, step)?;
         self.claims.under_way = Some((id, purpose));
@@ -185,10 +185,18 @@ impl Core {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         self.claims.under_way = None;
-        let answer = answer.ok().and_then(|body| serde_json::from_str::<ClaimAnswer>(body).ok());
-        let answer = answer.unwrap_or_default();
-        for (user, device, want) in &purpose.devices {
+        for (user, device, _) in &purpose.devices {
             Self::unwedging_asked(user, device, step);
+        }
+        let answer = answer.ok().and_then(|body| serde_json::from_str::<ClaimAnswer>(body).ok());
+        let Some(answer) = answer else {
+            // Our own server's fault: the devices are tried again later, and not told anything.
+            for (user, device, _) in &purpose.devices {
+                self.claims.devices.fail((user.clone(), device.clone()), step.now());
+            }
+            return self.claim(step);
+        };
+        for (user, device, want) in &purpose.devices {
             let server = user.server_name();
             if answer.failures.contains_key(server.as_str()) && server != self.user.server_name() {
                 self.claims.servers.fail(server.to_string(), step.now());
@@ -250,7 +258,7 @@ struct ClaimBody<'a> {
 
 type ByName<T> = BTreeMap<String, T>;
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct ClaimAnswer {
     #[serde(default)]
     one_time_keys: ByName<Box<RawValue>>,

@@ -108,7 +108,8 @@ impl Device {
         let json = SignedJson::parse(raw.get()).ok().ok_or(BadDevice::NotStrict)?;
         let user = json.text_at(&["user_id"]).and_then(|id| OwnedUserId::try_from(id).ok());
         let user = user.ok_or(BadDevice::Incomplete)?;
-        let device_id = json.text_at(&["device_id"]).filter(|id| !id.is_empty());
+        // To-device messages for a device named `*` would go to all devices of its owner.
+        let device_id = json.text_at(&["device_id"]).filter(|id| !id.is_empty() && *id != "*");
         let device_id = OwnedDeviceId::from(device_id.ok_or(BadDevice::Incomplete)?);
         let key_id = format!("ed25519:{device_id}");
         let ed25519 = json.text_at(&["keys", &key_id]).and_then(ed25519_from_base64);

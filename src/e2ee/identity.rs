@@ -16,6 +16,10 @@ use crate::{
 
 use super::device::Device;
 
+/// Largest key object that is read, in bytes. Every device of a user may have signed the master
+/// key, which makes some kilobytes.
+const MAX_KEY_BYTES: usize = 64 << 10;
+
 /// The keys of one identity, as JSON.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdentityJson<'a> {
@@ -46,6 +50,8 @@ pub(super) struct Identity {
 /// Why a set of cross-signing keys is refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadIdentity {
+    #[error("a cross-signing key is larger than {MAX_KEY_BYTES} bytes")]
+    TooLarge,
     #[error("a cross-signing key is not strict JSON")]
     NotStrict,
     #[error("a cross-signing key names another user")]
@@ -69,6 +75,9 @@ struct CrossSigningKey {
 
 impl CrossSigningKey {
     fn parse(user: &UserId, usage: &str, raw: &RawValue) -> Result<Self, BadIdentity> {
+        if MAX_KEY_BYTES < raw.get().len() {
+            return Err(BadIdentity::TooLarge);
+        }
         let json = SignedJson::parse(raw.get()).ok().ok_or(BadIdentity::NotStrict)?;
         if json.text_at(&["user_id"]) != Some(user.as_str()) {
             return Err(BadIdentity::WrongUser);
@@ -213,6 +222,11 @@ mod tests {
     fn a_set_with_one_bad_key_is_refused_whole() {
         let (keys, master, self_signing) = whole();
         let cases = [
+            (
+                master.replacen(',', &format!(",{}", " ".repeat(64 << 10)), 1),
+                self_signing.clone(),
+                BadIdentity::TooLarge,
+            ),
             (master.replace("@a:x", "@b:x"), self_signing.clone(), BadIdentity::WrongUser),
             (master.replace("master", "other"), self_signing.clone(), BadIdentity::WrongUsage),
             (

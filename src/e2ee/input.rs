@@ -13,7 +13,6 @@ use crate::{
 
 use super::{
     core::Core,
-    device::LocalTrust,
     error::MachineError,
     lookup::Table,
     machine::Machine,
@@ -49,6 +48,9 @@ impl Machine {
     ) -> Result<(), MachineError> {
         self.core.account.receive_counts(sync, step)?;
         let is_initial = if sync.is_initial { IsInitial::Yes } else { IsInitial::No };
+        if sync.is_initial {
+            self.end_all_sessions(step)?;
+        }
         self.core.receive_device_lists(sync.device_lists, is_initial, step)?;
         for event in sync.to_device {
             self.receive_to_device(event, step)?;
@@ -113,17 +115,6 @@ impl Machine {
     /// When the passing of time is to be told.
     pub(super) fn next_tick(&self) -> Option<Timestamp> {
         [self.core.deadline(), self.share_deadline()].into_iter().flatten().min()
-    }
-
-    /// Decides whether a device gets keys; `false` when it is not known.
-    pub(super) fn set_trust(
-        &mut self,
-        user: &UserId,
-        device: &DeviceId,
-        trust: LocalTrust,
-        step: &mut Step<'_>,
-    ) -> Result<bool, MachineError> {
-        self.core.set_trust(user, device, trust, step)
     }
 
     /// Counts what there is.

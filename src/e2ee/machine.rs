@@ -161,7 +161,7 @@ impl Machine {
         device: &DeviceId,
         step: &mut Step<'_>,
     ) -> Result<bool, MachineError> {
-        self.set_trust(user, device, LocalTrust::Blocked, step)
+        self.core.set_trust(user, device, LocalTrust::Blocked, step)
     }
 
     /// Takes back [`Machine::block_device`].
@@ -174,7 +174,7 @@ impl Machine {
         device: &DeviceId,
         step: &mut Step<'_>,
     ) -> Result<bool, MachineError> {
-        self.set_trust(user, device, LocalTrust::Unset, step)
+        self.core.set_trust(user, device, LocalTrust::Unset, step)
     }
 
     /// Makes sure every recipient device was offered the room's current session (rotating it first

@@ -19,6 +19,7 @@ mod claim;
 mod core;
 mod decrypt;
 mod device;
+mod devices;
 mod error;
 mod failures;
 mod identity;
@@ -31,7 +32,9 @@ mod query;
 mod request;
 mod room_settings;
 mod session;
+mod standing;
 mod step;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod to_device;

@@ -34,7 +34,7 @@ use super::{
     lookup::Table,
     request::RequestId,
     session::Origin,
-    step::{Step, encode, raw},
+    step::{Step, encode, encode_text, raw},
 };
 
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -147,7 +147,7 @@ impl Core {
         };
         let plaintext = Zeroizing::new(encode(Table::OlmSession, &inside)?);
         let key = &device.curve25519;
-        let Some(message) = self.encrypt_olm(key, plaintext.as_bytes(), step)? else {
+        let Some(message) = self.encrypt_olm(key, &plaintext, step)? else {
             return Ok(None);
         };
         let (kind, body) = message.to_parts();
@@ -158,7 +158,7 @@ impl Core {
             ciphertext: BTreeMap::from([(key.to_base64(), body)]),
             message_id: RequestId::random()?.0,
         };
-        raw(Table::OlmSession, &encode(Table::OlmSession, &sealed)?).map(Some)
+        raw(Table::OlmSession, &encode_text(Table::OlmSession, &sealed)?).map(Some)
     }
 
     /// Forgets, once a day, the messages read more than thirty days ago: no server keeps one so
@@ -253,7 +253,9 @@ impl Core {
         key: &Curve25519PublicKey,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let Some(mut device) = self.find_device_by_key(user, key, step)? else { return Ok(()) };
+        let Some(mut device) = self.find_device_by_key(user, key, step)? else {
+            return self.note_stranger(user, key, step);
+        };
         self.claims.forget_failures(&(user.clone(), device.device_id.clone()));
         device.wedging_index = device.wedging_index.saturating_add(1);
         device.no_olm_sent = None;

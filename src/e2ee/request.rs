@@ -16,8 +16,8 @@ use crate::{
 };
 
 use super::{
-    account::UploadPurpose, claim::ClaimPurpose, error::MachineError, lookup::Table,
-    megolm::SharePurpose, step::Step, tracking::QueryPurpose,
+    claim::ClaimPurpose, error::MachineError, lookup::Table, megolm::SharePurpose, step::Step,
+    tracking::QueryPurpose, upload::UploadPurpose,
 };
 
 /// Most devices that one to-device request is sent to.
@@ -174,7 +174,8 @@ impl Requests {
         for message in messages {
             by_user.entry(&message.user).or_default().insert(&message.device_id, &message.content);
         }
-        let body = super::step::encode(Table::Request, &BTreeMap::from([("messages", by_user)]))?;
+        let body =
+            super::step::encode_text(Table::Request, &BTreeMap::from([("messages", by_user)]))?;
         let id = RequestId::random()?;
         let path = format!("/_matrix/client/v3/sendToDevice/{kind}/{}", id.0);
         let method = "PUT".to_owned();

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     HistoryVisibility, Machine, MachineError,
     lookup::Table,
-    megolm::{MEGOLM_V1, is_shared},
+    megolm::{MEGOLM_V1, inbound, is_shared},
     step::Step,
 };
 use crate::matrix::{Event, OwnedUserId, RoomId};
@@ -171,6 +171,15 @@ fn receive_encryption(
         return Ok(());
     }
     step.put(Table::RoomSettings, room.as_str(), "", &new)?;
+    if !old.is_encrypted() {
+        inbound::room_is_known(room, step)?;
+    }
+    if old.unsupported != new.unsupported {
+        machine.end_session(room, step)?;
+    }
+    if let Some(outbound) = machine.megolm.outbound_mut(room) {
+        outbound.prepared = None;
+    }
     let early = machine.megolm.take_early_members(room);
     machine.core.track(early.iter().map(|user| &**user), step)
 }

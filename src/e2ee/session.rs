@@ -115,9 +115,9 @@ impl Peer {
         self.sessions.iter().any(|kept| kept.session.session_id() == session_id)
     }
 
-    /// When the newest session began.
-    pub(super) fn newest(&self) -> Option<Timestamp> {
-        self.sessions.iter().map(|kept| kept.life.created).max()
+    /// When the newest session began, of those that began before `now`.
+    pub(super) fn newest(&self, now: Timestamp) -> Option<Timestamp> {
+        self.sessions.iter().map(|kept| kept.life.created).filter(|at| *at <= now).max()
     }
 
     /// Decrypts with the session of this id, or with whichever can, the last used first. Only a
@@ -187,7 +187,7 @@ impl Core {
         key: &Curve25519PublicKey,
         step: &Step<'_>,
     ) -> Result<bool, MachineError> {
-        // Sessions are replaced but never run out, so the answer "yes" stays true.
+        // Sessions are replaced, and run out only by `forget_sessions`.
         if self.known_peers.contains(key.as_bytes()) {
             return Ok(true);
         }
@@ -211,6 +211,20 @@ impl Core {
         peer.make_room(step);
         let life = Life { origin, created: step.now(), received: number, used: number };
         peer.put(&Kept { session, life }, step)
+    }
+
+    /// Drops all sessions with the holder of a curve25519 key.
+    pub(super) fn forget_sessions(
+        &mut self,
+        key: &Curve25519PublicKey,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.known_peers.remove(key.as_bytes());
+        let peer = self.peer(key, step)?;
+        for kept in &peer.sessions {
+            step.delete(Table::OlmSession, &peer.curve25519, &kept.session.session_id());
+        }
+        Ok(())
     }
 
     /// Encrypts bytes for the holder of a curve25519 key; `None` without a session.

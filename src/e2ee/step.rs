@@ -114,7 +114,7 @@ impl<'a> Step<'a> {
         second: &str,
         value: &T,
     ) -> Result<(), MachineError> {
-        let bytes = encode(table, value)?.into_bytes();
+        let bytes = encode(table, value)?;
         self.overlay.insert(
             (table, RecordKey(first.to_owned(), second.to_owned())),
             Some(Zeroizing::new(bytes)),
@@ -138,8 +138,21 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Writes a value as JSON text; `table` names it in the error.
-pub(super) fn encode<T: Serialize>(table: Table, value: &T) -> Result<String, MachineError> {
+/// Room for most records and payloads: a text that grows leaves copies of its beginning, which may
+/// be a secret, in memory that nobody wipes.
+const USUAL_BYTES: usize = 1536;
+
+/// Writes a value as JSON, to be stored or encrypted; `table` names it in the error.
+pub(super) fn encode<T: Serialize>(table: Table, value: &T) -> Result<Vec<u8>, MachineError> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut bytes, value)
+        .map_err(|source| MachineError::Record { table: table.name(), source })?;
+    bytes.shrink_to_fit();
+    Ok(bytes)
+}
+
+/// Writes a value that goes out as JSON text.
+pub(super) fn encode_text<T: Serialize>(table: Table, value: &T) -> Result<String, MachineError> {
     serde_json::to_string(value)
         .map_err(|source| MachineError::Record { table: table.name(), source })
 }

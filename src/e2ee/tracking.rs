@@ -22,18 +22,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    matrix::{DeviceId, DeviceLists, MatrixError, OwnedDeviceId, OwnedUserId, UserId},
+    matrix::{DeviceLists, MatrixError, OwnedDeviceId, OwnedUserId, UserId},
     time::Timestamp,
 };
 
 use super::{
     core::{Core, Freshness},
-    device::{Device, LocalTrust},
     error::MachineError,
     failures::Failures,
     lookup::Table,
     request::{self, Purpose, RequestId, RequestKind},
-    step::{Step, encode},
+    step::{Step, encode_text},
 };
 
 /// Users in one query.
@@ -52,6 +51,10 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 const EMPTY_AFTER: Duration = Duration::from_secs(10 * 60);
 /// Untracked users that are looked up because they wrote to us; more are ignored.
 const MAX_STRANGERS: usize = 100;
+/// How often a user is looked up at most because their messages say that the list is old.
+const SUSPECT_AGAIN: Duration = Duration::from_secs(60);
+/// Users whose last such look-up is remembered; while there are as many, no more are suspected.
+const MAX_SUSPECTED: usize = 1_000;
 
 /// What a `keys/query` request asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,10 +98,11 @@ struct TrackedUser {
 }
 
 impl TrackedUser {
-    /// Whether a list that nobody called into question should be confirmed before it is used.
+    /// Whether a list that nobody called into question should be confirmed before it is used. One
+    /// that came in the future (the clock was set back since) is as good as old.
     fn is_worn(&self, now: Timestamp) -> bool {
         let limit = if self.devices == 0 { EMPTY_AFTER } else { CONFIRM_AFTER };
-        self.answered.is_none_or(|at| now.since(at) > limit)
+        self.answered.is_none_or(|at| now < at || limit < now.since(at))
     }
 }
 
@@ -115,6 +119,8 @@ pub(super) struct Tracker {
     wanted: BTreeMap<OwnedUserId, Timestamp>,
     /// Users who wrote to us from devices we do not know.
     strangers: BTreeSet<OwnedUserId>,
+    /// When users were last looked up because of their messages.
+    suspected: BTreeMap<OwnedUserId, Timestamp>,
     changes: u64,
 }
 
@@ -140,6 +146,7 @@ impl Tracker {
             outage: Failures::new(),
             wanted: BTreeMap::new(),
             strangers: BTreeSet::new(),
+            suspected: BTreeMap::new(),
             changes: 0,
         })
     }
@@ -147,6 +154,11 @@ impl Tracker {
     /// How many users are tracked.
     pub(super) fn len(&self) -> usize {
         self.users.values().filter(|user| user.list != List::Unwatched).count()
+    }
+
+    /// Changes with every list, device or identity that changed or was called into question.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Notes that a device or an identity changed.
@@ -214,6 +226,20 @@ impl Tracker {
         self.servers.paused_until(&user.server_name().to_string(), now).is_some()
     }
 
+    /// Whether `user` may be looked up because of a message; if so, not again for a while.
+    fn may_suspect(&mut self, user: &UserId, now: Timestamp) -> bool {
+        let is_fresh = |at: &Timestamp| now.since(*at) < SUSPECT_AGAIN;
+        if MAX_SUSPECTED <= self.suspected.len() {
+            self.suspected.retain(|_, at| is_fresh(at));
+        }
+        let may =
+            self.suspected.len() < MAX_SUSPECTED && !self.suspected.get(user).is_some_and(is_fresh);
+        if may {
+            self.suspected.insert(user.to_owned(), now);
+        }
+        may
+    }
+
     /// A link came up: time without one does not count as waiting.
     pub(super) fn wait_anew(&mut self) {
         self.wanted.clear();
@@ -227,86 +253,6 @@ impl Tracker {
 }
 
 impl Core {
-    /// The devices that the list of `user` names, blocked ones too, ours among our own.
-    #[expect(
-        clippy::unused_self,
-        reason = "reads go through the core: it may come to keep devices"
-    )]
-    pub(super) fn devices_of(
-        &self,
-        user: &UserId,
-        step: &Step<'_>,
-    ) -> Result<Vec<Device>, MachineError> {
-        let all = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
-        Ok(all
-            .into_iter()
-            .map(|(_, device)| device)
-            .filter(|device| !device.is_deleted())
-            .collect())
-    }
-
-    /// A device by its name, deleted ones too.
-    #[expect(
-        clippy::unused_self,
-        reason = "reads go through the core: it may come to keep devices"
-    )]
-    pub(super) fn find_device(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        step: &Step<'_>,
-    ) -> Result<Option<Device>, MachineError> {
-        step.get(Table::Device, user.as_str(), device.as_str())
-    }
-
-    /// A device by its curve25519 key, deleted ones too.
-    #[expect(
-        clippy::unused_self,
-        reason = "reads go through the core: it may come to keep devices"
-    )]
-    pub(super) fn find_device_by_key(
-        &self,
-        user: &UserId,
-        curve25519: &vodozemac::Curve25519PublicKey,
-        step: &Step<'_>,
-    ) -> Result<Option<Device>, MachineError> {
-        let all = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
-        Ok(all
-            .into_iter()
-            .map(|(_, device)| device)
-            .find(|device| device.curve25519 == *curve25519))
-    }
-
-    /// Writes a device.
-    pub(super) fn put_device(
-        &mut self,
-        device: &Device,
-        step: &mut Step<'_>,
-    ) -> Result<(), MachineError> {
-        self.tracker.note_change();
-        step.put(Table::Device, device.user.as_str(), device.device_id.as_str(), device)
-    }
-
-    /// Decides about a device; `false` when it is not known.
-    pub(super) fn set_trust(
-        &mut self,
-        user: &UserId,
-        device: &DeviceId,
-        trust: LocalTrust,
-        step: &mut Step<'_>,
-    ) -> Result<bool, MachineError> {
-        let Some(mut device) = self.find_device(user, device, step)? else { return Ok(false) };
-        device.trust = trust;
-        self.put_device(&device, step)?;
-        Ok(true)
-    }
-
-    /// Changes whenever a device list, a device or an identity changed or was called into question: who computed something
-    /// from them need not do so again while it stays the same. Starts anew with the program.
-    pub(super) fn device_changes(&self) -> u64 {
-        self.tracker.changes
-    }
-
     /// Tracks `users` from now on, asking for lists that were never asked for. Unlike
     /// [`Core::refresh`] nobody waits for the answer.
     pub(super) fn track<'u>(
@@ -384,12 +330,16 @@ impl Core {
         Ok(())
     }
 
-    /// Somebody used a device that the list at hand does not name.
+    /// Somebody used a device that the list at hand does not name. Anybody can write such
+    /// messages, so they cause a look at the list now and then, not each.
     pub(super) fn suspect(
         &mut self,
         user: &UserId,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
+        if !self.tracker.may_suspect(user, step.now()) {
+            return Ok(());
+        }
         if self.tracker.is_watched(user) {
             return self.tracker.invalidate(user, step);
         }
@@ -408,13 +358,13 @@ impl Core {
             return Ok(());
         }
         let own_device =
-            if self.account.is_published() { OwnDevice::Expected } else { OwnDevice::NotYet };
+            if self.account.is_on_server() { OwnDevice::Expected } else { OwnDevice::NotYet };
         for users in self.tracker.due(now).chunks(USERS_PER_QUERY) {
             let body = QueryBody {
                 device_keys: users.iter().map(|user| (user, &[][..])).collect(),
                 timeout: 10_000,
             };
-            let body = encode(Table::Request, &body)?;
+            let body = encode_text(Table::Request, &body)?;
             let invalidation = self.tracker.invalidation;
             let purpose = QueryPurpose { users: users.to_vec(), invalidation, own_device };
             let purpose = Purpose::KeysQuery(purpose);

@@ -263,6 +263,8 @@ pub enum Alarm {
     /// The server says a one-time key exists that we never uploaded: this store went back in time,
     /// or two programs use it.
     StoreRegressed,
+    /// The store was copied or restored from a backup since it was used last.
+    StoreCopied,
     /// The server refuses our keys for good, so others cannot write to this device; the error
     /// code it gave.
     KeysRefused(String),

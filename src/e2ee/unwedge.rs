@@ -25,7 +25,7 @@ use super::{
     error::MachineError,
     lookup::Table,
     request::{Purpose, ToDeviceMessage},
-    step::{Step, encode, raw},
+    step::{Step, encode_text, raw},
 };
 
 const PER_DEVICE: Duration = Duration::from_secs(60 * 60);
@@ -124,8 +124,9 @@ impl Core {
     /// Checks both limits and spends of the common one.
     fn may_unwedge(&self, device: &Device, step: &mut Step<'_>) -> Result<bool, MachineError> {
         let now = step.now();
-        let newest = self.peer(&device.curve25519, step)?.newest();
-        let last = newest.max(device.unwedged);
+        // What lies ahead was noted before the clock was set back.
+        let newest = self.peer(&device.curve25519, step)?.newest(now);
+        let last = newest.max(device.unwedged.filter(|at| *at <= now));
         if last.is_some_and(|last| now.since(last) < PER_DEVICE + jitter(device)) {
             return Ok(false);
         }
@@ -174,7 +175,7 @@ impl Core {
             reason: "Unable to establish a secure channel.",
             sender_key: self.account.curve25519().to_base64(),
         };
-        let content = raw(Table::Misc, &encode(Table::Misc, &content)?)?;
+        let content = raw(Table::Misc, &encode_text(Table::Misc, &content)?)?;
         self.send_notice("m.room_key.withheld", &device, content, step)?;
         device.no_olm_sent = Some(step.now());
         self.put_device(&device, step)

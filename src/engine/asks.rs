@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    matrix::{Event, MatrixError, OwnedRoomId, OwnedUserId, RoomId, UserId},
+    matrix::{Event, MatrixError, OwnedRoomId, OwnedUserId, RoomId, TransactionId, UserId},
     rooms::MemberState,
     store::OutboxState,
 };
@@ -89,9 +89,10 @@ impl Engine {
         }
         let user = OwnedUserId::try_from(name).ok();
         let found = user.and_then(|user| self.rooms.direct_chat(&user));
-        let result = found
-            .map(|room_id| Outcome::Room { room_id })
-            .ok_or_else(|| refusal("unknown_room", "there is no direct chat with this user"));
+        let result = found.map(|room_id| Outcome::Room { room_id }).ok_or_else(|| {
+            let words = "there is no direct chat with this user; make one with: grotto create --dm";
+            refusal("unknown_room", format!("{words} --invite {name}"))
+        });
         answer(from.0, from.1, result, turn);
     }
 
@@ -103,20 +104,14 @@ impl Engine {
     }
 
     /// Waits for a message's end; one that is not in the outbox was sent long ago or never was.
-    fn await_sent(
-        &mut self,
-        (face, id): Sender,
-        txn: &crate::matrix::TransactionId,
-        turn: &mut Turn<'_>,
-    ) {
+    fn await_sent(&mut self, (face, id): Sender, txn: &TransactionId, turn: &mut Turn<'_>) {
         match self.outbox.get(txn).map(|row| &row.stored.state) {
             None => {
                 let message = "no message of this name waits; it was sent, or taken back";
                 answer(face, id, Err(refusal("unknown_transaction", message)), turn);
             }
             Some(OutboxState::Failed(error)) => {
-                let (code, message) = (error.code.clone(), error.message.clone());
-                answer(face, id, Err(CommandError { code, message }), turn);
+                answer(face, id, Err(error.clone().into()), turn);
             }
             Some(OutboxState::Queued | OutboxState::Encrypted(_)) => {
                 self.faces.await_sent(face, id, txn);
@@ -134,8 +129,7 @@ impl Engine {
         let body = match result {
             Ok(body) => serde_json::from_str(body).unwrap_or(Value::Null),
             Err(error) => {
-                let error = CommandError { code: error.errcode.clone(), message: words(&error) };
-                answer(from.0, from.1, Err(error), turn);
+                answer(from.0, from.1, Err(CommandError::from(&error)), turn);
                 return Ok(());
             }
         };
@@ -237,16 +231,8 @@ impl Engine {
     fn own_invite(&self, user: &UserId, turn: &Turn<'_>) -> Event {
         let mut content = Map::new();
         content.insert("membership".to_owned(), json!("invite"));
-        Event {
-            kind: "m.room.member".to_owned(),
-            event_id: None,
-            sender: Some(self.me.clone()),
-            state_key: Some(user.to_string()),
-            origin_server_ts: turn.now,
-            content,
-            redacts: None,
-            unsigned: crate::matrix::Unsigned::default(),
-        }
+        let event = Event::state("m.room.member", user.as_str(), content);
+        Event { sender: Some(self.me.clone()), origin_server_ts: turn.now, ..event }
     }
 
     /// `m.direct` is read before it is written: other clients write it too.
@@ -338,13 +324,4 @@ fn named_room(body: &Value) -> Result<Outcome, CommandError> {
         .and_then(|room| OwnedRoomId::try_from(room.as_str()?).ok())
         .map(|room_id| Outcome::Room { room_id })
         .ok_or_else(|| refusal("M_BAD_JSON", "the server's answer names no room"))
-}
-
-/// The server's words, or ours where it has none.
-fn words(error: &MatrixError) -> String {
-    if error.error.is_empty() {
-        format!("the server refused it (HTTP {})", error.status)
-    } else {
-        error.error.clone()
-    }
 }

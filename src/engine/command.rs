@@ -11,6 +11,16 @@ use crate::matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId};
 #[serde(transparent)]
 pub struct CommandId(pub u64);
 
+/// Who learns that something was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Receipt {
+    /// Everybody in the room.
+    Public,
+    /// Only our own devices, and the server.
+    Private,
+}
+
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", content = "of", rename_all = "snake_case")]
@@ -36,7 +46,8 @@ pub enum Command {
     /// Follow a room: its newest page comes as updates, then every change. (All rooms' summaries
     /// always come.)
     Open(OwnedRoomId),
-    /// Follow every room, as `tail` does: all new events and late decryptions, no first page.
+    /// Follow every room, as `tail` does: all new events, late decryptions, typing and receipts, no
+    /// first page.
     FollowAll,
     /// Stop following a room.
     Close(OwnedRoomId),
@@ -55,6 +66,8 @@ pub enum Command {
         room: OwnedRoomId,
         /// The newest event seen.
         event: OwnedEventId,
+        /// Who learns of it.
+        receipt: Receipt,
     },
     /// The user types, or stopped.
     Typing {

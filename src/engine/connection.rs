@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     link::LinkEvent,
     matrix::MatrixError,
-    rooms::{Echo, SendError, SendState},
+    rooms::{Echo, SendState},
     time::Timestamp,
     wire::{ResponseFrame, ServerFrame},
 };
@@ -17,7 +17,7 @@ use super::{
     core::Connection,
     error::EngineError,
     faces::{answer, refusal},
-    request::Origin,
+    request::{Flying, Origin},
     turn::Turn,
 };
 
@@ -126,7 +126,11 @@ impl Engine {
         response: &ResponseFrame,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let Some(origin) = self.requests.flying(response.id).cloned() else { return Ok(()) };
+        let Some(Flying { origin, since }) = self.requests.flying(response.id) else {
+            return Ok(());
+        };
+        let took = turn.now.since(since);
+        tracing::debug!(call = origin.word(), status = response.status, ?took, "answered");
         let result = match response.status {
             200..=299 => Ok(response.body.get()),
             status => Err(MatrixError::parse(status, response.body.get().as_bytes())),
@@ -163,7 +167,7 @@ impl Engine {
             Origin::DirectWrite(room, user) if result.is_ok() => {
                 self.on_direct_written(&room, user, turn)
             }
-            Origin::DirectWrite(..) | Origin::Typing => Ok(()),
+            Origin::DirectWrite(..) | Origin::Typing(_) => Ok(()),
             Origin::DirectRead(room, user) => {
                 self.on_direct_read((&room, &user), &result);
                 Ok(())
@@ -185,7 +189,7 @@ impl Engine {
             | Origin::Encryption(_)
             | Origin::History(..)
             | Origin::Read(..)
-            | Origin::Typing
+            | Origin::Typing(_)
             | Origin::DirectRead(..)
             | Origin::DirectWrite(..)
             | Origin::Asked(..) => Ok(()),
@@ -223,15 +227,4 @@ fn end(login: Login, turn: &mut Turn<'_>) {
     };
     turn.tell_all(Update::Ended { reason: reason.to_owned() });
     turn.out.ended = true;
-}
-
-impl From<&MatrixError> for SendError {
-    fn from(error: &MatrixError) -> Self {
-        let message = if error.error.is_empty() {
-            format!("the server refused it (HTTP {})", error.status)
-        } else {
-            error.error.clone()
-        };
-        Self { code: error.errcode.clone(), message }
-    }
 }

@@ -156,7 +156,9 @@ impl Engine {
             Command::LoadOlder { room, before, limit } => {
                 self.on_load_older(face, (room, before), limit, turn)?;
             }
-            Command::MarkRead { room, event } => self.on_mark_read(room, event, turn)?,
+            Command::MarkRead { room, event, receipt } => {
+                self.on_mark_read(room, (event, receipt), turn)?;
+            }
             Command::Typing { room, typing: true } => self.on_typing(&room, OwnTyping::Types, turn),
             Command::Typing { room, typing: false } => {
                 self.on_typing(&room, OwnTyping::Stopped, turn);

@@ -1,6 +1,7 @@
-//! Why the engine cannot go on.
+//! Why the engine cannot go on, and what faces are told of the server's errors.
 
-use crate::{e2ee::MachineError, store::StoreError};
+use super::CommandError;
+use crate::{e2ee::MachineError, matrix::MatrixError, rooms::SendError, store::StoreError};
 
 /// The engine must be dropped and built anew from disk: what it holds in memory may not be what
 /// is on disk. Nothing the network sends is such an error.
@@ -18,4 +19,35 @@ pub enum EngineError {
     /// A value that was just put somewhere is not there.
     #[error("{0} is not where it was put; this is a bug of grotto")]
     Lost(&'static str),
+}
+
+impl From<&MatrixError> for CommandError {
+    /// The server's words, or ours where it has none.
+    fn from(error: &MatrixError) -> Self {
+        let message = if error.error.is_empty() {
+            format!("the server refused it (HTTP {})", error.status)
+        } else {
+            error.error.clone()
+        };
+        Self { code: error.errcode.clone(), message }
+    }
+}
+
+impl From<&MatrixError> for SendError {
+    fn from(error: &MatrixError) -> Self {
+        CommandError::from(error).into()
+    }
+}
+
+// The two say the same: one of a message, one of a request.
+impl From<CommandError> for SendError {
+    fn from(CommandError { code, message }: CommandError) -> Self {
+        Self { code, message }
+    }
+}
+
+impl From<SendError> for CommandError {
+    fn from(SendError { code, message }: SendError) -> Self {
+        Self { code, message }
+    }
 }

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use crate::matrix::{Event, OwnedRoomId, OwnedUserId, RoomId};
+use crate::{
+    matrix::{Event, OwnedRoomId, OwnedUserId, RoomId},
+    store::Origin,
+};
 
 use super::{
-    Audience, Engine, FaceId, Outcome, Update, error::EngineError, faces::answer, turn::Turn,
+    Alarm, Audience, Engine, FaceId, Outcome, Update, error::EngineError, faces::answer, turn::Turn,
 };
 
 impl Engine {
@@ -27,6 +30,9 @@ impl Engine {
         turn.tell(audience, Update::Link(self.link.state().clone()));
         turn.tell(audience, Update::Rooms(self.rooms.summaries()));
         turn.tell(audience, self.outbox.counts());
+        if turn.store.origin() == Origin::Copy {
+            turn.tell(audience, Update::Alarm(Alarm::StoreCopied));
+        }
         if self.rooms.synced {
             turn.tell(audience, Update::Synced);
         }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    CommandError, CommandId, Engine, FaceId, Outcome, Page, Update,
+    Audience, CommandError, CommandId, Engine, FaceId, Outcome, Page, Update,
     error::EngineError,
     faces::{answer, refusal, tell_timeline},
     request::{Call, Origin},
@@ -22,6 +22,9 @@ use super::{
 /// Events asked of the server at once, at least and at most.
 const FEWEST: u32 = 30;
 const MOST: u32 = 250;
+
+/// Events of the first page of an opened room.
+const FIRST_PAGE: u32 = 100;
 
 /// Events a page may have.
 const LARGEST_PAGE: u32 = 10_000;
@@ -35,6 +38,13 @@ struct Wish {
     before: i64,
     limit: u32,
     answer: Answer,
+}
+
+impl Wish {
+    /// How many events are wanted.
+    fn events(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
 }
 
 /// How a wish is fulfilled.
@@ -64,11 +74,8 @@ impl History {
 
     /// Those who waited for this gap.
     fn take(&mut self, room: &RoomId, gap: i64) -> Vec<Wish> {
-        let (taken, waiting) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|(at, wish)| *at == gap && wish.room == *room);
-        self.waiting = waiting;
-        Vec::into_iter(taken).map(|(_, wish): (i64, Wish)| wish).collect()
+        let is_for = |(at, wish): &mut (i64, Wish)| *at == gap && wish.room == *room;
+        self.waiting.extract_if(.., is_for).map(|(_, wish)| wish).collect()
     }
 }
 
@@ -137,7 +144,7 @@ impl Engine {
 
     /// Fulfils a wish from the store, or asks the server for what is missing.
     fn fulfil(&mut self, wish: Wish, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
+        let limit = wish.events();
         let mut events = turn.store.before(&wish.room, wish.before, limit)?;
         let gap = last_gap(&wish, events.first(), turn)?;
         if let Some(gap) = &gap {
@@ -161,20 +168,18 @@ impl Engine {
     /// Hands out what is there.
     fn give(
         wish: &Wish,
-        (events, gap): (Vec<StoredEvent>, Option<store::Gap>),
+        (mut events, gap): (Vec<StoredEvent>, Option<store::Gap>),
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
-        let reached_start = gap.is_none() && events.len() < limit;
+        let reached_start = gap.is_none() && events.len() < wish.events();
+        let related = relations_outside(&wish.room, &events, turn)?;
         match wish.answer {
             Answer::Outcome(id) => {
-                let related = relations_outside(&wish.room, &events, turn)?;
                 let page = Outcome::History(Page { events, related, reached_start });
                 answer(wish.face, id, Ok(page), turn);
             }
             Answer::Delta => {
-                let outside = relations_outside(&wish.room, &events, turn)?;
-                let events = [events, outside].concat();
+                events.extend(related);
                 tell_timeline(wish.face, &wish.room, TimelineDelta::Events(events), turn);
                 if let Some(gap) = gap {
                     let delta = TimelineDelta::Gap { position: gap.position };
@@ -219,11 +224,7 @@ impl Engine {
         let page = match result.map(serde_json::from_str::<Messages>) {
             Ok(Ok(page)) => page,
             Ok(Err(_)) => return Self::no_history(wishes, &malformed(), turn),
-            Err(error) => {
-                let error =
-                    CommandError { code: error.errcode.clone(), message: error.to_string() };
-                return Self::no_history(wishes, &error, turn);
-            }
+            Err(error) => return Self::no_history(wishes, &CommandError::from(&error), turn),
         };
         let page = page.before_event();
         self.learn_names(room, &page.state, turn)?;
@@ -337,7 +338,7 @@ impl Engine {
             tell_timeline(face, room, TimelineDelta::Echo(echo), turn);
         }
         let users = self.rooms.typing(room);
-        let one = super::Audience::One(face);
+        let one = Audience::One(face);
         turn.tell(one, Update::Typing { room: room.to_owned(), users });
         let names = self.rooms.state(room, turn.store)?.names();
         turn.tell(one, Update::Members { room: room.to_owned(), names });
@@ -366,9 +367,6 @@ fn history_call(
         call.with("limit", "0").with("filter", filter)
     }))
 }
-
-/// Events of the first page of an opened room.
-const FIRST_PAGE: u32 = 100;
 
 /// The newest gap that a page down to `oldest` crosses or ends at.
 fn last_gap(

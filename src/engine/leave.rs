@@ -110,9 +110,9 @@ fn is_about(origin: &Origin, room: &RoomId) -> bool {
         | Origin::Members(id)
         | Origin::Encryption(id)
         | Origin::History(id, _)
-        | Origin::Read(id, _) => id == room,
+        | Origin::Read(id, _)
+        | Origin::Typing(id) => id == room,
         Origin::Keys(..)
-        | Origin::Typing
         | Origin::DirectRead(..)
         | Origin::DirectWrite(..)
         | Origin::Asked(

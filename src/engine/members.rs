@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     e2ee::Recipients,
     matrix::{Event, MatrixError, OwnedUserId, RoomId, UserId},
-    time::Timestamp,
+    rooms::SendError,
 };
 
 use super::{
@@ -57,13 +57,15 @@ impl Engine {
         result: Result<&str, MatrixError>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let changed = self.rooms.get(room, turn.store)?.changed_members.take();
+        let Some(changed) = self.rooms.get(room, turn.store)?.changed_members.take() else {
+            // A gap opened since it was asked for, in which others may have left: it is asked anew.
+            return self.pump(room, turn);
+        };
         let Ok(Ok(members)) = result.map(serde_json::from_str::<Members>) else {
             // Nothing can be sent without; the next message, or another try of this one, asks again.
             self.no_members(room, turn);
             return self.pump(room, turn);
         };
-        let changed = changed.unwrap_or_default();
         let mut listed = BTreeSet::new();
         for value in members.chunk {
             let Ok(event) = serde_json::from_value::<Event>(value) else { continue };
@@ -120,7 +122,7 @@ impl Engine {
 
     /// The server refuses the list: the message whose turn it is fails, with the words.
     fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) {
-        let error = crate::rooms::SendError {
+        let error = SendError {
             code: "no_members".to_owned(),
             message: "the server does not tell who is in this room; try again".to_owned(),
         };
@@ -139,14 +141,5 @@ fn member_of(event: &Event) -> Option<OwnedUserId> {
 fn departure(user: &UserId) -> Event {
     let mut content = Map::new();
     content.insert("membership".to_owned(), json!("leave"));
-    Event {
-        kind: "m.room.member".to_owned(),
-        event_id: None,
-        sender: None,
-        state_key: Some(user.to_string()),
-        origin_server_ts: Timestamp::default(),
-        content,
-        redacts: None,
-        unsigned: crate::matrix::Unsigned::default(),
-    }
+    Event::state("m.room.member", user.as_str(), content)
 }

@@ -26,7 +26,7 @@ mod turn;
 mod update;
 
 pub use self::core::Engine;
-pub use command::{Command, CommandId, Draft, Request};
+pub use command::{Command, CommandId, Draft, Receipt, Request};
 pub use driver::{Face, FaceKind, Handle};
 pub use error::EngineError;
 pub use faces::Faces;

@@ -72,7 +72,7 @@ pub(super) struct Outbox {
     waiting: BTreeMap<OwnedRoomId, BTreeSet<i64>>,
     failed: usize,
     last: i64,
-    told: (usize, usize),
+    told: (usize, Vec<OwnedRoomId>),
 }
 
 impl Outbox {
@@ -203,15 +203,24 @@ impl Outbox {
         rows.map(Row::echo).collect()
     }
 
-    /// How many wait and how many failed.
+    /// How many wait, how many failed, and where.
     pub(super) fn counts(&self) -> Update {
-        let failed = self.failed;
-        Update::Outbox { waiting: self.rows.len().saturating_sub(failed), failed }
+        let waiting = self.rows.len().saturating_sub(self.failed);
+        Update::Outbox { waiting, failed: self.failed, failed_in: self.failed_in() }
+    }
+
+    /// The room of each that failed.
+    fn failed_in(&self) -> Vec<OwnedRoomId> {
+        if self.failed == 0 {
+            return Vec::new();
+        }
+        let failed = |row: &&Row| matches!(row.stored.state, OutboxState::Failed(_));
+        self.rows.values().filter(failed).map(|row| row.stored.room.clone()).collect()
     }
 
     /// Tells the faces the counts when they changed.
     pub(super) fn tell_counts(&mut self, turn: &mut Turn<'_>) {
-        let counts = (self.rows.len().saturating_sub(self.failed), self.failed);
+        let counts = (self.rows.len().saturating_sub(self.failed), self.failed_in());
         if self.told != counts {
             self.told = counts;
             turn.tell_all(self.counts());

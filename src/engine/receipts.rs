@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    Audience, Engine, Update,
+    Audience, Engine, Receipt, Update,
     error::EngineError,
     request::{Call, Origin},
     turn::Turn,
@@ -34,7 +34,7 @@ pub(super) enum OwnTyping {
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     /// What was read while a receipt was under way; only the newest counts.
-    next: BTreeMap<OwnedRoomId, OwnedEventId>,
+    next: BTreeMap<OwnedRoomId, (OwnedEventId, Receipt)>,
     /// When the server was told that we type.
     typing: BTreeMap<OwnedRoomId, Timestamp>,
 }
@@ -52,7 +52,7 @@ impl Engine {
     pub(super) fn on_mark_read(
         &mut self,
         room: OwnedRoomId,
-        event: OwnedEventId,
+        (event, receipt): (OwnedEventId, Receipt),
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         if !self.is_newer(&room, &event, turn)? {
@@ -65,9 +65,9 @@ impl Engine {
         let under_way =
             |origin: &Origin| matches!(origin, Origin::Read(other, _) if *other == room);
         if self.requests.has(under_way) {
-            self.reading.next.insert(room, event);
+            self.reading.next.insert(room, (event, receipt));
         } else {
-            self.ask_read(room, event);
+            self.ask_read(room, event, receipt);
         }
         Ok(())
     }
@@ -168,16 +168,21 @@ impl Engine {
         Ok(())
     }
 
-    fn ask_read(&mut self, room: OwnedRoomId, event: OwnedEventId) {
-        let body = json!({ "m.fully_read": event, "m.read": event });
+    /// A private receipt clears the counts of all our devices like a public one.
+    fn ask_read(&mut self, room: OwnedRoomId, event: OwnedEventId, receipt: Receipt) {
+        let kind = match receipt {
+            Receipt::Public => "m.read",
+            Receipt::Private => "m.read.private",
+        };
+        let body = json!({ "m.fully_read": event, kind: event });
         let call = Call::post(&["rooms", room.as_str(), "read_markers"], &body);
         self.requests.ask(Origin::Read(room, event), call);
     }
 
     /// A receipt was taken or refused; the newest of those that waited is next.
     pub(super) fn on_read_answer(&mut self, room: &RoomId) {
-        if let Some(event) = self.reading.next.remove(room) {
-            self.ask_read(room.to_owned(), event);
+        if let Some((event, receipt)) = self.reading.next.remove(room) {
+            self.ask_read(room.to_owned(), event, receipt);
         }
     }
 
@@ -198,7 +203,7 @@ impl Engine {
         };
         if self.is_up() {
             let call = Call::put(&["rooms", room.as_str(), "typing", self.me.as_str()], &body);
-            self.requests.ask(Origin::Typing, call);
+            self.requests.ask(Origin::Typing(room.to_owned()), call);
         }
     }
 
@@ -217,7 +222,7 @@ impl Engine {
                 read.retain(|(user, _)| *user != self.me);
                 if !read.is_empty() {
                     let update = Update::Receipts { room: room.to_owned(), read };
-                    self.tell_openers(room, &update, turn);
+                    self.tell_followers(room, &update, turn);
                 }
                 Ok(())
             }
@@ -241,7 +246,7 @@ impl Engine {
         let entry = self.rooms.touch(room, turn.store)?;
         if entry.typing != users {
             entry.typing.clone_from(&users);
-            self.tell_openers(room, &Update::Typing { room: room.to_owned(), users }, turn);
+            self.tell_followers(room, &Update::Typing { room: room.to_owned(), users }, turn);
         }
         Ok(())
     }
@@ -249,6 +254,13 @@ impl Engine {
     /// Tells those who have the room open.
     pub(super) fn tell_openers(&self, room: &RoomId, update: &Update, turn: &mut Turn<'_>) {
         for face in self.faces.viewers(room) {
+            turn.tell(Audience::One(face), update.clone());
+        }
+    }
+
+    /// Tells those who have the room open or follow every room.
+    fn tell_followers(&self, room: &RoomId, update: &Update, turn: &mut Turn<'_>) {
+        for face in self.faces.followers(room) {
             turn.tell(Audience::One(face), update.clone());
         }
     }

@@ -40,8 +40,8 @@ pub(super) enum Origin {
     History(OwnedRoomId, i64),
     /// Read up to here.
     Read(OwnedRoomId, OwnedEventId),
-    /// Typing; not repeated.
-    Typing,
+    /// Whether we type in this room; not repeated.
+    Typing(OwnedRoomId),
     /// `m.direct`, before a room is added to it.
     DirectRead(OwnedRoomId, OwnedUserId),
     /// `m.direct`, with the room.
@@ -70,7 +70,26 @@ pub(super) enum Asked {
 impl Origin {
     /// Whether the call may be made again when its answer was lost.
     fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Typing | Self::Asked(_, _, Asked::Create(_)))
+        !matches!(self, Self::Typing(_) | Self::Asked(_, _, Asked::Create(_)))
+    }
+
+    /// Its kind in one word, for the log.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Keys(_, RequestKind::KeysUpload) => "keys_upload",
+            Self::Keys(_, RequestKind::KeysQuery) => "keys_query",
+            Self::Keys(_, RequestKind::KeysClaim) => "keys_claim",
+            Self::Keys(_, RequestKind::ToDevice) => "to_device",
+            Self::Send(..) => "send",
+            Self::Members(_) => "members",
+            Self::Encryption(_) => "encryption",
+            Self::History(..) => "history",
+            Self::Read(..) => "read",
+            Self::Typing(_) => "typing",
+            Self::DirectRead(..) => "direct_read",
+            Self::DirectWrite(..) => "direct_write",
+            Self::Asked(..) => "asked",
+        }
     }
 
     /// Whether it makes this room a direct chat.
@@ -82,7 +101,7 @@ impl Origin {
     fn tries(&self) -> u32 {
         match self {
             Self::Asked(..) | Self::History(..) => TRIES_WHEN_AWAITED,
-            Self::Typing => 1,
+            Self::Typing(_) => 1,
             Self::Keys(..)
             | Self::Send(..)
             | Self::Members(_)
@@ -93,14 +112,17 @@ impl Origin {
         }
     }
 
-    /// Whether at most one of its kind is under way.
-    fn is_exclusive_with(&self, other: &Self) -> bool {
+    /// Whether it waits for `other`, which is under way: claims and uploads go one at a time, and
+    /// so do typing notices of a room, to keep their order. A message comes before them: a notice
+    /// wakes everybody in the room, and the homeserver would answer all of them first.
+    fn waits_for(&self, other: &Self) -> bool {
         use RequestKind::{KeysClaim, KeysQuery, KeysUpload, ToDevice};
         match (self, other) {
             (Self::Keys(_, one), Self::Keys(_, two)) => match one {
                 KeysUpload | KeysClaim => one == two,
                 KeysQuery | ToDevice => false,
             },
+            (Self::Typing(room), Self::Typing(at) | Self::Send(at, _)) => room == at,
             (
                 Self::Keys(..)
                 | Self::Send(..)
@@ -108,7 +130,7 @@ impl Origin {
                 | Self::Encryption(_)
                 | Self::History(..)
                 | Self::Read(..)
-                | Self::Typing
+                | Self::Typing(_)
                 | Self::DirectRead(..)
                 | Self::DirectWrite(..)
                 | Self::Asked(..),
@@ -132,8 +154,8 @@ pub(super) enum Messages {
 enum Standing {
     /// To be sent.
     Waiting,
-    /// Sent on this link.
-    InFlight,
+    /// Sent on this link, at this time.
+    InFlight(Timestamp),
     /// To be sent at this time.
     Later(Timestamp),
 }
@@ -144,6 +166,25 @@ struct Open {
     frame: RequestFrame,
     standing: Standing,
     backoff: Backoff,
+}
+
+impl Open {
+    /// Since when it is under way.
+    fn flies_since(&self) -> Option<Timestamp> {
+        match self.standing {
+            Standing::InFlight(since) => Some(since),
+            Standing::Waiting | Standing::Later(_) => None,
+        }
+    }
+}
+
+/// A call that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flying {
+    /// Why it was made.
+    pub(super) origin: Origin,
+    /// When it left.
+    pub(super) since: Timestamp,
 }
 
 /// A call of the client-server API.
@@ -244,20 +285,21 @@ impl Requests {
         let mut flying: Vec<Origin> = self
             .open
             .values()
-            .filter(|open| open.standing == Standing::InFlight)
+            .filter(|open| open.flies_since().is_some())
             .map(|open| open.origin.clone())
             .collect();
         let mut frames = Vec::new();
         for open in self.open.values_mut() {
-            let due = match open.standing {
-                Standing::Waiting => true,
-                Standing::InFlight => false,
-                Standing::Later(at) => at <= now,
-            };
+            match open.standing {
+                Standing::InFlight(_) => continue,
+                Standing::Later(at) if now < at => continue,
+                // Its pause is over: from now on it waits for its turn, not for the clock.
+                Standing::Waiting | Standing::Later(_) => open.standing = Standing::Waiting,
+            }
             let held = messages == Messages::Held && matches!(open.origin, Origin::Send(..));
-            let blocked = held || flying.iter().any(|other| open.origin.is_exclusive_with(other));
-            if due && !blocked && flying.len() < MAX_IN_FLIGHT {
-                open.standing = Standing::InFlight;
+            let blocked = held || flying.iter().any(|other| open.origin.waits_for(other));
+            if !blocked && flying.len() < MAX_IN_FLIGHT {
+                open.standing = Standing::InFlight(now);
                 flying.push(open.origin.clone());
                 frames.push(ClientFrame::Request(open.frame.clone()));
             }
@@ -271,7 +313,7 @@ impl Requests {
             .values()
             .filter_map(|open| match open.standing {
                 Standing::Later(at) => Some(at),
-                Standing::Waiting | Standing::InFlight => None,
+                Standing::Waiting | Standing::InFlight(_) => None,
             })
             .min()
     }
@@ -281,7 +323,7 @@ impl Requests {
     pub(super) fn on_lost(&mut self) -> Vec<Origin> {
         let mut lost = Vec::new();
         self.open.retain(|_, open| {
-            let flew = open.standing == Standing::InFlight;
+            let flew = open.flies_since().is_some();
             if flew {
                 open.standing = Standing::Waiting;
             }
@@ -300,10 +342,10 @@ impl Requests {
         self.open.remove(&id).map(|open| open.origin)
     }
 
-    /// Why the call `id`, which is under way, was made.
-    pub(super) fn flying(&self, id: u64) -> Option<&Origin> {
+    /// The call `id`, if it is under way.
+    pub(super) fn flying(&self, id: u64) -> Option<Flying> {
         let open = self.open.get(&id)?;
-        (open.standing == Standing::InFlight).then_some(&open.origin)
+        open.flies_since().map(|since| Flying { origin: open.origin.clone(), since })
     }
 
     /// The server asks to come back later, or is at fault: whether the call is tried again by
@@ -321,6 +363,7 @@ impl Requests {
             return false;
         }
         let pause = asked.or_else(|| error.retry_after()).unwrap_or(pause);
+        tracing::debug!(call = open.origin.word(), status = error.status, ?pause, "put off");
         open.standing = Standing::Later(now.plus(pause));
         true
     }
@@ -380,12 +423,42 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_that_is_over_asks_for_no_more_ticks_while_another_call_is_waited_for() {
+        let mut requests = Requests::default();
+        requests.ask(keys("a", RequestKind::KeysClaim), Call::get(&["x"]));
+        requests.release(Timestamp(0), Messages::Free);
+        assert!(requests.postpone(1, &limited(), None, Timestamp(0)));
+        requests.ask(keys("b", RequestKind::KeysClaim), Call::get(&["x"]));
+        assert_eq!(ids(&requests.release(Timestamp(1), Messages::Free)), [2]);
+        assert!(requests.release(Timestamp(2_000), Messages::Free).is_empty());
+        assert_eq!(requests.deadline(), None);
+    }
+
+    #[test]
+    fn typing_notices_of_a_room_keep_their_order_and_let_its_messages_pass() {
+        let room = |name: &str| OwnedRoomId::try_from(name).unwrap();
+        let mut requests = Requests::default();
+        requests.ask(Origin::Send(room("!a:sim"), "txn".into()), Call::get(&["send"]));
+        for at in ["!a:sim", "!a:sim", "!b:sim"] {
+            requests.ask(Origin::Typing(room(at)), Call::get(&["typing"]));
+        }
+        let mut release = || ids(&requests.release(Timestamp(0), Messages::Free));
+        assert_eq!(release(), [1, 4]);
+        assert!(release().is_empty());
+        requests.answered(1);
+        assert_eq!(ids(&requests.release(Timestamp(0), Messages::Free)), [2]);
+        requests.answered(2);
+        assert_eq!(ids(&requests.release(Timestamp(0), Messages::Free)), [3]);
+    }
+
+    #[test]
     fn a_lost_link_repeats_what_can_be_repeated() {
         let mut requests = Requests::default();
         requests.ask(any(), Call::get(&["x"]));
-        requests.ask(Origin::Typing, Call::get(&["y"]));
+        let typing = Origin::Typing("!a:sim".try_into().unwrap());
+        requests.ask(typing.clone(), Call::get(&["y"]));
         requests.release(Timestamp(0), Messages::Free);
-        assert_eq!(requests.on_lost(), [Origin::Typing]);
+        assert_eq!(requests.on_lost(), [typing]);
         assert_eq!(ids(&requests.release(Timestamp(0), Messages::Free)), [1]);
     }
 

@@ -3,12 +3,9 @@
 //! # Spec
 //! Client-Server API, `m.room.encryption`.
 
-use serde_json::{Map, Value};
-
 use crate::{
     matrix::{Event, MatrixError, RoomId},
     rooms::SendError,
-    time::Timestamp,
 };
 
 use super::{
@@ -60,7 +57,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match result.map(serde_json::from_str) {
             Ok(Ok(content)) => {
-                let event = encryption_event(content);
+                let event = Event::state(ENCRYPTION, "", content);
                 self.apply_state(room, &event, turn)?;
             }
             Err(error) if error.status == 404 => {}
@@ -73,19 +70,5 @@ impl Engine {
         }
         self.rooms.touch(room, turn.store)?.record.encryption_asked = true;
         self.pump(room, turn)
-    }
-}
-
-/// The state event of which the server gave only the content.
-fn encryption_event(content: Map<String, Value>) -> Event {
-    Event {
-        kind: ENCRYPTION.to_owned(),
-        event_id: None,
-        sender: None,
-        state_key: Some(String::new()),
-        origin_server_ts: Timestamp::default(),
-        content,
-        redacts: None,
-        unsigned: crate::matrix::Unsigned::default(),
     }
 }

@@ -21,8 +21,9 @@ use crate::{
 };
 
 use super::{
-    CommandError, Draft, Engine, Outcome,
+    Draft, Engine, Outcome,
     error::EngineError,
+    faces::refusal,
     outbox::{Phase, Row},
     request::{Call, Origin, raw},
     turn::Turn,
@@ -250,8 +251,7 @@ impl Engine {
             let echo = row.echo();
             self.show_echo(room, echo, turn);
         }
-        let SendError { code, message } = error;
-        self.faces.settle_sent(txn, &Err(CommandError { code, message }), turn);
+        self.faces.settle_sent(txn, &Err(error.into()), turn);
     }
 
     /// The message whose turn it is cannot be sent.
@@ -305,10 +305,7 @@ impl Engine {
         self.requests.forget(|origin| matches!(origin, Origin::Send(_, other) if other == txn));
         let room = row.stored.room;
         self.faces.tell_viewers(&room, &TimelineDelta::EchoDiscarded(txn.to_owned()), turn);
-        let gone = CommandError {
-            code: "discarded".to_owned(),
-            message: "the message was taken back before it was sent".to_owned(),
-        };
+        let gone = refusal("discarded", "the message was taken back before it was sent");
         self.faces.settle_sent(txn, &Err(gone), turn);
         self.pump(&room, turn)
     }

@@ -57,7 +57,8 @@ impl Engine {
             self.drop_unnamed(|room| delta.rooms.contains_key(room), turn)?;
         }
         for (room, changes) in &rooms {
-            self.on_room_state(room, changes, kind, turn)?;
+            self.begin_room(room, changes, kind, turn)?;
+            self.on_room_state(room, changes, turn)?;
         }
         for (room, changes) in &rooms {
             self.on_timeline(room, changes, turn)?;
@@ -83,10 +84,8 @@ impl Engine {
         &mut self,
         room: &RoomId,
         changes: &RoomDelta,
-        kind: SyncKind,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        self.begin_room(room, changes, kind, turn)?;
         let timeline = changes.timeline.iter().filter(|event| event.state_key.is_some());
         for event in changes.state.iter().chain(timeline) {
             self.apply_state(room, event, turn)?;
@@ -111,6 +110,8 @@ impl Engine {
         let doubtful = changes.limited || kind == SyncKind::Initial || before != changes.membership;
         if doubtful {
             entry.record.members_complete = false;
+            // A list that was asked for before may be from before the gap.
+            entry.changed_members = None;
             entry.record.encryption_asked = false;
         }
         if changes.limited {

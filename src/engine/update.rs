@@ -42,14 +42,14 @@ pub enum Update {
         /// User and display name (already made unique where two share one).
         names: Vec<(OwnedUserId, String)>,
     },
-    /// Who types in an open room, ourselves left out.
+    /// Who types in an open room, ourselves left out; for faces that follow everything, in any.
     Typing {
         /// The room.
         room: OwnedRoomId,
         /// Who.
         users: Vec<OwnedUserId>,
     },
-    /// Somebody read up to an event, in an open room.
+    /// Somebody read up to an event, in an open room; for faces that follow everything, in any.
     Receipts {
         /// The room.
         room: OwnedRoomId,
@@ -62,6 +62,8 @@ pub enum Update {
         waiting: usize,
         /// Failed.
         failed: usize,
+        /// The room of each that failed.
+        failed_in: Vec<OwnedRoomId>,
     },
     /// Something the user must see until it is settled.
     Alarm(Alarm),

@@ -1,12 +1,16 @@
 //! The calls of one connection that are under way, and the bodies that travel in chunks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, Id, JoinError, JoinSet},
     time::{Instant, sleep},
 };
 
@@ -24,6 +28,8 @@ pub(super) struct Calls<H> {
     homeserver: Arc<H>,
     token: Option<Arc<Secret<String>>>,
     tasks: JoinSet<Done>,
+    /// Calls that ended and were not looked at yet.
+    ended: VecDeque<Done>,
     handles: BTreeMap<CallId, AbortHandle>,
     uploads: BTreeMap<u64, mpsc::Sender<ChunkFrame>>,
     downloads: BTreeMap<u64, Download>,
@@ -31,6 +37,8 @@ pub(super) struct Calls<H> {
     taken: mpsc::Receiver<u64>,
     /// Room for answers that are read and not yet written.
     room: Arc<Semaphore>,
+    /// The same for the one update: a client may ask for another one before it has read it.
+    update_room: Arc<Semaphore>,
     window: usize,
 }
 
@@ -78,12 +86,14 @@ impl<H: Homeserver> Calls<H> {
             homeserver,
             token: token.map(Arc::new),
             tasks: JoinSet::new(),
+            ended: VecDeque::new(),
             handles: BTreeMap::new(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
             taken_sender: queue.0,
             taken: queue.1,
             room: Arc::new(Semaphore::new(limits.max_held_answers)),
+            update_room: Arc::new(Semaphore::new(1)),
             window,
         }
     }
@@ -91,22 +101,31 @@ impl<H: Homeserver> Calls<H> {
     /// What comes next. Cancel-safe: `join_next` and `recv` are.
     pub(super) async fn event(&mut self) -> CallEvent {
         loop {
+            if let Some(done) = self.ended.pop_front() {
+                return self.finished(done);
+            }
             tokio::select! {
                 biased;
                 Some(id) = self.taken.recv() => return CallEvent::Taken(id),
-                Some(done) = self.tasks.join_next_with_id() => {
-                    // A task that was given up brings an error, or comes too late.
-                    if let Ok((task, done)) = done
-                        && self.handles.get(&done.id).is_some_and(|handle| handle.id() == task)
-                    {
-                        return self.finished(done);
-                    }
-                }
+                Some(joined) = self.tasks.join_next_with_id() => self.ended(joined),
             }
         }
     }
 
+    /// A task that was given up brings an error, or comes too late.
+    fn ended(&mut self, joined: Result<(Id, Done), JoinError>) {
+        if let Ok((task, done)) = joined
+            && self.handles.get(&done.id).is_some_and(|handle| handle.id() == task)
+        {
+            self.ended.push_back(done);
+        }
+    }
+
     pub(super) fn start(&mut self, call: Call) {
+        // Calls that were given up must not pile up while nobody asks for events.
+        while let Some(joined) = self.tasks.try_join_next_with_id() {
+            self.ended(joined);
+        }
         let id = call.id;
         let upload = match (id, &call.upload) {
             (CallId::Request(request), Some(_)) => {
@@ -119,7 +138,10 @@ impl<H: Homeserver> Calls<H> {
         let errand = Errand {
             homeserver: Arc::clone(&self.homeserver),
             token: self.token.clone(),
-            room: Arc::clone(&self.room),
+            room: Arc::clone(match id {
+                CallId::Request(_) => &self.room,
+                CallId::Sync(_) => &self.update_room,
+            }),
             call,
         };
         self.handles.insert(id, self.tasks.spawn(errand.run(upload)));
@@ -129,6 +151,7 @@ impl<H: Homeserver> Calls<H> {
         if let Some(handle) = self.handles.remove(&id) {
             handle.abort();
         }
+        self.ended.retain(|done| done.id != id);
         if let CallId::Request(request) = id {
             self.forget(request);
         }
@@ -197,9 +220,7 @@ impl<H: Homeserver> Errand<H> {
                 Answer::Binary { status: reply.status, info: reply.info }
             }
             Ok(reply) => {
-                if let CallId::Request(_) = call.id {
-                    permit = self.room.acquire_owned().await.ok();
-                }
+                permit = self.room.acquire_owned().await.ok();
                 reply.into_json(call).await
             }
         };

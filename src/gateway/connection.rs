@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, watch},
@@ -44,7 +43,7 @@ where
         pipe: Pipe::new(socket),
         peer: Peer::new(identity, parts.limits.clone()),
         calls: Calls::new(parts.homeserver, parts.token, &parts.limits),
-        clock: Clock::new(&parts.limits),
+        clock: Clock::new(&parts.limits, identity),
         limits: parts.limits,
         stop: parts.stop,
     };
@@ -81,8 +80,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Homeserver> Connection<S, H> {
             let step = match event {
                 Event::Pipe(PipeEvent::Over) => return None,
                 Event::Pipe(PipeEvent::Broken) => return Some(CloseCode::Protocol),
+                Event::Pipe(PipeEvent::NotText) => return Some(CloseCode::NotText),
                 Event::Pipe(PipeEvent::TooLarge) => return Some(CloseCode::TooLarge),
+                Event::Pipe(PipeEvent::SlowReader) => return Some(CloseCode::SlowReader),
                 Event::Pipe(PipeEvent::Written) => continue,
+                Event::Pipe(PipeEvent::Taken) => {
+                    self.clock.heard();
+                    continue;
+                }
                 Event::Pipe(PipeEvent::Message(message)) => self.on_message(message),
                 Event::Calls(event) => self.on_call(event),
                 Event::Timer => self.on_timer(),
@@ -94,12 +99,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Homeserver> Connection<S, H> {
         }
     }
 
-    /// Every arm is cancel-safe: `event` by its own word, the others by tokio's.
+    /// Every arm is cancel-safe: `event` by its own word, the others by tokio's. None goes before
+    /// the others: a client that sends without pause must not keep the rest from its turn.
     async fn next(&mut self) -> Event {
         let room = self.pipe.queued() < QUEUE_PAUSE;
         let deadline = self.clock.deadline();
         tokio::select! {
-            biased;
             event = self.pipe.event() => Event::Pipe(event),
             event = self.calls.event(), if room => Event::Calls(event),
             () = sleep_until(deadline) => Event::Timer,
@@ -137,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Homeserver> Connection<S, H> {
     fn on_timer(&mut self) -> Result<(), CloseCode> {
         match self.clock.rings(&self.limits) {
             Ring::Ping => {
-                self.pipe.push(Queued { message: Message::Ping(Bytes::new()), permit: None });
+                self.pipe.ping();
                 Ok(())
             }
             Ring::Idle => Err(CloseCode::Idle),
@@ -205,6 +210,8 @@ struct Clock {
     heard_at: Instant,
     pinged: bool,
     drain_until: Option<Instant>,
+    /// When a connection without a token is over.
+    login_until: Option<Instant>,
     idle_timeout: Duration,
     ping_after: Duration,
 }
@@ -217,11 +224,16 @@ enum Ring {
 }
 
 impl Clock {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, identity: Identity) -> Self {
+        let now = Instant::now();
         Self {
-            heard_at: Instant::now(),
+            heard_at: now,
             pinged: false,
             drain_until: None,
+            login_until: match identity {
+                Identity::Anonymous => Some(now + limits.login_timeout),
+                Identity::Token => None,
+            },
             idle_timeout: limits.idle_timeout,
             ping_after: limits.ping_after,
         }
@@ -243,7 +255,8 @@ impl Clock {
     fn deadline(&self) -> Instant {
         let silence = if self.pinged { self.idle_timeout } else { self.ping_after };
         let silent = self.heard_at + silence;
-        self.drain_until.map_or(silent, |until| until.min(silent))
+        let ends = [self.drain_until, self.login_until];
+        ends.into_iter().flatten().fold(silent, Instant::min)
     }
 
     /// Called at the deadline.
@@ -251,7 +264,9 @@ impl Clock {
         let now = Instant::now();
         if self.drain_until.is_some_and(|until| until <= now) {
             Ring::DrainOver
-        } else if now.duration_since(self.heard_at) >= limits.idle_timeout {
+        } else if now.duration_since(self.heard_at) >= limits.idle_timeout
+            || self.login_until.is_some_and(|until| until <= now)
+        {
             Ring::Idle
         } else {
             self.pinged = true;

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,6 +34,11 @@ use crate::{
 
 /// Room for the request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Read at once, and kept by each connection however idle.
+const READ_BYTES: usize = 8 << 10;
+
+/// What a `Sec-WebSocket-Key` encodes.
+const NONCE_BYTES: usize = 16;
 
 /// A connection that is upgraded.
 pub(super) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
@@ -142,7 +148,8 @@ fn check<B>(request: &Request<B>, options: &GatewayOptions) -> Result<Offer, Ref
             reason: "here is only the stream, at /_matrix/client/unstable/stream",
         });
     }
-    check_upgrade(request.method(), headers)?;
+    check_upgrade(request, headers)?;
+    check_one_meaning(headers)?;
     if request.uri().query().is_some_and(|query| query.contains("access_token")) {
         let reason = "the token stands in the Authorization header, not in the query";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, reason));
@@ -164,12 +171,13 @@ fn check<B>(request: &Request<B>, options: &GatewayOptions) -> Result<Offer, Ref
     })?;
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     let accept_key = key
+        .filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == NONCE_BYTES))
         .and_then(|key| HeaderValue::from_str(&derive_accept_key(key)).ok())
-        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key"))?;
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key of 16 bytes"))?;
     Ok(Offer { token: token(headers)?, accept_key, subprotocol })
 }
 
-fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_upgrade<B>(request: &Request<B>, headers: &HeaderMap) -> Result<(), Refusal> {
     let has = |name, word: &str| {
         headers
             .get_all(name)
@@ -177,16 +185,36 @@ fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
             .filter_map(|value| value.to_str().ok())
             .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
     };
-    let wanted = method == Method::GET
+    let wanted = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
         && has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade");
     if !wanted {
-        let reason = "connect with a WebSocket: GET with Upgrade: websocket";
+        let reason = "connect with a WebSocket: GET over HTTP/1.1 with Upgrade: websocket";
         return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, reason));
     }
     if !has(header::SEC_WEBSOCKET_VERSION, "13") {
         let reason = "the WebSocket version is 13";
         return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, reason));
+    }
+    Ok(())
+}
+
+/// A relay before us may have read the head otherwise than we do: nothing in it may stand there
+/// twice that has one meaning, and no body may hide what follows.
+fn check_one_meaning(headers: &HeaderMap) -> Result<(), Refusal> {
+    let refused = |reason| Err(Refusal::new(StatusCode::BAD_REQUEST, reason));
+    for name in [header::HOST, header::AUTHORIZATION, header::SEC_WEBSOCKET_KEY] {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return refused("Host, Authorization and Sec-WebSocket-Key may stand there once");
+        }
+    }
+    if !headers.contains_key(header::HOST) {
+        return refused("no Host");
+    }
+    let lengths = headers.get_all(header::CONTENT_LENGTH);
+    if headers.contains_key(header::TRANSFER_ENCODING) || lengths.iter().any(|it| it != "0") {
+        return refused("a handshake has no body");
     }
     Ok(())
 }
@@ -217,7 +245,10 @@ fn token(headers: &HeaderMap) -> Result<Option<Secret<String>>, Refusal> {
 
 fn socket_config(limits: &Limits, has_token: bool) -> WebSocketConfig {
     let most = if has_token { limits.max_frame_bytes } else { limits.max_anonymous_frame_bytes };
-    WebSocketConfig::default().max_message_size(Some(most)).max_frame_size(Some(most))
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(most))
+        .max_frame_size(Some(most))
 }
 
 fn switch(accept_key: HeaderValue, subprotocol: HeaderValue) -> Response<Full<Bytes>> {

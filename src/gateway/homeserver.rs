@@ -5,13 +5,12 @@ use std::{fmt, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::peer::{Answer, Call, CallFailure};
 use crate::{
     secret::Secret,
-    wire::{AnswerKind, MediaInfo, empty_body},
+    wire::{AnswerKind, MediaInfo},
 };
 
 /// The bytes of a body, in the pieces they came in.
@@ -58,20 +57,9 @@ impl Reply {
     /// Reads the body as JSON, within the call's limits of time and size.
     pub(super) async fn into_json(self, call: &Call) -> Answer {
         let (status, header) = (self.status, self.retry_after);
-        let body = match within(call.timeout, self.read(call.max_answer_bytes)).await {
-            Ok(body) => body,
-            Err(failure) => return Answer::Failed(failure),
-        };
-        if body.is_empty() {
-            return Answer::Json { status, body: empty_body(), retry_after: header };
-        }
-        match serde_json::from_slice::<Box<RawValue>>(&body) {
-            Ok(body) => {
-                let retry_after = header.or_else(|| asked_pause(status, &body));
-                Answer::Json { status, body, retry_after }
-            }
-            Err(_) if (200..300).contains(&status) => Answer::Failed(CallFailure::NotJson),
-            Err(_) => Answer::Json { status, body: empty_body(), retry_after: header },
+        match within(call.timeout, self.read(call.max_answer_bytes)).await {
+            Ok(body) => Answer::of(status, &body, header),
+            Err(failure) => Answer::Failed(failure),
         }
     }
 
@@ -97,12 +85,4 @@ pub(super) async fn within<T>(
         Some(limit) => timeout(limit, work).await.map_err(|_elapsed| CallFailure::TimedOut)?,
         None => work.await,
     }
-}
-
-/// `retry_after_ms` of a rate limit's body, where older servers say it.
-fn asked_pause(status: u16, body: &RawValue) -> Option<Duration> {
-    if status < 400 {
-        return None;
-    }
-    crate::matrix::MatrixError::parse(status, body.get().as_bytes()).retry_after()
 }

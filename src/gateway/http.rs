@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     homeserver::{BodyStream, Homeserver, Reply},
     options::{GatewayError, GatewayOptions},
-    peer::{Call, CallFailure},
+    peer::{Call, CallFailure, is_ours},
 };
 use crate::{
     secret::Secret,
@@ -19,7 +19,7 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Idle connections kept to the homeserver: long polls do not count, they are not idle.
 const POOL_PER_HOST: usize = 32;
-/// A homeserver may move a call within itself this often.
+/// A homeserver may move a call within its Matrix API this often.
 const MAX_REDIRECTS: usize = 3;
 /// Longest pause that a header may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -37,23 +37,20 @@ impl Http {
     pub(super) fn new(options: &GatewayOptions) -> Result<Self, GatewayError> {
         let wrong = || GatewayError::Homeserver(options.homeserver.clone());
         let url = base_url(&options.homeserver).ok_or_else(wrong)?;
-        let policy = Policy::custom(|attempt| {
-            let same = attempt
-                .previous()
-                .first()
-                .is_some_and(|first| first.origin() == attempt.url().origin());
-            if same && attempt.previous().len() <= MAX_REDIRECTS {
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        let (origin, folder) = (url.origin(), url.path().trim_end_matches('/').to_owned());
+        let policy = Policy::custom(move |attempt| {
+            let to = attempt.url();
+            let ours =
+                to.origin() == origin && to.path().strip_prefix(&folder).is_some_and(is_ours);
+            if ours && attempt.previous().len() <= MAX_REDIRECTS {
                 attempt.follow()
             } else {
                 attempt.stop()
             }
         });
         let client = client(options, policy)?;
-        Ok(Self {
-            client,
-            base: url.as_str().trim_end_matches('/').to_owned(),
-            origin: url.origin(),
-        })
+        Ok(Self { client, base, origin: url.origin() })
     }
 
     fn request(&self, call: &Call) -> Result<RequestBuilder, CallFailure> {

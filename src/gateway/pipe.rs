@@ -5,10 +5,11 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -17,20 +18,47 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error as SocketError, Message, error::CapacityError, protocol::CloseFrame},
+    tungstenite::{
+        Error as SocketError, Message,
+        error::CapacityError,
+        protocol::{
+            CloseFrame,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
+    },
 };
 
 use crate::wire::CloseCode;
 
 /// How long a client has to take the last frames and to close from its side.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest WebSocket frame of a text message; a longer message goes in several. So what answers a
+/// ping gets in between, and no socket keeps room for its longest message until it is closed.
+const FRAME_BYTES: usize = 64 << 10;
+/// Pings that are taken while nothing can be written: each leaves its answer in memory.
+const MAX_PINGS: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Pipe<S> {
     socket: WebSocketStream<S>,
     queue: VecDeque<Queued>,
-    /// Held while its message is being written.
-    writing: Option<OwnedSemaphorePermit>,
+    writing: Option<Writing>,
+    /// Whether a ping is to go out before anything else.
+    ping: bool,
+    /// Pings that came since the socket was last written empty.
+    pings: usize,
+}
+
+/// A message that is being written.
+#[derive(Debug)]
+struct Writing {
+    /// What is still to come of it.
+    rest: Bytes,
+    /// Held until all of it is written.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A message to write, and the room in memory it takes.
@@ -45,19 +73,25 @@ pub(super) struct Queued {
 pub(super) enum PipeEvent {
     /// A message came.
     Message(Message),
-    /// The queue became shorter.
+    /// A message was begun.
     Written,
+    /// The client took a part of a long message.
+    Taken,
     /// A message was larger than allowed.
     TooLarge,
     /// The client broke the rules of WebSocket.
     Broken,
+    /// A text message was not UTF-8.
+    NotText,
+    /// The client asks without end and takes no answer.
+    SlowReader,
     /// The connection is over.
     Over,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     pub(super) fn new(socket: WebSocketStream<S>) -> Self {
-        Self { socket, queue: VecDeque::new(), writing: None }
+        Self { socket, queue: VecDeque::new(), writing: None, ping: false, pings: 0 }
     }
 
     /// Messages not yet handed to the network.
@@ -75,31 +109,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    /// Asks the client whether it is there, before anything else that waits.
+    pub(super) fn ping(&mut self) {
+        self.ping = true;
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<PipeEvent> {
+        let mut blocked = false;
         match Pin::new(&mut self.socket).poll_flush(cx) {
-            Poll::Pending => {}
+            Poll::Pending => blocked = true,
             Poll::Ready(Err(_)) => return Poll::Ready(PipeEvent::Over),
             Poll::Ready(Ok(())) => {
-                self.writing = None;
-                if let Some(next) = self.queue.pop_front() {
-                    self.writing = next.permit;
-                    return Poll::Ready(
-                        match Pin::new(&mut self.socket).start_send(next.message) {
-                            Ok(()) => PipeEvent::Written,
-                            Err(_) => PipeEvent::Over,
-                        },
-                    );
+                self.pings = 0;
+                if let Some((message, event)) = self.next_to_write() {
+                    let sent = Pin::new(&mut self.socket).start_send(message);
+                    return Poll::Ready(if sent.is_ok() { event } else { PipeEvent::Over });
                 }
             }
         }
-        Pin::new(&mut self.socket).poll_next(cx).map(|message| match message {
-            Some(Ok(message)) => PipeEvent::Message(message),
-            Some(Err(SocketError::Capacity(CapacityError::MessageTooLong { .. }))) => {
-                PipeEvent::TooLarge
+        let message = ready!(Pin::new(&mut self.socket).poll_next(cx));
+        if blocked && matches!(message, Some(Ok(Message::Ping(_)))) {
+            self.pings += 1;
+            if self.pings > MAX_PINGS {
+                return Poll::Ready(PipeEvent::SlowReader);
             }
-            Some(Err(SocketError::Protocol(_) | SocketError::Utf8(_))) => PipeEvent::Broken,
-            Some(Err(_)) | None => PipeEvent::Over,
-        })
+        }
+        Poll::Ready(read(message))
+    }
+
+    /// What is to be written next; everything before it is.
+    fn next_to_write(&mut self) -> Option<(Message, PipeEvent)> {
+        if std::mem::take(&mut self.ping) {
+            return Some((Message::Ping(Bytes::new()), PipeEvent::Written));
+        }
+        if let Some(writing) = &mut self.writing
+            && !writing.rest.is_empty()
+        {
+            let piece = writing.rest.split_to(writing.rest.len().min(FRAME_BYTES));
+            let last = writing.rest.is_empty();
+            return Some((part(piece, Data::Continue, last), PipeEvent::Taken));
+        }
+        self.writing = None;
+        let Queued { message, permit } = self.queue.pop_front()?;
+        let (message, rest) = match message {
+            Message::Text(text) if text.len() > FRAME_BYTES => {
+                let mut rest = Bytes::from(text);
+                let piece = rest.split_to(FRAME_BYTES);
+                (part(piece, Data::Text, false), rest)
+            }
+            whole @ (Message::Text(_)
+            | Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => (whole, Bytes::new()),
+        };
+        self.writing = Some(Writing { rest, _permit: permit });
+        Some((message, PipeEvent::Written))
     }
 
     /// Closes with a code: writes the queue unless the reader was too slow for it, then waits a
@@ -107,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     pub(super) async fn close(mut self, code: CloseCode) {
         if matches!(code, CloseCode::SlowReader | CloseCode::Idle) {
             self.queue.clear();
+            self.writing = None;
         }
         let frame = CloseFrame { code: code.code().into(), reason: code.reason().into() };
         self.queue.push_back(Queued { message: Message::Close(Some(frame)), permit: None });
@@ -116,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
 
     async fn finish(&mut self) {
         let mut event = PipeEvent::Written;
-        while matches!(event, PipeEvent::Message(_) | PipeEvent::Written) {
+        while matches!(event, PipeEvent::Message(_) | PipeEvent::Written | PipeEvent::Taken) {
             event = self.event().await;
         }
         // What is still unread would reset the connection and take the close frame with it.
@@ -124,5 +191,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         let mut rest = [0; 4096];
         drop(raw.shutdown().await);
         while matches!(raw.read(&mut rest).await, Ok(1..)) {}
+    }
+}
+
+/// A frame of a text message.
+fn part(piece: Bytes, kind: Data, last: bool) -> Message {
+    Message::Frame(Frame::message(piece, OpCode::Data(kind), last))
+}
+
+fn read(message: Option<Result<Message, SocketError>>) -> PipeEvent {
+    match message {
+        Some(Ok(message)) => PipeEvent::Message(message),
+        Some(Err(SocketError::Capacity(CapacityError::MessageTooLong { .. }))) => {
+            PipeEvent::TooLarge
+        }
+        Some(Err(SocketError::Protocol(_))) => PipeEvent::Broken,
+        Some(Err(SocketError::Utf8(_))) => PipeEvent::NotText,
+        Some(Err(_)) | None => PipeEvent::Over,
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -27,6 +27,17 @@ use crate::wire::Limits;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the last connections may take to close after they are drained.
 const CLOSE_MARGIN: Duration = Duration::from_secs(5);
+
+/// How many are told at once that there are too many; further ones are just closed.
+const MAX_TURNED_AWAY: usize = 64;
+/// How long that may take.
+const TURN_AWAY_TIME: Duration = Duration::from_secs(2);
+/// What is read of them meanwhile.
+const MAX_UNREAD_BYTES: usize = 64 << 10;
+/// What they are told.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\
+    Content-Type: application/json\r\nContent-Length: 68\r\n\r\n\
+    {\"errcode\":\"M_LIMIT_EXCEEDED\",\"error\":\"too many connections; later\"}";
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -163,11 +174,13 @@ struct Guests {
     tasks: JoinSet<()>,
     addresses: HashMap<tokio::task::Id, IpAddr>,
     counts: HashMap<IpAddr, usize>,
+    /// Those that are being turned away.
+    turned_away: JoinSet<()>,
 }
 
 impl Guests {
-    /// Serves a connection unless there are too many: then it is dropped at once, which costs us
-    /// least and is all that can be said before TLS.
+    /// Serves a connection unless there are too many. Then it is told so where that costs little:
+    /// not over TLS, and not in a flood.
     fn arrival(&mut self, arrival: Arrival, host: &impl Host) {
         let limits = host.limits();
         let from = network(arrival.address.ip());
@@ -176,6 +189,10 @@ impl Guests {
         {
             // Nothing is remembered of who is turned away: a flood has many addresses.
             tracing::debug!(in_all = self.tasks.len(), from_one = count, "too many connections");
+            while self.turned_away.try_join_next().is_some() {}
+            if arrival.tls.is_none() && self.turned_away.len() < MAX_TURNED_AWAY {
+                self.turned_away.spawn(turn_away(arrival.stream));
+            }
             return;
         }
         self.counts.insert(from, count + 1);
@@ -224,6 +241,26 @@ async fn serve(arrival: Arrival, host: impl Host) {
             }
         }
     }
+}
+
+/// Tells a client to come again later. What it sent is read too: unread, it would reset the
+/// connection and take the answer with it.
+async fn turn_away(mut stream: TcpStream) {
+    let told = async {
+        stream.write_all(BUSY).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        let mut left = MAX_UNREAD_BYTES;
+        while left > 0 {
+            match stream.read(&mut rest).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    let in_time = timeout(TURN_AWAY_TIME, told).await.is_ok();
+    tracing::trace!(in_time, "turned away");
 }
 
 /// What counts as one address: an IPv6 customer has a whole /64.

@@ -121,6 +121,9 @@ pub enum What {
         /// When the next try is due.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_ms: Option<u64>,
+        /// Why it went, in words for people.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Something the user must know.
     Alarm {

@@ -92,10 +92,11 @@ fn what(what: &What) -> Option<String> {
         What::Membership { user, membership, .. } => {
             format!("{}: {}", safe(user), safe(membership))
         }
-        What::Link { state, retry_ms } => match retry_ms {
-            Some(ms) => format!("link {state}, next try in {} s", ms.div_ceil(1000)),
-            None => format!("link {state}"),
-        },
+        What::Link { state, retry_ms, reason } => {
+            let next = retry_ms.map(|ms| format!(", next try in {} s", ms.div_ceil(1000)));
+            let why = reason.as_deref().map(|why| format!(": {}", safe(why)));
+            format!("link {state}{}{}", next.unwrap_or_default(), why.unwrap_or_default())
+        }
         What::Alarm { code, detail } => format!("ALARM {code} {}", safe(&detail.to_string())),
         What::Typing { .. } | What::Receipt { .. } => return None,
     })

@@ -19,6 +19,9 @@ use crate::{
     rooms::{RoomSummary, TimelineDelta},
 };
 
+/// Most that is said of why the connection went: parts may come from a server.
+const MAX_REASON_CHARS: usize = 200;
+
 /// What to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailOptions {
@@ -202,11 +205,11 @@ impl<'o> Tail<'o> {
         state: &LinkState,
         rooms: &BTreeMap<OwnedRoomId, RoomSummary>,
     ) -> Result<(), HeadlessError> {
-        let (word, retry_at) = match state {
+        let (word, retry_at, reason) = match state {
             LinkState::Connecting => return Ok(()),
-            LinkState::Online => ("up", None),
-            LinkState::Offline { retry_at, .. } => ("down", Some(*retry_at)),
-            LinkState::Ended { .. } => ("down", None),
+            LinkState::Online => ("up", None, None),
+            LinkState::Offline { retry_at, reason } => ("down", Some(*retry_at), Some(reason)),
+            LinkState::Ended { reason } => ("down", None, Some(reason)),
         };
         if self.link.replace(word) == Some(word) {
             return Ok(());
@@ -214,7 +217,8 @@ impl<'o> Tail<'o> {
         let now = self.clock.now();
         let wait = retry_at.map(|at| at.since(now).as_millis());
         let retry_ms = wait.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
-        self.now(What::Link { state: word, retry_ms }, None, rooms)
+        let reason = reason.map(|reason| reason.chars().take(MAX_REASON_CHARS).collect());
+        self.now(What::Link { state: word, retry_ms, reason }, None, rooms)
     }
 
     /// Prints something that has no time of its own.

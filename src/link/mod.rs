@@ -1,6 +1,7 @@
 //! One socket's life, the client's end: the pure [`Link`] decides when to dial, what to say first
 //! and what a frame means; [`Transport`] does the I/O and notices a dead server.
 
+mod heard;
 mod proxy;
 mod route;
 mod state;

@@ -4,14 +4,13 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::{Sink, Stream};
 use http::{HeaderValue, header};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
@@ -26,7 +25,10 @@ use tokio_tungstenite::{
 };
 use url::Url;
 
-use super::route::{DialError, RemoteRoute, Route};
+use super::{
+    heard::{Heard, Io},
+    route::{DialError, RemoteRoute, Route},
+};
 use crate::{
     secret::Secret,
     wire::{
@@ -34,20 +36,18 @@ use crate::{
     },
 };
 
-/// Largest WebSocket frame that we take; a message may have several.
-const MAX_WS_FRAME_BYTES: usize = 64 << 20;
-
-/// Anything the stream can run over.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+/// Pings that are taken while nothing can be written: each leaves its answer in memory.
+const MAX_PINGS: usize = 256;
 
 /// A connection that is up.
 ///
 /// The socket's own buffer holds what is not yet written, so a dropped future never leaves half a
 /// frame behind.
 pub struct Transport {
-    socket: WebSocketStream<Box<dyn Io>>,
+    socket: WebSocketStream<Heard>,
     liveness: Liveness,
+    /// Pings that came since the socket was last written empty.
+    pings: usize,
 }
 
 /// Why a connection is over.
@@ -64,6 +64,9 @@ pub enum TransportError {
     /// The server has not answered a ping.
     #[error("the server does not answer any more")]
     Dead,
+    /// The server asks without end whether we are there.
+    #[error("the server sends pings without end and takes no answer")]
+    Deaf,
     /// The server sent something that is no frame.
     #[error("the server sent something that is no frame")]
     Frame(#[source] DecodeError),
@@ -103,10 +106,11 @@ impl Transport {
         let request = handshake(&url, token)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(limits.max_update_bytes))
-            .max_frame_size(Some(MAX_WS_FRAME_BYTES));
+            .max_frame_size(Some(limits.max_update_bytes));
+        let stream = Heard::new(stream);
         let (socket, _response) =
             client_async_with_config(request, stream, Some(config)).await.map_err(refusal)?;
-        Ok(Self { socket, liveness: Liveness::new(limits) })
+        Ok(Self { socket, liveness: Liveness::new(limits), pings: 0 })
     }
 
     /// Waits for the next frame, and writes on what [`Transport::send`] left over. Frames of
@@ -118,16 +122,15 @@ impl Transport {
     /// When the connection is over; every further call says so too.
     pub async fn recv(&mut self) -> Result<ServerFrame, TransportError> {
         loop {
-            let deadline = self.liveness.deadline();
+            let deadline = self.liveness.deadline(self.socket.get_ref().at());
             let message = tokio::select! {
                 biased;
                 message = poll_fn(|cx| self.poll_message(cx)) => message?,
                 () = sleep_until(deadline) => {
-                    self.ping()?;
+                    self.listen()?;
                     continue;
                 }
             };
-            self.liveness.heard();
             if let Some(frame) = frame(message)? {
                 return Ok(frame);
             }
@@ -167,13 +170,24 @@ impl Transport {
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, TransportError>> {
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.socket).poll_flush(cx) {
-            return Poll::Ready(Err(lost(error)));
+        let blocked = match Pin::new(&mut self.socket).poll_flush(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error))),
+            Poll::Ready(Ok(())) => {
+                self.pings = 0;
+                false
+            }
+            Poll::Pending => true,
+        };
+        let Some(message) = ready!(Pin::new(&mut self.socket).poll_next(cx)) else {
+            return Poll::Ready(Err(ended()));
+        };
+        if blocked && matches!(message, Ok(Message::Ping(_))) {
+            self.pings += 1;
+            if self.pings > MAX_PINGS {
+                return Poll::Ready(Err(TransportError::Deaf));
+            }
         }
-        Pin::new(&mut self.socket).poll_next(cx).map(|message| match message {
-            Some(message) => message.map_err(lost),
-            None => Err(ended()),
-        })
+        Poll::Ready(message.map_err(lost))
     }
 
     /// `None` while the network takes no more.
@@ -184,12 +198,16 @@ impl Transport {
         }
     }
 
-    /// The silence is over a limit: ask, or give up.
-    fn ping(&mut self) -> Result<(), TransportError> {
-        if self.liveness.is_asked() {
+    /// The time to ask, or to give up, unless something came meanwhile.
+    fn listen(&mut self) -> Result<(), TransportError> {
+        let heard_at = self.socket.get_ref().at();
+        if Instant::now() < self.liveness.deadline(heard_at) {
+            return Ok(());
+        }
+        if self.liveness.unanswered(heard_at).is_some() {
             return Err(TransportError::Dead);
         }
-        self.liveness.ask();
+        self.liveness.ask(heard_at);
         Pin::new(&mut self.socket).start_send(Message::Ping(Vec::new().into())).map_err(lost)
     }
 }
@@ -200,42 +218,43 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-/// When the server was last heard, and whether it was asked since.
+/// Whether the server was asked if it is there, and how long to wait for what.
 #[derive(Debug)]
 struct Liveness {
-    heard_at: Instant,
-    asked_at: Option<Instant>,
+    asked: Option<Asked>,
     ping_after: Duration,
     ping_timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    /// When it was last heard before that.
+    heard_at: Instant,
 }
 
 impl Liveness {
     fn new(limits: &Limits) -> Self {
         Self {
-            heard_at: Instant::now(),
-            asked_at: None,
+            asked: None,
             ping_after: limits.link_ping_after,
             ping_timeout: limits.link_ping_timeout,
         }
     }
 
-    fn heard(&mut self) {
-        self.heard_at = Instant::now();
-        self.asked_at = None;
+    fn ask(&mut self, heard_at: Instant) {
+        self.asked = Some(Asked { at: Instant::now(), heard_at });
     }
 
-    fn ask(&mut self) {
-        self.asked_at = Some(Instant::now());
+    /// When it was asked, if it has sent nothing since.
+    fn unanswered(&self, heard_at: Instant) -> Option<Instant> {
+        self.asked.as_ref().filter(|asked| asked.heard_at == heard_at).map(|asked| asked.at)
     }
 
-    fn is_asked(&self) -> bool {
-        self.asked_at.is_some()
-    }
-
-    fn deadline(&self) -> Instant {
-        match self.asked_at {
+    fn deadline(&self, heard_at: Instant) -> Instant {
+        match self.unanswered(heard_at) {
             Some(asked_at) => asked_at + self.ping_timeout,
-            None => self.heard_at + self.ping_after,
+            None => heard_at + self.ping_after,
         }
     }
 
@@ -344,7 +363,10 @@ fn lost(error: SocketError) -> TransportError {
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt, SinkExt, StreamExt};
-    use tokio::{io::DuplexStream, sync::mpsc};
+    use tokio::{
+        io::{AsyncWriteExt, DuplexStream},
+        sync::mpsc,
+    };
     use tokio_tungstenite::{
         accept_hdr_async,
         tungstenite::handshake::server::{Request, Response},
@@ -394,6 +416,44 @@ mod tests {
         };
         let (frame, ()) = tokio::join!(transport.recv(), quiet);
         assert!(matches!(frame, Ok(ServerFrame::Error(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_message_over_a_slow_line_arrives() {
+        let (mut transport, mut server) = pair(1 << 16).await;
+        let update = json_update(60_000);
+        let slow = async {
+            // A frame of a server: text, whole, with a length of 16 bits.
+            let raw = server.get_mut();
+            raw.write_all(&[0x81, 126]).await.unwrap();
+            raw.write_all(&u16::try_from(update.len()).unwrap().to_be_bytes()).await.unwrap();
+            for piece in update.as_bytes().chunks(5_000) {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+                raw.write_all(piece).await.unwrap();
+            }
+        };
+        let (frame, ()) = tokio::join!(transport.recv(), slow);
+        assert!(matches!(frame, Ok(ServerFrame::Update(_))), "{frame:?}");
+    }
+
+    fn json_update(bytes: usize) -> String {
+        format!(r#"{{"kind":"update","position":"s","body":{{"x":"{}"}}}}"#, "x".repeat(bytes))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_of_a_server_that_takes_no_answer_do_not_fill_the_memory() {
+        let (mut transport, mut server) = pair(4096).await;
+        let flood = async {
+            let ping = [&[0x89, 125][..], &[7; 125]].concat();
+            // Never read from: the answers have nowhere to go.
+            while server.get_mut().write_all(&ping).await.is_ok() {}
+        };
+        tokio::select! {
+            error = transport.recv() => {
+                assert!(matches!(error, Err(TransportError::Deaf)), "{error:?}");
+            }
+            () = flood => panic!("the server's end closed"),
+        }
     }
 
     #[tokio::test(start_paused = true)]

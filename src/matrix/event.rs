@@ -87,6 +87,20 @@ impl Event {
         Ok(serde_json::from_str(json)?)
     }
 
+    /// A state event that no server sent, from what its parts are known to be.
+    pub fn state(kind: &str, state_key: &str, content: Map<String, Value>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            event_id: None,
+            sender: None,
+            state_key: Some(state_key.to_owned()),
+            origin_server_ts: Timestamp::default(),
+            content,
+            redacts: None,
+            unsigned: Unsigned::default(),
+        }
+    }
+
     /// A string field of the content.
     pub fn content_str(&self, field: &str) -> Option<&str> {
         self.content.get(field).and_then(Value::as_str)

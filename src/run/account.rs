@@ -6,7 +6,7 @@ use super::{context::Context, failure::Failure, secrets};
 use crate::{
     cli::Exit,
     config::AccountConfig,
-    store::{OpenError, Store, StoreKey},
+    store::{OpenError, Origin, Store, StoreKey},
 };
 
 /// How often a passphrase is asked for.
@@ -70,14 +70,19 @@ fn by_name(context: &Context, name: &str, known: &[String]) -> Result<String, Fa
         return Ok(user_id);
     }
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let login = if user_id.starts_with('@') { &user_id } else { "@you:server" };
     Err(no_account(&format!(
-        "no account {name:?} is logged in (logged in: {known}); log in with: grotto login {user_id}"
+        "no account {name:?} is logged in (logged in: {known}); log in with: grotto login {login}"
     )))
 }
 
 fn no_account(words: &str) -> Failure {
     Failure::say(Exit::Failed, words)
 }
+
+/// What the user of a store that was copied should know.
+const COPIED: &str = "this store is a copy, or was restored from a backup: never use two of them; \
+                      if it is old, log out and in again";
 
 /// Opens the store, asking for the passphrase where one is needed and somebody can be asked.
 /// The outer error is final; the inner says that another process holds the store.
@@ -104,7 +109,12 @@ pub(super) fn open(
         result = Store::open(&chosen.dir, Some(&StoreKey::Passphrase(passphrase)));
     }
     match result {
-        Ok(store) => Ok(Ok(store)),
+        Ok(store) => {
+            if store.origin() == Origin::Copy {
+                secrets::warn(COPIED);
+            }
+            Ok(Ok(store))
+        }
         Err(held @ OpenError::Held { .. }) => Ok(Err(held)),
         Err(error) => Err(cannot_open(error)),
     }

@@ -46,7 +46,7 @@ impl Context {
 }
 
 /// The configured level, raised by each `-v`.
-fn level(configured: LogLevel, verbose: u8) -> LevelFilter {
+pub(super) fn level(configured: LogLevel, verbose: u8) -> LevelFilter {
     let raised = match verbose {
         0 => configured,
         1 => configured.max(LogLevel::Debug),

@@ -3,7 +3,7 @@
 use tokio::runtime::Builder;
 
 use super::{
-    account::{self, cannot_open},
+    account::{self, Chosen, cannot_open},
     commands::verdict,
     context::Context,
     failure::Failure,
@@ -24,6 +24,9 @@ use crate::{
 /// destroyed.
 pub(super) fn run(context: &Context, arguments: &LogoutArgs) -> Result<(), Failure> {
     let chosen = account::choose(context)?;
+    if arguments.local {
+        return destroy(&chosen, arguments);
+    }
     let store = account::open(context, &chosen)?.map_err(cannot_open)?;
     if !arguments.yes && !is_wanted(&chosen.user_id)? {
         return Err(Failure::say(Exit::Failed, "not logged out"));
@@ -37,15 +40,27 @@ pub(super) fn run(context: &Context, arguments: &LogoutArgs) -> Result<(), Failu
             () = signals.wait() => Err(HeadlessError::Ended("interrupted; not logged out".to_owned())),
         };
         // Once the login is over the engine has nothing left to fail at.
-        drop(holder.finish(errand.into_handle()).await);
+        let ended = holder.finish(errand.into_handle()).await;
         match result {
             // The server had ended it before: what is left here is of no use.
             Ok(()) | Err(HeadlessError::LoggedOut(_)) => {
                 Store::destroy(&chosen.dir).map_err(cannot_open)
             }
+            // What ended the engine says more than that it is gone.
+            Err(error @ HeadlessError::Gone) => ended.and(verdict(Err(error))),
             Err(error) => verdict(Err(error)),
         }
     })
+}
+
+/// Destroys what is here, for those who can log out no other way.
+fn destroy(chosen: &Chosen, arguments: &LogoutArgs) -> Result<(), Failure> {
+    if !arguments.yes && !is_wanted(&chosen.user_id)? {
+        return Err(Failure::say(Exit::Failed, "not logged out"));
+    }
+    Store::destroy(&chosen.dir).map_err(cannot_open)?;
+    secrets::warn("the server was not told: end this device from another client");
+    Ok(())
 }
 
 /// Asks, where somebody can be asked.

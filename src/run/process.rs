@@ -21,6 +21,18 @@ pub(super) fn harden() {
     }
 }
 
+/// Allows the process as many open files as the system lets it have, and says how many that are;
+/// `None` when there is no limit.
+pub(super) fn files() -> Option<usize> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Where the system refuses that, as macOS does, the old limit holds.
+    setrlimit(Resource::Nofile, raised).unwrap_or_default();
+    let files = getrlimit(Resource::Nofile).current?;
+    Some(usize::try_from(files).unwrap_or(usize::MAX))
+}
+
 /// The signals that ask a process to end.
 #[derive(Debug)]
 pub(super) struct EndSignals {

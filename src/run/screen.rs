@@ -108,8 +108,9 @@ fn options(context: &Context, chosen: &Chosen) -> Result<TuiOptions, Failure> {
     let theme = Theme::load(&config.general.theme, Some(themes))
         .map_err(|error| failed(error.into()))?
         .with_colors(colors());
-    let keymap =
-        Keymap::with_changes(&config.key_changes()).map_err(|error| failed(error.into()))?;
+    let file = context.paths.config_file.display().to_string();
+    let keymap = Keymap::with_changes(&config.key_changes())
+        .map_err(|error| failed(anyhow::Error::from(error).context(file)))?;
     Ok(TuiOptions {
         theme,
         keymap,

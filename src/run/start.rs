@@ -22,7 +22,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         None => screen::run(&Context::load(global)?),
         Some(Command::Completions { shell }) => print(|out| cli::completions(shell, out)),
         Some(Command::Man) => print(cli::manual),
-        Some(Command::Gateway(arguments)) => gateway::run(&arguments, &mut output(&global)),
+        Some(Command::Gateway(arguments)) => {
+            gateway::run(&arguments, &global, &mut output(&global))
+        }
         Some(Command::Serve(arguments)) => serve::run(&arguments, &mut output(&global)),
         Some(Command::Login(arguments)) => login::run(&Context::load(global)?, &arguments),
         Some(Command::Logout(arguments)) => logout::run(&Context::load(global)?, &arguments),

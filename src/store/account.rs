@@ -4,9 +4,20 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{error::StoreError, event::count, key};
 use crate::{
+    e2ee::Table,
     matrix::{OwnedDeviceId, OwnedUserId, Position},
     secret::Secret,
 };
+
+/// Whether a store is the one that was made, as far as its file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is in the file in which it was left.
+    Original,
+    /// It was copied, or restored from a backup, since it was opened last. What was overwritten in
+    /// place, or came back with a whole disk, is not noticed.
+    Copy,
+}
 
 /// A login: who, on which device, where, and the token that proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +76,27 @@ pub(super) fn read(connection: &Connection) -> Result<Option<Account>, StoreErro
     let user_id = OwnedUserId::try_from(user_id)
         .map_err(|source| StoreError::BadId { table: "account", problem: source.to_string() })?;
     Ok(Some(Account { user_id, device_id: device_id.into(), homeserver, stream_url, access_token }))
+}
+
+/// Whether this store was in another file when it was opened last; from now on it is in `place`.
+///
+/// A copy or a backup knows nothing of what was sent since it was made. A group session that goes
+/// on from there would encrypt different messages under the same index, so those sessions end.
+pub(super) fn settle(connection: &mut Connection, place: &str) -> Result<Origin, StoreError> {
+    let known: Option<String> =
+        connection.query_row("SELECT place FROM account", [], |row| row.get(0))?;
+    if known.as_deref() == Some(place) {
+        return Ok(Origin::Original);
+    }
+    let transaction = connection.transaction()?;
+    let origin = if known.is_some() { Origin::Copy } else { Origin::Original };
+    if origin == Origin::Copy {
+        let kind = Table::OutboundGroupSession.name();
+        transaction.execute("DELETE FROM record WHERE kind = ?1", [kind])?;
+    }
+    transaction.execute("UPDATE account SET place = ?1", [place])?;
+    transaction.commit()?;
+    Ok(origin)
 }
 
 /// Replaces the token after the server gave a new one.

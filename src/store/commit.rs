@@ -14,7 +14,7 @@ use super::{
 
 impl Store {
     /// Writes the step in one transaction and gives out what it held back. When this returns, the
-    /// writes survive a crash and a power cut.
+    /// writes survive a crash and a power cut; a sync position that comes alone, only a crash.
     ///
     /// # Errors
     /// When it could not be written; then the file is as it was before, and what the step held
@@ -22,16 +22,33 @@ impl Store {
     /// file.
     pub fn commit<T>(&mut self, step: Pending<T>) -> Result<T, CommitError> {
         let (writes, held) = step.into_parts();
-        if !writes.is_empty() {
-            let transaction =
-                self.connection_mut().transaction_with_behavior(TransactionBehavior::Immediate)?;
-            apply(&transaction, &writes)?;
-            transaction.commit()?;
-            if let Some(token) = writes.access_token {
-                self.replace_access_token(token);
-            }
+        if writes.is_position_only() {
+            self.write_unsynced(&writes)?;
+        } else if !writes.is_empty() {
+            self.write(&writes)?;
+        }
+        if let Some(token) = writes.access_token {
+            self.replace_access_token(token);
         }
         Ok(held)
+    }
+
+    fn write(&mut self, writes: &Writes) -> Result<(), CommitError> {
+        let transaction =
+            self.connection_mut().transaction_with_behavior(TransactionBehavior::Immediate)?;
+        apply(&transaction, writes)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes a sync position that came with nothing to keep (somebody typed, say) without waiting
+    /// for the disk: a message that is typed meanwhile would wait too. Should a power cut take the
+    /// position away, the server tells the same nothing again.
+    fn write_unsynced(&mut self, writes: &Writes) -> Result<(), CommitError> {
+        self.connection().pragma_update(None, "synchronous", "NORMAL")?;
+        let written = self.write(writes);
+        self.connection().pragma_update(None, "synchronous", "FULL")?;
+        written
     }
 }
 

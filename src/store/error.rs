@@ -18,7 +18,7 @@ pub enum StoreError {
     /// What is in the file is not what was written.
     #[error(
         "the store is damaged; restore the account's folder from a backup made while grotto was \
-         not running, or log out and in again"
+         not running, or give it up with `grotto logout --local` and log in again"
     )]
     Damaged(#[source] rusqlite::Error),
     /// A value does not have the form that this version writes.
@@ -83,7 +83,10 @@ pub enum OpenError {
     )]
     Locked(PathBuf),
     /// The passphrase does not open the store.
-    #[error("wrong passphrase; it is the one set with `grotto login` or `grotto passphrase`")]
+    #[error(
+        "wrong passphrase; it is the one set with `grotto login` or `grotto passphrase`; if it is lost, give the \
+         store up with `grotto logout --local`"
+    )]
     WrongPassphrase,
     /// An empty passphrase was to be set.
     #[error("an empty passphrase protects nothing; choose one, or use none")]
@@ -113,19 +116,22 @@ pub enum OpenError {
     Exists(PathBuf),
     /// The key file is gone.
     #[error(
-        "the key file {path} is missing; put it back from a backup, or log out and in again",
+        "the key file {path} is missing; put it back from a backup, or \
+         give it up with `grotto logout --local` and log in again",
         path = .0.display()
     )]
     KeyMissing(PathBuf),
     /// The key file does not hold what was written.
     #[error(
-        "the key file {path} is damaged; put it back from a backup, or log out and in again",
+        "the key file {path} is damaged; put it back from a backup, or \
+         give it up with `grotto logout --local` and log in again",
         path = .0.display()
     )]
     KeyDamaged(PathBuf),
     /// The key file is there, the store is not, or nothing is in it.
     #[error(
-        "{path} is missing or empty; put the account's folder back from a backup, or log out and in again",
+        "{path} is missing or empty; put the account's folder back from a backup, or \
+         give it up with `grotto logout --local` and log in again",
         path = .0.display()
     )]
     DatabaseMissing(PathBuf),

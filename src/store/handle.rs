@@ -5,7 +5,7 @@ use std::fmt;
 use rusqlite::Connection;
 
 use super::{
-    account::{self, Account},
+    account::{self, Account, Origin},
     error::{OpenError, StoreError},
     event,
     key::Protection,
@@ -26,6 +26,7 @@ pub struct Store {
     connection: Connection,
     account: Account,
     protection: Protection,
+    origin: Origin,
     // Last, so that the file is closed before another process may open it.
     _lock: Option<Lock>,
 }
@@ -46,16 +47,17 @@ impl Store {
         configure(&connection)?;
         schema::migrate(&mut connection)?;
         account::insert(&connection, account)?;
-        Ok(Self::new(connection, account.clone(), Protection::Memory, None))
+        let here = (Protection::Memory, Origin::Original);
+        Ok(Self::new(connection, account.clone(), here, None))
     }
 
     pub(super) fn new(
         connection: Connection,
         account: Account,
-        protection: Protection,
+        (protection, origin): (Protection, Origin),
         lock: Option<Lock>,
     ) -> Self {
-        Self { connection, account, protection, _lock: lock }
+        Self { connection, account, protection, origin, _lock: lock }
     }
 }
 
@@ -82,6 +84,11 @@ impl Store {
     /// What protects it on disk, and the warning that goes with it.
     pub fn protection(&self) -> Protection {
         self.protection
+    }
+
+    /// Whether it was found where it was left.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The random name of this store, and how many commits it has seen. A store that was copied

@@ -33,7 +33,7 @@ mod room;
 mod schema;
 mod writes;
 
-pub use account::Account;
+pub use account::{Account, Origin};
 pub use error::{CommitError, OpenError, StoreError};
 pub use handle::Store;
 pub use key::{KdfCost, Protection, StoreKey};

@@ -58,8 +58,9 @@ impl Store {
             StoreKey::Passphrase(passphrase) => (Some(passphrase), Protection::Passphrase),
             StoreKey::Key(_) => (None, Protection::KeyFile),
         };
+        let origin = account::settle(&mut connection, &place(dir)?)?;
         key::write(dir, &master, passphrase, cost)?;
-        Ok(Self::new(connection, account.clone(), protection, Some(lock)))
+        Ok(Self::new(connection, account.clone(), (protection, origin), Some(lock)))
     }
 
     /// Opens the store in `dir`. Without a key, the one in the key file is used.
@@ -77,7 +78,8 @@ impl Store {
         schema::migrate(&mut connection)?;
         let account = account::read(&connection)?;
         let account = account.ok_or_else(|| OpenError::DatabaseMissing(dir.join(FILE)))?;
-        Ok(Self::new(connection, account, protection, Some(lock)))
+        let origin = account::settle(&mut connection, &place(dir)?)?;
+        Ok(Self::new(connection, account, (protection, origin), Some(lock)))
     }
 
     /// Removes the store in `dir`, its key first: from then on the rest cannot be read by anybody.
@@ -191,6 +193,22 @@ fn unlock(connection: &Connection, master: &MasterKey) -> Result<(), OpenError> 
         Ok(()) => Ok(()),
         Err(_) => Err(OpenError::WrongKey),
     }
+}
+
+/// Which file the database is, in words that differ when it was copied or restored.
+#[cfg(unix)]
+fn place(dir: &Path) -> Result<String, OpenError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = dir.join(FILE);
+    let found = fs::metadata(&path).map_err(|source| OpenError::io(&path, source))?;
+    // Not the device: its number may be another after every start of the machine.
+    Ok(found.ino().to_string())
+}
+
+/// Where files have no numbers, its path has to do.
+#[cfg(not(unix))]
+fn place(dir: &Path) -> Result<String, OpenError> {
+    Ok(dir.join(FILE).display().to_string())
 }
 
 fn remove_database(dir: &Path) -> Result<(), OpenError> {

@@ -98,6 +98,25 @@ fn a_commit_gives_out_what_the_step_held_back() {
     assert_eq!(store().commit(step).unwrap(), "frame");
 }
 
+/// Only a position by itself may do without waiting for the disk, and only for itself.
+#[test]
+fn every_commit_after_a_position_that_came_alone_waits_for_the_disk() {
+    let mut store = store();
+    let writes = |number: u32| {
+        let position = Some(Position(format!("s{number}")));
+        Pending::new(Writes { position, ..Writes::default() }, ())
+    };
+    let synchronous = |store: &Store| {
+        store.connection().pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
+    };
+    store.commit(writes(1)).unwrap();
+    assert_eq!(store.position().unwrap(), Some(Position("s1".to_owned())));
+    assert_eq!(synchronous(&store), Ok(2));
+    store.connection().execute_batch("DROP TABLE account").unwrap();
+    store.commit(writes(2)).unwrap_err();
+    assert_eq!(synchronous(&store), Ok(2));
+}
+
 #[test]
 fn events_come_back_in_pages_oldest_first() {
     let mut store = store();

@@ -44,6 +44,16 @@ pub struct Writes {
 impl Writes {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
+        self.position.is_none() && self.is_bare()
+    }
+
+    /// Whether there is nothing to write but the place in the sync stream.
+    pub fn is_position_only(&self) -> bool {
+        self.position.is_some() && self.is_bare()
+    }
+
+    /// Whether nothing is written beside the position.
+    fn is_bare(&self) -> bool {
         self.crypto.is_empty()
             && self.gone_rooms.is_empty()
             && self.rooms.is_empty()
@@ -54,7 +64,6 @@ impl Writes {
             && self.reached_start.is_empty()
             && self.outbox.is_empty()
             && self.access_token.is_none()
-            && self.position.is_none()
     }
 }
 

@@ -168,6 +168,17 @@ actions! {
     }
 }
 
+/// Lines that begin with a slash, with what they do.
+pub(super) const SLASH_COMMANDS: &[(&str, &str)] = &[
+    ("/me TEXT", "Says what you do."),
+    ("/join ROOM", "Joins a room by its address (#name:server) or id."),
+    ("/leave", "Leaves this room, after a question."),
+    ("/invite USER", "Invites somebody (@name:server) to this room."),
+    ("/dm USER", "Starts a direct chat."),
+    ("/create NAME", "Makes an encrypted room; the name may be missing."),
+    ("//TEXT", "Writes a text that begins with a slash."),
+];
+
 impl Action {
     /// Its row of the table.
     pub fn entry(self) -> Option<&'static ActionEntry> {

@@ -22,7 +22,7 @@ pub enum Resolved {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeymapError {
     /// There is no such action.
-    #[error("keys: there is no action `{name}`; `grotto` shows all of them on F1")]
+    #[error("keys: there is no action `{name}`; config.example.toml names all of them")]
     UnknownAction {
         /// As it was written.
         name: String,

@@ -185,6 +185,8 @@ fn enter() -> io::Result<()> {
         terminal::EnterAlternateScreen,
         keys::EnableBracketedPaste,
         keys::EnableFocusChange,
+        // An emoji that this terminal draws wider than we reckon must not spill into the next row.
+        terminal::DisableLineWrap,
         cursor::Hide,
         // So that shift-enter is not enter, and escape comes at once; who does not know it, skips it.
         keys::PushKeyboardEnhancementFlags(KEY_REPORTS)
@@ -200,6 +202,7 @@ fn leave() {
         keys::PopKeyboardEnhancementFlags,
         keys::DisableFocusChange,
         keys::DisableBracketedPaste,
+        terminal::EnableLineWrap,
         cursor::Show,
         terminal::LeaveAlternateScreen
     ));

@@ -436,4 +436,30 @@ mod tests {
         assert!(default.inherits.is_none());
         assert_eq!(default.styles.len(), StyleName::TABLE.len());
     }
+
+    /// A name that nothing is drawn with would be a promise to makers of themes that nobody keeps.
+    #[test]
+    fn every_style_name_is_drawn_with_somewhere() {
+        fn sources(folder: &Path, into: &mut String) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    sources(&path, into);
+                } else if path.extension().is_some_and(|end| end == "rs") {
+                    into.push_str(&fs::read_to_string(&path).unwrap());
+                }
+            }
+        }
+        let mut text = String::new();
+        for part in ["state", "view", "widgets"] {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tui");
+            sources(&Path::new(folder).join(part), &mut text);
+        }
+        let users: std::collections::BTreeSet<_> =
+            (0..200).map(|n| StyleName::of_sender(&format!("@user{n}:example.org"))).collect();
+        for (name, written, _) in StyleName::TABLE {
+            let is_used = text.contains(&format!("StyleName::{name:?}"));
+            assert!(is_used || users.contains(name), "nothing is drawn with `{written}`");
+        }
+    }
 }

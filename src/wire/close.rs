@@ -10,6 +10,8 @@ pub enum CloseCode {
     GoingAway,
     /// The other end broke the rules of WebSocket or of the stream.
     Protocol,
+    /// A text message was not UTF-8.
+    NotText,
     /// A message was larger than allowed.
     TooLarge,
     /// The server cannot go on.
@@ -22,7 +24,7 @@ pub enum CloseCode {
     IdInUse,
     /// More chunks than the window allowed.
     WindowExceeded,
-    /// Nothing was heard for too long.
+    /// Nothing was heard for too long, or a connection without a token is too old.
     Idle,
     /// The client does not read what it asks for.
     SlowReader,
@@ -30,10 +32,11 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Normal,
         Self::GoingAway,
         Self::Protocol,
+        Self::NotText,
         Self::TooLarge,
         Self::Internal,
         Self::Unauthorized,
@@ -50,6 +53,7 @@ impl CloseCode {
             Self::Normal => 1000,
             Self::GoingAway => 1001,
             Self::Protocol => 1002,
+            Self::NotText => 1007,
             Self::TooLarge => 1009,
             Self::Internal => 1011,
             Self::Unauthorized => 4001,
@@ -67,13 +71,14 @@ impl CloseCode {
             Self::Normal => "done",
             Self::GoingAway => "going away",
             Self::Protocol => "protocol error",
+            Self::NotText => "text that is not UTF-8",
             Self::TooLarge => "message over the limit max_frame_bytes",
             Self::Internal => "internal error",
             Self::Unauthorized => "access token not valid",
             Self::TooManyRequests => "over the limit max_in_flight",
             Self::IdInUse => "request id is in use",
             Self::WindowExceeded => "over the limit window_chunks",
-            Self::Idle => "over the limit idle_timeout",
+            Self::Idle => "over the limit idle_timeout, or login_timeout",
             Self::SlowReader => "over the limit max_queued_frames",
         }
     }

@@ -33,10 +33,12 @@ pub struct Limits {
     /// Connections from one address (IPv6: one /64). Default 64: a household, or a small office
     /// behind one address. To be raised behind a reverse proxy, which is one address for all.
     pub max_connections_per_address: usize,
-    /// From accepting a connection to the end of its request headers, TLS included. Default 10 s.
+    /// A handshake from its first byte to its last; that of TLS before it has the same. Default 10 s.
     pub header_timeout: Duration,
     /// Silence of a client after which its connection is closed. Default 90 s: four missed pings.
     pub idle_timeout: Duration,
+    /// Whole life of a connection without a token. Default 10 min: it is for logging in.
+    pub login_timeout: Duration,
     /// Silence of a client after which the service pings it. Default 45 s, half of the above.
     pub ping_after: Duration,
     /// A call of the homeserver without its body's transfer, sync aside. Default 60 s: joining a
@@ -72,6 +74,7 @@ impl Default for Limits {
             max_connections_per_address: 64,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(90),
+            login_timeout: Duration::from_secs(600),
             ping_after: Duration::from_secs(45),
             call_timeout: Duration::from_secs(60),
             sync_hold: Duration::from_secs(30),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use grotto::{
     e2ee::{Shield, ShieldReason},
-    engine::{Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Request, Update},
+    engine::{
+        Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Receipt, Request, Update,
+    },
     matrix::{Membership, OwnedEventId, OwnedRoomId, Position},
     rooms::{SendState, TimelineDelta},
     secret::Secret,
@@ -48,6 +50,16 @@ impl Bench {
         bench.sync(&room, &[create, join]);
         bench.input(Input::Command { face: FACE, command: Command::Open(room.clone()) });
         (bench, room)
+    }
+
+    /// The same after `one` and `two` were typed; the first has left.
+    fn with_two_messages() -> (Self, RequestFrame) {
+        let (mut bench, room) = Self::in_clear_room();
+        bench.send(&room, "one");
+        bench.send(&room, "two");
+        let mut sends = bench.sends();
+        assert_eq!(names(&sends), ["one"]);
+        (bench, sends.remove(0))
     }
 
     fn on(mut store: Store) -> Self {
@@ -225,23 +237,16 @@ fn a_position_is_on_disk_in_the_step_that_acknowledges_it() {
 
 #[test]
 fn the_messages_of_a_room_leave_one_by_one_in_order() {
-    let (mut bench, room) = Bench::in_clear_room();
-    bench.send(&room, "one");
-    bench.send(&room, "two");
-    let first = bench.sends();
-    assert_eq!(names(&first), ["one"]);
-    bench.answer(first[0].id, 200, &json!({ "event_id": "$one" }));
+    let (mut bench, first) = Bench::with_two_messages();
+    bench.answer(first.id, 200, &json!({ "event_id": "$one" }));
     assert_eq!(names(&bench.sends()), ["two"]);
 }
 
 #[test]
 fn a_rate_limit_is_waited_out_and_overtakes_nothing() {
-    let (mut bench, room) = Bench::in_clear_room();
-    bench.send(&room, "one");
-    bench.send(&room, "two");
-    let first = bench.sends();
+    let (mut bench, first) = Bench::with_two_messages();
     let limit = json!({ "errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 3_000 });
-    bench.answer(first[0].id, 429, &limit);
+    bench.answer(first.id, 429, &limit);
     bench.now = Timestamp(bench.now.0 + 2_900);
     bench.input(Input::Tick);
     assert!(bench.sends().is_empty());
@@ -250,13 +255,46 @@ fn a_rate_limit_is_waited_out_and_overtakes_nothing() {
     assert_eq!(names(&bench.sends()), ["one"]);
 }
 
+/// A typing notice wakes everybody in the room; the homeserver would answer them before it takes the
+/// message.
+#[test]
+fn that_one_stopped_typing_is_told_after_the_message_and_without_one_at_once() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let types = |bench: &mut Bench, typing| {
+        let command = Command::Typing { room: room.clone(), typing };
+        bench.input(Input::Command { face: FACE, command });
+    };
+    let told = |bench: &mut Bench| {
+        let calls = bench.frames.iter().filter_map(|frame| match frame {
+            ClientFrame::Request(call) if call.path.contains("/typing/") => Some(call.clone()),
+            _ => None,
+        });
+        let told = calls.collect::<Vec<_>>();
+        bench.frames.clear();
+        told
+    };
+    types(&mut bench, true);
+    let began = told(&mut bench);
+    bench.answer(began[0].id, 200, &json!({}));
+    bench.send(&room, "one");
+    let message = bench.sends();
+    types(&mut bench, false);
+    assert_eq!(told(&mut bench).len(), 0);
+    bench.answer(message[0].id, 200, &json!({ "event_id": "$one" }));
+    let stopped = told(&mut bench);
+    assert_eq!(stopped.len(), 1);
+    bench.answer(stopped[0].id, 200, &json!({}));
+    types(&mut bench, true);
+    types(&mut bench, false);
+    let again = told(&mut bench);
+    bench.answer(again[0].id, 200, &json!({}));
+    assert_eq!(told(&mut bench).len(), 1);
+}
+
 #[test]
 fn a_refused_message_fails_and_the_next_one_goes_on() {
-    let (mut bench, room) = Bench::in_clear_room();
-    bench.send(&room, "one");
-    bench.send(&room, "two");
-    let first = bench.sends();
-    bench.answer(first[0].id, 403, &json!({ "errcode": "M_FORBIDDEN", "error": "no" }));
+    let (mut bench, first) = Bench::with_two_messages();
+    bench.answer(first.id, 403, &json!({ "errcode": "M_FORBIDDEN", "error": "no" }));
     assert_eq!(names(&bench.sends()), ["two"]);
     let failed = bench.echoes.iter().any(|(txn, state)| {
         txn == "one" && matches!(state, SendState::Failed(error) if error.code == "M_FORBIDDEN")
@@ -399,7 +437,7 @@ fn reading_moves_the_marker_here_and_on_the_server_and_never_back() {
     bench.frames.clear();
     for event in ["$2", "$1"] {
         let event = event.try_into().unwrap();
-        let command = Command::MarkRead { room: room.clone(), event };
+        let command = Command::MarkRead { room: room.clone(), event, receipt: Receipt::Public };
         bench.input(Input::Command { face: FACE, command });
     }
     assert_eq!(markers(&mut bench), ["$2"]);
@@ -414,6 +452,36 @@ fn reading_moves_the_marker_here_and_on_the_server_and_never_back() {
         })
         .collect();
     assert_eq!(told, [json!({ "m.fully_read": "$2", "m.read": "$2" })]);
+}
+
+#[test]
+fn who_keeps_receipts_back_still_has_read_it() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.sync(&room, &[message("$1", "@b:hs")]);
+    let event = "$1".try_into().unwrap();
+    let command = Command::MarkRead { room, event, receipt: Receipt::Private };
+    bench.input(Input::Command { face: FACE, command });
+    let body = bench.call("/read_markers").body.unwrap();
+    let body: Value = serde_json::from_str(body.get()).unwrap();
+    assert_eq!(body, json!({ "m.fully_read": "$1", "m.read.private": "$1" }));
+}
+
+#[test]
+fn a_list_of_members_from_before_a_gap_is_asked_for_anew() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.encryption = (200, json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
+    bench.connect();
+    bench.send(&room, "one");
+    let before = bench.call("/members");
+    let timeline = json!({ "events": [message("$9", ME)], "limited": true, "prev_batch": "t1" });
+    bench.update(&json!({ "rooms": { "join": { room.as_str(): { "timeline": timeline } } } }));
+    let gone = state("m.room.member", "@gone:hs", json!({ "membership": "join" }));
+    let me = state("m.room.member", ME, json!({ "membership": "join" }));
+    bench.answer(before.id, 200, &json!({ "chunk": [gone, me] }));
+    let after = bench.call("/members");
+    assert_ne!(before.id, after.id, "the list of before the gap was taken");
+    bench.answer(after.id, 200, &json!({ "chunk": [me] }));
+    assert_eq!(bench.store.rooms().unwrap()[0].summary.members, 1);
 }
 
 #[test]

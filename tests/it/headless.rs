@@ -128,6 +128,17 @@ fn standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user() {
 }
 
 #[test]
+fn a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined() {
+    let base = Synapse::shared();
+    let alice = Grotto::log_in(base, "invited");
+    let mut bob = Peer::start(Stack::Nio, base, "inviter");
+    let made = bob.ask(json!({"do": "create", "direct": true, "invite": [alice.user]}));
+    alice.json(&["join", made["room"].as_str().unwrap()]);
+    let rooms = alice.json(&["rooms"]);
+    assert_eq!((&rooms[0]["kind"], &rooms[0]["room_id"]), (&json!("dm"), &made["room"]));
+}
+
+#[test]
 fn commands_at_the_same_moment_all_arrive_once() {
     let Scene { alice, mut tail, mut bob, room } = scene("manyalice");
     assert_eq!(tail.terminate(), Some(0));
@@ -232,6 +243,21 @@ fn a_locked_store_is_exit_code_3() {
     let remove = alice.run(&["passphrase", "remove", "--passphrase-file", &new]);
     assert_eq!(code(&remove), Some(0), "{}", said(&remove));
     assert_eq!(code(&alice.run(&["rooms"])), Some(0));
+}
+
+#[test]
+fn a_store_that_cannot_be_read_can_be_given_up() {
+    let base = Synapse::shared();
+    let alice = Grotto::log_in(base, "giveup");
+    let accounts = alice.home.join("xdg_data_home/grotto/accounts");
+    let account = fs::read_dir(accounts).unwrap().next().unwrap().unwrap().path();
+    fs::write(account.join("store.db"), vec![7; 65536]).unwrap();
+    fails(&alice.run(&["logout", "--yes"]), 1, "grotto logout --local");
+    let given_up = alice.run(&["logout", "--local", "--yes"]);
+    assert_eq!(code(&given_up), Some(0), "{}", said(&given_up));
+    assert!(said(&given_up).contains("the server was not told"), "{}", said(&given_up));
+    let login = ["login", &alice.user, "--homeserver", base, "--password-file", "-"];
+    assert_eq!(code(&alice.run_with_input(&login, PASSWORD)), Some(0));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     grotto::Grotto,
-    headless::{code, nothing_of, said},
-    rig::{self, PASSWORD, Synapse},
+    headless::{code, files, nothing_of, said},
+    rig::{self, GROTTO, PASSWORD, Peer, Stack, Synapse, Terminal},
 };
 
 const PASSPHRASE: &str = "plover-egg-5521";
@@ -20,6 +20,8 @@ fn shows_no_secret(pid: u32) {
     for name in ["cmdline", "environ"] {
         let text = match fs::read(format!("/proc/{pid}/{name}")) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            // It ended meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => {
                 assert_eq!((name, error.kind()), ("environ", ErrorKind::PermissionDenied));
                 continue;
@@ -39,7 +41,7 @@ fn neither_processes_nor_files_show_a_secret() {
     fs::write(&file, PASSPHRASE).unwrap();
     let file = file.to_str().unwrap();
     let alice = Grotto { home: rig::folder("hidden"), user: rig::register(base, "hidden") };
-    let login = ["-vv", "login", &alice.user, "--homeserver", base, "--password-file", "-"];
+    let login = ["-vvv", "login", &alice.user, "--homeserver", base, "--password-file", "-"];
     let mut command = alice.command(&[&login[..], &["--passphrase-file", file]].concat());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -53,14 +55,15 @@ fn neither_processes_nor_files_show_a_secret() {
 
     let unlocked = |arguments: &[&str]| {
         let mut command = alice.command(arguments);
-        command.env("GROTTO_PASSPHRASE_FILE", file).stdin(Stdio::null());
+        // A variable of other programs changes nothing about what ours logs.
+        command.env("GROTTO_PASSPHRASE_FILE", file).env("RUST_LOG", "trace").stdin(Stdio::null());
         command
     };
-    let output = unlocked(&["-vv", "create", "--name", "Cellar"]).output().unwrap();
+    let output = unlocked(&["-vvv", "create", "--name", "Cellar"]).output().unwrap();
     assert_eq!(code(&output), Some(0), "{}", said(&output));
-    let mut tail = rig::Lines::start(unlocked(&["-vv", "--json", "tail"]));
+    let mut tail = rig::Lines::start(unlocked(&["-vvv", "--json", "tail"]));
     tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
-    let output = unlocked(&["-vv", "send", "Cellar", "the-wine-8842"]).output().unwrap();
+    let output = unlocked(&["-vvv", "send", "Cellar", "the-wine-8842"]).output().unwrap();
     assert_eq!(code(&output), Some(0), "{}", said(&output));
     let message = tail.find("the message", |line| line["body"] == "the-wine-8842");
     let output = unlocked(&["--json", "keys", "status"]).output().unwrap();
@@ -73,4 +76,44 @@ fn neither_processes_nor_files_show_a_secret() {
     nothing_of(&secrets, &alice.home);
     assert_eq!(tail.terminate(), Some(0));
     nothing_of(&secrets, &alice.home);
+
+    // A session at the screen, with somebody who shares keys.
+    let mut bob = Peer::start_echo(Stack::Nio, base, "hiddenbob");
+    let output = unlocked(&["-vvv", "invite", "Cellar", &bob.user]).output().unwrap();
+    assert_eq!(code(&output), Some(0), "{}", said(&output));
+    bob.find("bob's join", |line| line["k"] == "joined");
+    let mut environment = alice.environment();
+    environment.push(("GROTTO_PASSPHRASE_FILE".to_owned(), file.to_owned()));
+    environment.push(("RUST_LOG".to_owned(), "trace".to_owned()));
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut terminal = Terminal::start((100, 24), &[GROTTO, "-vvv"], &environment);
+    terminal.shows("online");
+    terminal.shows("Cellar");
+    terminal.type_keys("\r");
+    terminal.shows("Write an encrypted message");
+    terminal.type_keys("at-night-3317\r");
+    bob.hears("at-night-3317");
+    terminal.shows("echo: at-night-3317");
+    for pid in running() {
+        shows_no_secret(pid);
+    }
+    terminal.signal("SIGTERM");
+    assert_eq!(terminal.exit_status(), 0);
+    nothing_of(&[&secrets[..], &["at-night-3317", &bob.user]].concat(), &alice.home);
+    let logs: Vec<_> =
+        files(&alice.home).into_iter().filter(|path| path.ends_with("grotto.log")).collect();
+    let log = fs::read_to_string(&logs[0]).unwrap();
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "it is the most verbose: {log}");
+}
+
+/// All our programs that run on this machine now.
+fn running() -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(GROTTO.as_bytes())
+    })
+    .collect()
 }

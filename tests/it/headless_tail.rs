@@ -6,11 +6,12 @@ use std::{
 };
 
 use grotto::wire::STREAM_PATH;
+use serde_json::{Value, json};
 
 use crate::{
     grotto::Grotto,
     headless::{Scene, fails, play, send},
-    rig::{GROTTO, Lines, Synapse},
+    rig::{self, GROTTO, Lines, PASSWORD, Synapse},
 };
 
 fn scene(name: &str) -> Scene {
@@ -72,6 +73,32 @@ fn a_tail_of_one_room_tells_of_no_other() {
     assert!(strangers.is_empty(), "{strangers:#?}");
     assert_eq!(only.terminate(), Some(0));
     fails(&alice.run(&["tail", "No such room"]), 1, "grotto rooms");
+}
+
+#[test]
+fn a_tail_tells_who_types_and_who_has_read() {
+    let Scene { alice, mut tail, bob, room } = scene("ephemeral");
+    let base = Synapse::shared();
+    let read = send(&alice, &[&room, "read me"]);
+    let token = rig::log_in(base, &bob.user, PASSWORD);
+    let tell = |method: &str, path: &str, body: Value| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/{path}");
+        let answer = rig::http(base, method, &path, Some(&token), &body);
+        assert_eq!(answer, json!({}), "{path}");
+    };
+    let typing = format!("typing/{}", bob.user);
+    tell("PUT", &typing, json!({"typing": true, "timeout": 30_000}));
+    let line = tail.find("typing", |line| line["type"] == "typing");
+    assert_eq!((&line["room_id"], &line["users"]), (&json!(room), &json!([bob.user])));
+    assert!(line["ts"].is_u64(), "{line}");
+    tell("PUT", &typing, json!({"typing": false}));
+    let line = tail.find("the end of it", |line| line["type"] == "typing");
+    assert_eq!(line["users"], json!([]));
+    tell("POST", &format!("receipt/m.read/{read}"), json!({}));
+    let line = tail
+        .find("a receipt", |line| line["type"] == "receipt" && line["event_id"] == read.as_str());
+    assert_eq!((&line["room_id"], &line["user"]), (&json!(room), &json!(bob.user)));
+    assert_eq!(tail.terminate(), Some(0));
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn read(recording: &Path) -> Modes {
 /// The only sequences that grotto sends.
 fn is_ours(parameters: &str, last: char) -> bool {
     match last {
-        'h' | 'l' => ["?2026", "?1049", "?2004", "?1004", "?25"].contains(&parameters),
+        'h' | 'l' => ["?2026", "?1049", "?2004", "?1004", "?25", "?7"].contains(&parameters),
         'u' => [">1", "<1"].contains(&parameters),
         'J' => parameters == "2",
         'H' => parameters.split(';').filter(|part| part.parse::<u16>().is_ok()).count() == 2,
@@ -251,6 +251,7 @@ fn assert_given_back(modes: &Modes) {
         ("?2004", false),
         ("?2026", false),
         ("?25", true),
+        ("?7", true),
         ("keys", false),
     ];
     let expected: Modes = expected.into_iter().map(|(name, on)| (name.to_owned(), on)).collect();

@@ -20,6 +20,8 @@ mod cutter;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod evil_server;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod grotto;
@@ -41,6 +43,8 @@ mod megolm;
 mod real_parts;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod screens;
 #[cfg(test)]

@@ -192,6 +192,20 @@ fn a_session_survives_a_clock_set_back() {
     }));
 }
 
+// T-37: nor does it keep a session until it catches up
+#[test]
+fn a_session_made_ahead_of_a_clock_set_back_ends_by_its_age() {
+    let (mut world, to) = pair();
+    world.say(ALICE, &to, "made in a year to come");
+    world.now = Timestamp(world.now.0 - 365 * 24 * 3_600_000);
+    let now = world.now;
+    world.clients[ALICE].restart(now);
+    assert!(rotates(&mut world, &to.clone(), |world| {
+        world.now = world.now.plus(Duration::from_secs(7 * 24 * 3600));
+        to
+    }));
+}
+
 // T-38
 #[test]
 fn a_session_ends_by_messages() {
@@ -204,6 +218,17 @@ fn a_session_ends_by_messages() {
     assert_ne!(sessions[2], sessions[3]);
     assert_eq!(sessions[3], sessions[5]);
     assert_ne!(sessions[5], sessions[6]);
+}
+
+// T-38
+#[test]
+fn a_session_in_use_ends_when_the_room_asks_for_shorter_ones() {
+    let (mut world, to) = pair();
+    assert!(rotates(&mut world, &to.clone(), |world| {
+        let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "rotation_period_msgs": 1 });
+        world.state("m.room.encryption", "", &content);
+        to
+    }));
 }
 
 // T-39

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 /// How long anything real may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// The same for a terminal: less, so that it can still answer with what is on its screen.
+const SCREEN_PATIENCE: Duration = Duration::from_secs(80);
 
 /// The grotto program under test.
 pub(crate) const GROTTO: &str = env!("CARGO_BIN_EXE_grotto");
@@ -390,7 +392,7 @@ impl Terminal {
 
     /// Waits until `text` is on the screen, and gives the screen.
     pub(crate) fn shows(&mut self, text: &str) -> Vec<String> {
-        let ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+        let ms = u64::try_from(SCREEN_PATIENCE.as_millis()).unwrap();
         let answer = self.ask(&json!({"do": "wait", "text": text, "ms": ms}));
         let lines = lines_of(&answer);
         assert_eq!(answer["found"], true, "{text:?} is not on the screen:\n{}", lines.join("\n"));
@@ -414,7 +416,7 @@ impl Terminal {
 
     /// Waits for the program's end; its exit status.
     pub(crate) fn exit_status(&mut self) -> i64 {
-        let ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+        let ms = u64::try_from(SCREEN_PATIENCE.as_millis()).unwrap();
         let answer = self.ask(&json!({"do": "exit", "ms": ms}));
         answer["status"].as_i64().expect("the program did not end")
     }

@@ -8,12 +8,13 @@ use std::{
 };
 
 use grotto::{
+    e2ee::{Changes, Lookup as _, RecordKey, Table, Write},
     matrix::{Event, OwnedRoomId, Position},
     rooms::{EventBody, Shield, StoredEvent},
     secret::Secret,
     store::{
-        Account, KdfCost, OpenError, Pending, Protection, Store, StoreError, StoreKey, Writes,
-        set_passphrase_with,
+        Account, KdfCost, OpenError, Origin, Pending, Protection, Store, StoreError, StoreKey,
+        Writes, set_passphrase_with,
     },
 };
 use serde_json::json;
@@ -305,6 +306,38 @@ fn nothing_on_disk_can_be_read_without_the_key() {
             assert!(!found, "{marker} in {}", path.display());
         }
     }
+}
+
+#[test]
+fn a_store_restored_from_a_backup_is_noticed_once_and_its_group_sessions_end() {
+    let dir = made(&known_key());
+    let key = RecordKey("!room:example.org".to_owned(), String::new());
+    let put = |store: &mut Store| {
+        let value = Some(zeroize::Zeroizing::new(b"ratchet".to_vec()));
+        let write = Write { table: Table::OutboundGroupSession, key: key.clone(), value };
+        let crypto = Changes { writes: vec![write] };
+        store.commit(Pending::new(Writes { crypto, ..Writes::default() }, ())).unwrap();
+    };
+    let session = |store: &Store| store.get(Table::OutboundGroupSession, &key).unwrap();
+    let mut store = Store::open(dir.path(), None).unwrap();
+    put(&mut store);
+    drop(store);
+    let backup = tempfile::tempdir().unwrap();
+    fs::copy(dir.path().join("store.db"), backup.path().join("store.db")).unwrap();
+    let store = Store::open(dir.path(), None).unwrap();
+    assert_eq!(store.origin(), Origin::Original, "opened again where it was");
+    assert!(session(&store).is_some());
+    drop(store);
+
+    fs::rename(backup.path().join("store.db"), dir.path().join("store.db")).unwrap();
+    let mut store = Store::open(dir.path(), None).unwrap();
+    assert_eq!(store.origin(), Origin::Copy);
+    assert!(session(&store).is_none(), "the ratchet may be behind what was sent");
+    put(&mut store);
+    drop(store);
+    let store = Store::open(dir.path(), None).unwrap();
+    assert_eq!(store.origin(), Origin::Original, "said once");
+    assert!(session(&store).is_some());
 }
 
 #[test]

@@ -208,6 +208,20 @@ impl Server {
     }
 }
 
+/// A sync answer in which nothing is said of our own keys.
+fn sync_answer<'a>(
+    to_device: &'a [ToDeviceEvent],
+    device_lists: &'a DeviceLists,
+) -> CryptoSync<'a> {
+    CryptoSync {
+        to_device,
+        device_lists,
+        key_counts: KeyCounts::Absolute(50),
+        unused_fallback_keys: None,
+        is_initial: false,
+    }
+}
+
 impl World {
     /// Devices whose keys are on the server, and a room.
     pub(crate) fn new(devices: &[(&str, &str)]) -> Self {
@@ -254,14 +268,18 @@ impl World {
 
     /// Gives a client a sync answer.
     pub(crate) fn sync(&mut self, at: usize, to_device: &[ToDeviceEvent], lists: &DeviceLists) {
+        self.take(at, sync_answer(to_device, lists));
+    }
+
+    /// Gives a client a sync answer that continues no earlier one.
+    pub(crate) fn initial_sync(&mut self, at: usize) {
+        let lists = DeviceLists::default();
+        self.take(at, CryptoSync { is_initial: true, ..sync_answer(&[], &lists) });
+        self.settle();
+    }
+
+    fn take(&mut self, at: usize, sync: CryptoSync<'_>) {
         let now = self.now;
-        let sync = CryptoSync {
-            to_device,
-            device_lists: lists,
-            key_counts: KeyCounts::Absolute(50),
-            unused_fallback_keys: Some(&["signed_curve25519".to_owned()]),
-            is_initial: false,
-        };
         self.clients[at].step(now, |machine, step| machine.receive_sync(sync, step)).unwrap();
     }
 

@@ -127,6 +127,7 @@ class Peer:
         if what == "create":
             encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
             answer = await self.client.room_create(name=command.get("name"), invite=command.get("invite", []),
+                                                   is_direct=command.get("direct", False),
                                                    initial_state=[encryption] if command.get("encrypted", True) else [])
             return {"room": getattr(answer, "room_id", None), "text": str(answer)}
         if what == "rotate":

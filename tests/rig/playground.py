@@ -86,7 +86,7 @@ def main():
             grotto("login", "@you:localhost", "--homeserver", base, "--password-file", "-", "--device-name", "playground",
                    input=password, text=True, check=True, stdout=subprocess.DEVNULL)
             echo = peers[0]
-            direct = echo.ask(do="create", invite=["@you:localhost"])["room"]
+            direct = echo.ask(do="create", direct=True, invite=["@you:localhost"])["room"]
             group = echo.ask(do="create", name="playground", invite=["@you:localhost", "@carol:localhost"])["room"]
             for room in (direct, group):
                 grotto("join", room, check=True, stdout=subprocess.DEVNULL)

@@ -17,7 +17,7 @@ use crate::{
         EncryptError, MegolmCiphertext, Plaintext,
         core::Core,
         lookup::Table,
-        step::{Step, encode},
+        step::{Step, encode, encode_text},
     },
     matrix::{DeviceId, RoomId},
 };
@@ -57,7 +57,7 @@ pub(in crate::e2ee) fn encrypt(
     if MAX_PAYLOAD_BYTES < bytes {
         return Err(EncryptError::TooLarge { bytes, limit: MAX_PAYLOAD_BYTES });
     }
-    let message = outbound.record.session.encrypt(payload.as_bytes());
+    let message = outbound.record.session.encrypt(&*payload);
     outbound.write(room, step)?;
     let content = Encrypted {
         algorithm: MEGOLM_V1,
@@ -67,5 +67,5 @@ pub(in crate::e2ee) fn encrypt(
         sender_key: core.account.curve25519().to_base64(),
         session_id: &outbound.id,
     };
-    Ok(MegolmCiphertext { json: encode(Table::OutboundGroupSession, &content)? })
+    Ok(MegolmCiphertext { json: encode_text(Table::OutboundGroupSession, &content)? })
 }

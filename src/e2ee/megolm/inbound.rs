@@ -18,14 +18,16 @@ use crate::{
         MachineError, Notice, core::OlmSender, lookup::Table, room_settings, step::Step,
         trust::SenderData,
     },
-    matrix::{OwnedRoomId, RoomId},
+    matrix::{OwnedRoomId, RoomId, UserId},
 };
 
-/// Most sessions kept of one device for rooms that were never seen encrypted: keys may come before
-/// the invite, but not without end.
+/// Most sessions kept of one user for rooms that were never seen encrypted: keys may come before
+/// the invite, but not without end. (Not of one device: those are made up for nothing.)
 const MAX_EARLY_SESSIONS: u64 = 1_000;
 /// Largest `m.room_key` content that is read; a real one has some 500 bytes.
 const MAX_CONTENT_BYTES: usize = 8 << 10;
+/// Names the counts of early sessions.
+const EARLY: &str = "early_sessions";
 /// Bytes of a session id: 32 in unpadded base64.
 const SESSION_ID_BYTES: usize = 43;
 
@@ -134,7 +136,7 @@ pub(in crate::e2ee) fn import(
             old.standing = None;
             merge(&mut old.record, new)
         }
-        None if !may_come_early(room, &new.creator, step)? => return Ok(()),
+        None if !may_come_early(room, &new.sender, step)? => return Ok(()),
         None => {
             megolm.remember(room, id.clone(), new);
             step.put(Table::SessionRoom, &id, room.as_str(), &())?;
@@ -170,22 +172,36 @@ impl InboundSession {
     }
 }
 
-/// Whether `creator` may leave another key for a room that we have not seen encrypted.
+/// Whether `sender` may leave another key for a room that we have not seen encrypted.
 fn may_come_early(
     room: &RoomId,
-    creator: &Creator,
+    sender: &SenderData,
     step: &mut Step<'_>,
 ) -> Result<bool, MachineError> {
     if room_settings::read(room, step)?.is_encrypted() {
         return Ok(true);
     }
-    let creator = &creator.curve25519;
-    let count: u64 = step.get(Table::Misc, "early_sessions", creator)?.unwrap_or(0);
+    let user = sender.user().map_or("", UserId::as_str);
+    let count: u64 = step.get(Table::Misc, EARLY, user)?.unwrap_or(0);
     if MAX_EARLY_SESSIONS <= count {
         return Ok(false);
     }
-    step.put(Table::Misc, "early_sessions", creator, &(count + 1))?;
+    step.put(Table::Misc, EARLY, user, &(count + 1))?;
     Ok(true)
+}
+
+/// `room` is seen encrypted now: its sessions do not count as early any more.
+pub(in crate::e2ee) fn room_is_known(
+    room: &RoomId,
+    step: &mut Step<'_>,
+) -> Result<(), MachineError> {
+    let sessions = step.scan::<InboundSession>(Table::InboundGroupSession, Some(room.as_str()))?;
+    for (_, session) in sessions {
+        let user = session.sender.user().map_or("", UserId::as_str);
+        let count: u64 = step.get(Table::Misc, EARLY, user)?.unwrap_or(0);
+        step.put(Table::Misc, EARLY, user, &count.saturating_sub(1))?;
+    }
+    Ok(())
 }
 
 /// Whether `text` could be a session id.

@@ -24,7 +24,7 @@ use crate::{
         step::Step,
         trust::SenderData,
     },
-    matrix::{OwnedUserId, RoomId},
+    matrix::{OwnedRoomId, OwnedUserId, RoomId},
     time::Timestamp,
 };
 
@@ -62,6 +62,7 @@ pub(in crate::e2ee) struct Outbound {
 #[derive(Clone, Debug)]
 pub(in crate::e2ee) struct Preparation {
     pub(in crate::e2ee) to: Recipients,
+    pub(in crate::e2ee) rotation: Rotation,
     /// `Core::device_changes` then.
     pub(in crate::e2ee) changes: u64,
     pub(in crate::e2ee) at: Timestamp,
@@ -146,6 +147,9 @@ impl Outbound {
     fn load(room: &RoomId, step: &Step<'_>) -> Result<Option<Self>, MachineError> {
         let record = step.get(Table::OutboundGroupSession, room.as_str(), "")?;
         let Some(mut outbound) = record.map(Self::new) else { return Ok(None) };
+        // Made ahead of now, before the clock was set back: it must not live until the clock
+        // catches up.
+        outbound.record.created_at = outbound.record.created_at.min(step.now());
         for (key, devices) in step.scan(Table::RoomKeyShare, Some(&outbound.id))? {
             if let Ok(user) = OwnedUserId::try_from(key.1) {
                 outbound.offers.0.insert(user, devices);
@@ -200,6 +204,19 @@ impl Machine {
         outbound.prepared = None;
         outbound.retry_at = None;
         outbound.write(room, step)
+    }
+
+    /// Ends the sessions of all rooms: what happened in them was not seen.
+    pub(in crate::e2ee) fn end_all_sessions(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        for (key, _) in step.scan::<serde::de::IgnoredAny>(Table::OutboundGroupSession, None)? {
+            if let Ok(room) = OwnedRoomId::try_from(key.0) {
+                self.end_session(&room, step)?;
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the session of `room` by a new one, our own copy of it included.

@@ -65,6 +65,10 @@ pub(in crate::e2ee) fn read(
     plaintext: &[u8],
     room: &RoomId,
 ) -> Option<(String, Map<String, Value>)> {
+    // serde would take the fields from an array too.
+    if plaintext.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
     let incoming: Incoming<'_> = serde_json::from_slice(plaintext).ok()?;
     if incoming.room_id != room.as_str() || incoming.state_key || is_forbidden(&incoming.kind) {
         return None;
@@ -228,6 +232,13 @@ mod tests {
         ] {
             assert!(inner(extra).is_none(), "{extra}");
         }
+    }
+
+    #[test]
+    fn an_array_of_the_fields_is_no_payload() {
+        let room = RoomId::parse("!r:x").unwrap();
+        assert!(read(br#" ["m.room.message",{"body":"a"},"!r:x"]"#, &room).is_none());
+        assert!(read(br#" {"type":"m.x","content":{},"room_id":"!r:x"}"#, &room).is_some());
     }
 
     #[test]

@@ -61,11 +61,7 @@ impl Machine {
         to: &Recipients,
         step: &mut Step<'_>,
     ) -> Result<Prepared, ShareError> {
-        let rotation = match room_settings::read(room, step)?.encryption() {
-            Encryption::Megolm(rotation) => rotation,
-            Encryption::Off => return Err(ShareError::NotEncrypted),
-            Encryption::Unsupported(name) => return Err(ShareError::UnsupportedAlgorithm(name)),
-        };
+        let rotation = self.rotation(room, step)?;
         if self.core.account.is_replaced() {
             return Err(ShareError::OwnKeysReplaced);
         }
@@ -80,6 +76,20 @@ impl Machine {
             self.megolm.waiting.remove(room);
         }
         Ok(prepared)
+    }
+
+    /// When the session of `room` is to be replaced: as its last preparation has it, which ends when
+    /// the settings change, else as they are stored.
+    fn rotation(&self, room: &RoomId, step: &Step<'_>) -> Result<Rotation, ShareError> {
+        let prepared = self.megolm.outbound.get(room).and_then(|it| it.prepared.as_ref());
+        if let Some(prepared) = prepared {
+            return Ok(prepared.rotation);
+        }
+        match room_settings::read(room, step)?.encryption() {
+            Encryption::Megolm(rotation) => Ok(rotation),
+            Encryption::Off => Err(ShareError::NotEncrypted),
+            Encryption::Unsupported(name) => Err(ShareError::UnsupportedAlgorithm(name)),
+        }
     }
 
     /// Whether nothing changed since the room was last ready.
@@ -127,7 +137,8 @@ impl Machine {
         self.offer(room, &devices, step)?;
         let changes = self.core.device_changes();
         let Some(outbound) = self.outbound(room, step)? else { return Ok(Prepared::NotYet) };
-        outbound.prepared = Some(Preparation { to: to.clone(), changes, at: step.now() });
+        let prepared = Preparation { to: to.clone(), rotation, changes, at: step.now() };
+        outbound.prepared = Some(prepared);
         let blocked = outbound.is_blocked();
         Ok(if blocked { self.wait(room, None) } else { Prepared::Yes })
     }

@@ -155,16 +155,33 @@ fn a_session_that_comes_for_two_rooms_is_kept_for_both_each_for_itself() {
 fn keys_for_rooms_we_never_saw_are_kept_up_to_a_bound_for_each_sender() {
     let records = Records::default();
     let mut rig = Rig::new(&records);
-    rig.step
-        .put(Table::Misc, "early_sessions", &sender("@a:x", 1).curve25519.to_base64(), &999)
-        .unwrap();
+    rig.step.put(Table::Misc, "early_sessions", "@a:x", &999).unwrap();
     let sessions: Vec<_> = (0..3).map(|_| GroupSession::new(SessionConfig::version_1())).collect();
-    for session in &sessions[..2] {
-        rig.receive(&sender("@a:x", 1), &room_key(session));
+    for (session, device) in sessions[..2].iter().zip(1..) {
+        rig.receive(&sender("@a:x", device), &room_key(session));
     }
     rig.receive(&sender("@b:x", 2), &room_key(&sessions[2]));
     let kept: Vec<_> = sessions.iter().map(|it| rig.stored(ROOM, it).is_some()).collect();
     assert_eq!(kept, [true, false, true]);
+}
+
+#[test]
+fn keys_that_came_before_their_room_count_until_the_room_is_seen_encrypted() {
+    let records = Records::default();
+    let mut rig = Rig::new(&records);
+    let room = RoomId::parse(ROOM).unwrap();
+    for _ in 0..3 {
+        rig.receive(&sender("@a:x", 1), &room_key(&GroupSession::new(SessionConfig::version_1())));
+    }
+    rig.step.put(Table::Misc, "early_sessions", "@a:x", &1_000).unwrap();
+    inbound::room_is_known(&room, &mut rig.step).unwrap();
+    let mut kept = 0;
+    for _ in 0..5 {
+        let session = GroupSession::new(SessionConfig::version_1());
+        rig.receive(&sender("@a:x", 1), &room_key(&session));
+        kept += usize::from(rig.stored(ROOM, &session).is_some());
+    }
+    assert_eq!(kept, 3);
 }
 
 fn notice(session: &str) -> Value {

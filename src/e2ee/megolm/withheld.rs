@@ -16,7 +16,7 @@ use crate::{
         device::Device,
         lookup::Table,
         request::{DEVICES_PER_REQUEST, Purpose, ToDeviceMessage},
-        step::{Step, encode, raw},
+        step::{Step, encode_text, raw},
     },
     matrix::{OwnedRoomId, RoomId, UserId},
     time::Timestamp,
@@ -156,7 +156,7 @@ pub(super) fn send(
         messages.push(ToDeviceMessage {
             user: device.user.clone(),
             device_id: device.device_id.clone(),
-            content: raw(Table::Withheld, &encode(Table::Withheld, &notification)?)?,
+            content: raw(Table::Withheld, &encode_text(Table::Withheld, &notification)?)?,
         });
     }
     for batch in messages.chunks(DEVICES_PER_REQUEST) {

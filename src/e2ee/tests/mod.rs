@@ -1,7 +1,14 @@
 //! Tests of the session layer with several machines and a key server between them.
 
 mod account;
+mod claims;
+mod forger;
 pub(super) mod harness;
 mod hostile;
+mod late_lists;
 mod olm;
+mod ratchets;
+mod secrets;
+mod sessions;
 mod tracking;
+mod unwedging;

@@ -33,6 +33,9 @@ const SEND_TIME: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// A step that takes longer is noticed by whoever types, and worth a line in the log.
+const SLOW_STEP: Duration = Duration::from_millis(250);
+
 /// The shortest sleep: a deadline that does not move must not become a spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
@@ -233,9 +236,17 @@ impl Driver {
     }
 
     fn commit(&mut self, input: Input) -> Result<Outgoing, DriveError> {
-        let now = self.clock.now();
-        let step = self.engine.handle(input, now, &self.store)?;
-        Ok(self.store.commit(step)?)
+        let begun = self.clock.now();
+        let step = self.engine.handle(input, begun, &self.store)?;
+        let handled = self.clock.now();
+        let outgoing = self.store.commit(step)?;
+        let (worked, committed) = (handled.since(begun), self.clock.now().since(handled));
+        if SLOW_STEP <= worked + committed {
+            tracing::warn!(?worked, ?committed, "a step took long");
+        } else {
+            tracing::trace!(?worked, ?committed, "a step");
+        }
+        Ok(outgoing)
     }
 
     /// The engine's memory is ahead of the disk: it is dropped and built anew from there, as soon

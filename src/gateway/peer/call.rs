@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde_json::value::RawValue;
 
-use crate::wire::{AnswerKind, MediaInfo};
+use crate::{
+    matrix::MatrixError,
+    wire::{AnswerKind, MediaInfo, empty_body},
+};
 
 /// Names a call that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +77,26 @@ pub enum Answer {
     },
     /// No answer.
     Failed(CallFailure),
+}
+
+impl Answer {
+    /// What a homeserver's answer is whose body is to be JSON. `header` is its `Retry-After`; older
+    /// servers say the pause in the body of a refusal.
+    pub fn of(status: u16, body: &[u8], header: Option<Duration>) -> Self {
+        if body.is_empty() {
+            return Self::Json { status, body: empty_body(), retry_after: header };
+        }
+        let is_good = (200..300).contains(&status);
+        match serde_json::from_slice::<Box<RawValue>>(body) {
+            Ok(json) => {
+                let asked =
+                    || MatrixError::parse(status, body).retry_after().filter(|_| 400 <= status);
+                Self::Json { status, body: json, retry_after: header.or_else(asked) }
+            }
+            Err(_) if is_good => Self::Failed(CallFailure::NotJson),
+            Err(_) => Self::Json { status, body: empty_body(), retry_after: header },
+        }
+    }
 }
 
 impl fmt::Debug for Answer {

@@ -11,3 +11,4 @@ mod tests;
 
 pub use call::{Answer, Call, CallFailure, CallId};
 pub use machine::{Identity, Peer, PeerEffect, PeerInput};
+pub(super) use path::is_ours;

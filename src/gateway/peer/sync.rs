@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use super::{
     call::{Answer, Call, CallFailure, CallId},
     machine::PeerEffect,
+    path::{Refusal, fits},
 };
 use crate::{
     matrix::{MatrixError, Position},
@@ -26,6 +27,7 @@ use crate::{
     wire::{AnswerKind, CloseCode, ErrorFrame, Limits, ServerFrame, SyncFrame, UpdateFrame},
 };
 
+const SYNC_PATH: &str = "/_matrix/client/v3/sync";
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
 /// Least time between two polls that bring nothing new: a homeserver that does not hold the poll
@@ -78,13 +80,19 @@ impl Sync {
         }
     }
 
-    /// New parameters replace the old ones, and the poll under way.
+    /// New parameters replace the old ones, and the poll under way. Whoever sends them without
+    /// waiting for an answer has their poll delayed: each frame would be a call otherwise.
     pub(super) fn start(&mut self, frame: SyncFrame, limits: &Limits) -> Vec<PeerEffect> {
+        let hurried = self.state == State::Polling && self.catching_up;
         let mut effects = self.stop();
         self.params = frame;
+        if !fits(SYNC_PATH, &self.query(Duration::ZERO)) {
+            effects.extend(unusable(Refusal::TooLong));
+            return effects;
+        }
         self.catching_up = true;
         self.backoff.reset();
-        effects.push(self.poll(Duration::ZERO, limits));
+        effects.push(self.poll(if hurried { LEAST_HOLD } else { Duration::ZERO }, limits));
         effects
     }
 
@@ -184,17 +192,11 @@ impl Sync {
         self.poll = self.poll.wrapping_add(1);
         self.state = State::Polling;
         let hold = if self.catching_up { Duration::ZERO } else { limits.sync_hold };
-        let mut query = vec![("timeout".to_owned(), hold.as_millis().to_string())];
-        let since = self.params.since.as_ref().map(|position| position.0.clone());
-        let filter = self.params.filter.as_ref().map(|filter| filter_text(filter));
-        let presence = self.params.set_presence.clone();
-        let given = [("since", since), ("filter", filter), ("set_presence", presence)];
-        query.extend(given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         PeerEffect::Call(Call {
             id: CallId::Sync(self.poll),
             method: "GET".to_owned(),
-            path: "/_matrix/client/v3/sync".to_owned(),
-            query,
+            path: SYNC_PATH.to_owned(),
+            query: self.query(hold),
             body: None,
             upload: None,
             answer: AnswerKind::Json,
@@ -202,6 +204,16 @@ impl Sync {
             timeout: Some(hold + limits.sync_margin),
             max_answer_bytes: limits.max_update_bytes.saturating_sub(ENVELOPE_BYTES),
         })
+    }
+
+    fn query(&self, hold: Duration) -> Vec<(String, String)> {
+        let mut query = vec![("timeout".to_owned(), hold.as_millis().to_string())];
+        let since = self.params.since.as_ref().map(|position| position.0.clone());
+        let filter = self.params.filter.as_ref().map(|filter| filter_text(filter));
+        let presence = self.params.set_presence.clone();
+        let given = [("since", since), ("filter", filter), ("set_presence", presence)];
+        query.extend(given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        query
     }
 }
 
@@ -219,6 +231,17 @@ pub(super) struct Polled {
 /// A filter as the query has it: a JSON string is the id of a stored filter.
 fn filter_text(filter: &RawValue) -> String {
     serde_json::from_str::<String>(filter.get()).unwrap_or_else(|_| filter.get().to_owned())
+}
+
+/// Parameters that cannot be asked with.
+fn unusable(refusal: Refusal) -> [PeerEffect; 2] {
+    let error = ErrorFrame {
+        errcode: refusal.errcode().to_owned(),
+        error: refusal.reason().to_owned(),
+        fatal: true,
+        ..ErrorFrame::default()
+    };
+    [PeerEffect::Send(ServerFrame::Error(error)), PeerEffect::Close(CloseCode::Internal)]
 }
 
 /// An error frame after which the stream goes on.

@@ -105,6 +105,33 @@ fn a_new_sync_frame_gives_the_poll_under_way_up() {
 }
 
 #[test]
+fn sync_frames_without_pause_cause_no_call_each() {
+    let mut peer = peer();
+    assert_eq!(poll(&peer.handle(sync(None), 0.0)).2, Duration::ZERO);
+    for _ in 0..100 {
+        let effects = peer.handle(sync(None), 0.0);
+        assert!(poll(&effects).2 >= Duration::from_secs(1), "it is given up before it begins");
+    }
+    let (last, _, _) = poll(&peer.handle(sync(None), 0.0));
+    peer.handle(synced(last, "s1"), 0.0);
+    // Other parameters for a stream that runs are no hurry.
+    peer.handle(ack("s1"), 0.0);
+    assert_eq!(poll(&peer.handle(sync(Some("s1")), 0.0)).2, Duration::ZERO);
+}
+
+#[test]
+fn parameters_that_no_request_can_hold_end_the_stream_with_a_reason() {
+    let mut peer = peer();
+    let frame = SyncFrame {
+        filter: Some(raw(&format!("{:?}", "x".repeat(20_000)))),
+        ..SyncFrame::default()
+    };
+    let effects = peer.handle(PeerInput::Frame(ClientFrame::Sync(frame)), 0.0);
+    assert_eq!(error(&effects).unwrap().errcode, "M_TOO_LARGE");
+    assert_eq!(close(&effects), Some(CloseCode::Internal));
+}
+
+#[test]
 fn nothing_new_is_not_passed_on_and_not_asked_in_a_tight_loop() {
     let mut peer = peer();
     let answered = |call| PeerInput::Answered {

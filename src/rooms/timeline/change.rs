@@ -103,11 +103,11 @@ pub enum FoldedChange<'a> {
 }
 
 /// Folds changes that follow each other: all who joined in one, all who left in one; renames and
-/// changes of the room by themselves.
+/// changes of the room by themselves. Who was invited and then came is only told to have come.
 pub fn fold_changes<'a>(changes: &[Change<'a>]) -> Vec<FoldedChange<'a>> {
     let mut folded: Vec<FoldedChange<'a>> = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
-    for change in changes {
+    for change in without_answered_invites(changes) {
         let ChangeKind::Member { user, what, .. } = change.kind else {
             folded.push(FoldedChange::Single(*change));
             continue;
@@ -129,6 +129,32 @@ pub fn fold_changes<'a>(changes: &[Change<'a>]) -> Vec<FoldedChange<'a>> {
         }
     }
     folded
+}
+
+fn without_answered_invites<'c, 'a>(changes: &'c [Change<'a>]) -> Vec<&'c Change<'a>> {
+    let mut comes_later = std::collections::BTreeSet::new();
+    let mut kept: Vec<&'c Change<'a>> = Vec::with_capacity(changes.len());
+    for change in changes.iter().rev() {
+        if let ChangeKind::Member { user, what, .. } = change.kind {
+            match what {
+                MemberChange::Joined => drop(comes_later.insert(user)),
+                MemberChange::Invited if comes_later.remove(user) => continue,
+                MemberChange::Left
+                | MemberChange::Invited
+                | MemberChange::Knocked
+                | MemberChange::Kicked
+                | MemberChange::Banned
+                | MemberChange::Unbanned
+                | MemberChange::Refused
+                | MemberChange::Withdrawn
+                | MemberChange::Renamed { .. }
+                | MemberChange::Avatar => {}
+            }
+        }
+        kept.push(change);
+    }
+    kept.reverse();
+    kept
 }
 
 /// The line of a state event; `None` when it shows nothing.

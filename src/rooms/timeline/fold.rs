@@ -164,7 +164,7 @@ impl Timeline {
     }
 
     /// Place of the event that was read last, if it is here.
-    pub(super) fn read_position(&self) -> Option<i64> {
+    pub fn fully_read_position(&self) -> Option<i64> {
         self.fully_read.as_ref().and_then(|id| self.places.get(id)).copied()
     }
 
@@ -264,7 +264,7 @@ impl Timeline {
     }
 
     fn take_fully_read(&mut self, event: OwnedEventId) {
-        if let Some(position) = self.read_position() {
+        if let Some(position) = self.fully_read_position() {
             self.rows.remove(&Row::unread(position));
         }
         if let Some(position) = self.places.get(&event) {
@@ -319,7 +319,8 @@ fn shows(stored: &StoredEvent) -> bool {
     }
 }
 
-fn sent_as(echo: &Echo) -> Option<&EventId> {
+/// The event that the server made of an echo.
+pub(super) fn sent_as(echo: &Echo) -> Option<&EventId> {
     match &echo.state {
         SendState::Sent(id) => Some(id),
         SendState::Queued

@@ -7,7 +7,7 @@ use crate::{
     time::Timestamp,
 };
 
-pub use super::view::Items;
+pub use super::walk::Items;
 
 /// One item of a timeline, built when looked at.
 ///
@@ -41,6 +41,7 @@ pub enum ItemId {
 }
 
 /// What an item is.
+#[expect(clippy::large_enum_variant, reason = "built when it is looked at and never kept")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemKind<'a> {
     /// Nothing was before this.
@@ -84,8 +85,10 @@ pub struct Message<'a> {
     pub thread: Option<&'a EventId>,
     /// How many known events are in the thread that it began.
     pub thread_len: usize,
-    /// Where it stands, or the edit or removal of it that is on its way.
+    /// Where it stands, or the edit of it that is on its way.
     pub send: Option<Sending<'a>>,
+    /// Our removal of it that the server does not have: until it has, the message is what it was.
+    pub removal: Option<Sending<'a>>,
 }
 
 /// Something of ours that is on its way.
@@ -151,8 +154,6 @@ pub struct Removed<'a> {
     pub by: Option<&'a UserId>,
     /// Why, if it was said.
     pub reason: Option<&'a str>,
-    /// Our removal, while it is on its way.
-    pub send: Option<Sending<'a>>,
 }
 
 /// A message that cannot be read.
@@ -166,4 +167,6 @@ pub struct Unreadable<'a> {
     pub session_id: Option<&'a str>,
     /// Why.
     pub reason: &'a UndecryptableReason,
+    /// Our removal of it that the server does not have.
+    pub removal: Option<Sending<'a>>,
 }

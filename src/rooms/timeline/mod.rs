@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`event`] and [`delta`] are the contract with store and engine, [`item`] the one with the
-//! screen; [`fold`] takes deltas, [`relations`] knows what hangs on what, [`view`] builds items.
+//! screen; [`fold`] takes deltas, [`relations`] knows what hangs on what, [`view`] builds items,
+//! [`walk`] goes through them.
 
 mod change;
 mod content;
@@ -17,6 +18,7 @@ mod fold;
 mod item;
 mod relations;
 mod view;
+mod walk;
 
 #[cfg(test)]
 mod tests;

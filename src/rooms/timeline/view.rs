@@ -5,8 +5,9 @@ use std::{cmp::Reverse, ops::Bound};
 use super::{
     change::{Change, change},
     content::{MessageContent, message_content, without_fallback},
+    delta::SendState,
     event::{EventBody, Relation, StoredEvent, is_valid_edit, new_content, relation},
-    fold::{EchoEntry, Entry, Row, RowKind, Timeline, echo_target},
+    fold::{EchoEntry, Entry, Row, RowKind, Timeline, echo_target, sent_as},
     item::{Item, ItemId, ItemKind, Message, Quote, Reaction, Removed, Reply, Sending, Unreadable},
 };
 use crate::{
@@ -18,43 +19,18 @@ use crate::{
 /// Most different reactions that are shown at one message.
 const MAX_REACTIONS: usize = 50;
 
-/// The items of a timeline, oldest first; both ends may be taken.
-#[derive(Clone, Debug)]
-pub struct Items<'a> {
-    timeline: &'a Timeline,
-    front: Bound<Row>,
-    back: Bound<Row>,
-}
-
 impl Timeline {
-    /// All items, oldest first.
-    pub fn items(&self) -> Items<'_> {
-        Items { timeline: self, front: Bound::Unbounded, back: Bound::Unbounded }
-    }
-
-    /// The items before `id`, oldest first; none if it is not shown.
-    pub fn items_before(&self, id: &ItemId) -> Items<'_> {
-        let back = Bound::Excluded(self.row(id).unwrap_or(Row::START));
-        Items { timeline: self, front: Bound::Unbounded, back }
-    }
-
-    /// The items from `id` on; none if it is not shown.
-    pub fn items_from(&self, id: &ItemId) -> Items<'_> {
-        let front = self.row(id).map_or(Bound::Excluded(Row::echo(u64::MAX)), Bound::Included);
-        Items { timeline: self, front, back: Bound::Unbounded }
-    }
-
     /// One item. Of folded changes any position names the item.
     pub fn item(&self, id: &ItemId) -> Option<Item<'_>> {
         self.run(self.row(id)?).and_then(|(first, last)| self.build(first, last))
     }
 
-    fn row(&self, id: &ItemId) -> Option<Row> {
+    pub(super) fn row(&self, id: &ItemId) -> Option<Row> {
         let row = match id {
             ItemId::Start => Row::START,
             ItemId::Gap(position) => Row { position: *position, kind: RowKind::Gap },
             ItemId::Event(position) => Row::event(*position),
-            ItemId::Unread => Row::unread(self.read_position()?),
+            ItemId::Unread => Row::unread(self.fully_read_position()?),
             ItemId::Echo(txn) => {
                 Row::echo(*self.echoes.iter().find(|(_, entry)| entry.echo.txn == *txn)?.0)
             }
@@ -63,7 +39,7 @@ impl Timeline {
     }
 
     /// First and last row of the item that `row` belongs to.
-    fn run(&self, row: Row) -> Option<(Row, Row)> {
+    pub(super) fn run(&self, row: Row) -> Option<(Row, Row)> {
         if !self.is_change(row) {
             return Some((row, row));
         }
@@ -80,7 +56,7 @@ impl Timeline {
                 .is_some_and(|entry| entry.stored.event.state_key.is_some())
     }
 
-    fn build(&self, first: Row, last: Row) -> Option<Item<'_>> {
+    pub(super) fn build(&self, first: Row, last: Row) -> Option<Item<'_>> {
         let mark = |id, kind| Some(Item { id, version: 0, ts: Timestamp(0), kind });
         match first.kind {
             RowKind::Start => mark(ItemId::Start, ItemKind::Start),
@@ -130,6 +106,7 @@ impl Timeline {
                 sender: stored.sender(),
                 session_id: why.session_id.as_deref(),
                 reason: &why.reason,
+                removal: self.removal(stored),
             })
         } else {
             ItemKind::Message(self.message(stored)?)
@@ -162,7 +139,8 @@ impl Timeline {
             reply,
             thread,
             thread_len: related.map_or(0, |related| related.thread.len()),
-            send: own_edit.map(sending),
+            send: own_edit.map(sending).or_else(|| self.failed_reaction(stored)),
+            removal: self.removal(stored),
         })
     }
 
@@ -201,22 +179,35 @@ impl Timeline {
         let related = stored.id().and_then(|id| self.relations.of(id));
         let redaction = related.and_then(|related| related.redactions.first());
         let redaction = redaction.and_then(|(_, id)| self.event(id));
-        let send = self.echo_of(stored, "m.room.redaction");
-        if because.is_none() && redaction.is_none() && send.is_none() {
+        let echo = self.echo_of(stored, "m.room.redaction");
+        // Only what the server took is gone; a removal on its way may still fail.
+        let ours = echo.is_some_and(|entry| sent_as(&entry.echo).is_some());
+        if because.is_none() && redaction.is_none() && !ours {
             return None;
         }
+        let own = self.own.as_deref().filter(|_| ours);
         let told_by = because.and_then(|because| because.get("sender")?.as_str());
         let told_why = because.and_then(|because| because.get("content")?.get("reason")?.as_str());
         let by = redaction.and_then(StoredEvent::sender);
         Some(Removed {
             event_id: stored.id(),
             sender: stored.sender(),
-            by: by.or_else(|| <&UserId>::try_from(told_by?).ok()).or(send.and(self.own.as_deref())),
+            by: by.or_else(|| <&UserId>::try_from(told_by?).ok()).or(own),
             reason: redaction
                 .and_then(|redaction| redaction.event.content_str("reason"))
                 .or(told_why),
-            send: send.map(sending),
         })
+    }
+
+    /// Our removal of an event that the server does not have.
+    fn removal(&self, stored: &StoredEvent) -> Option<Sending<'_>> {
+        self.echo_of(stored, "m.room.redaction").map(sending)
+    }
+
+    /// A reaction of ours that was given up, to be tried again or taken back at its message.
+    fn failed_reaction(&self, stored: &StoredEvent) -> Option<Sending<'_>> {
+        let failed = |entry: &&EchoEntry| matches!(entry.echo.state, SendState::Failed(_));
+        self.echo_of(stored, "m.reaction").filter(failed).map(sending)
     }
 
     fn reactions<'a>(&'a self, stored: &'a StoredEvent) -> Vec<Reaction<'a>> {
@@ -305,7 +296,7 @@ impl Timeline {
         })
     }
 
-    /// The newest echo that edits or redacts an event.
+    /// The newest echo that edits, redacts or reacts to an event.
     fn echo_of(&self, stored: &StoredEvent, how: &str) -> Option<&EchoEntry> {
         self.echoes.values().rev().find(|entry| {
             let echo = &entry.echo;
@@ -346,50 +337,9 @@ impl Timeline {
                 thread,
                 thread_len: 0,
                 send: Some(sending(entry)),
+                removal: None,
             }),
         })
-    }
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = Item<'a>;
-
-    fn next(&mut self) -> Option<Item<'a>> {
-        loop {
-            let row = *self.rows()?.next()?;
-            let (first, last) = self.timeline.run(row)?;
-            self.front = Bound::Excluded(last);
-            if let Some(item) = self.timeline.build(first, last) {
-                return Some(item);
-            }
-        }
-    }
-}
-
-impl DoubleEndedIterator for Items<'_> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        loop {
-            let row = *self.rows()?.next_back()?;
-            let (first, last) = self.timeline.run(row)?;
-            self.back = Bound::Excluded(first);
-            if let Some(item) = self.timeline.build(first, last) {
-                return Some(item);
-            }
-        }
-    }
-}
-
-impl<'a> Items<'a> {
-    /// The rows that are left; a range must not be asked for when its ends have met.
-    fn rows(&self) -> Option<std::collections::btree_set::Range<'a, Row>> {
-        let met = match (self.front, self.back) {
-            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-            (
-                Bound::Included(front) | Bound::Excluded(front),
-                Bound::Included(back) | Bound::Excluded(back),
-            ) => back <= front,
-        };
-        (!met).then(|| self.timeline.rows.range((self.front, self.back)))
     }
 }
 

@@ -92,3 +92,22 @@ async fn send(mut writer: OwnedWriteHalf, mut commands: Receiver<Command>) -> io
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::UnixListener, time::Instant};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_never_welcomes_us_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let silent = UnixListener::bind(&path).unwrap();
+        let begin = Instant::now();
+        let error = connect(&path, Stay::Brief).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() <= Duration::from_secs(6), "{:?}", begin.elapsed());
+        drop(silent);
+    }
+}

@@ -192,3 +192,29 @@ async fn tell(
         wire::write_line(&mut writer, &FromHolder::Update(update)).await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::mpsc::channel,
+        time::Instant,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_never_greets_is_sent_away() {
+        for half in ["", r#"{"hello"#] {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(half.as_bytes()).await.unwrap();
+            let (faces, _seats) = channel(1);
+            let guests = Guests { faces, brief: watch::channel(0).0 };
+            let begin = Instant::now();
+            let mut said = Vec::new();
+            let ((), heard) = tokio::join!(guests.serve(theirs), ours.read_to_end(&mut said));
+            assert_eq!((heard.unwrap(), said.len()), (0, 0));
+            assert!(begin.elapsed() <= Duration::from_secs(6), "{:?}", begin.elapsed());
+        }
+    }
+}

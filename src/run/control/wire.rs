@@ -10,7 +10,7 @@ use tokio::io::{
 use crate::engine::{Command, Update};
 
 /// The version of this wire; both ends must have the same.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Longest line of a guest, in bytes: a message of the largest size, with room to spare.
 pub(super) const GUEST_LINE: u64 = 1 << 20;

@@ -33,13 +33,16 @@ pub(in crate::tui) enum Purpose {
     },
 }
 
-/// What happened to a text that was too long.
+/// Whether a text found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tui) enum Taken {
     /// It is in, whole.
     Whole,
-    /// Its end is missing.
-    Cut,
+    /// It would have been too much: nothing of it is in.
+    TooLong {
+        /// How many bytes there would be.
+        bytes: usize,
+    },
 }
 
 /// Where to.
@@ -101,16 +104,18 @@ impl Composer {
         self.text.is_empty()
     }
 
-    /// Puts text in at the cursor. Controls other than line ends are left out.
+    /// Puts text in at the cursor, whole or not at all: half of a paste would be sent unnoticed.
+    /// Controls other than line ends are left out.
     pub(in crate::tui) fn insert(&mut self, text: &str) -> Taken {
         let clean = clean(text);
-        let room = MAX_TEXT_BYTES.saturating_sub(self.text.len());
-        let fits = longest_prefix(&clean, room);
-        let taken = if fits.len() == clean.len() { Taken::Whole } else { Taken::Cut };
-        self.text.insert_str(self.cursor, fits);
-        self.cursor += fits.len();
+        let bytes = self.text.len().saturating_add(clean.len());
+        if MAX_TEXT_BYTES < bytes {
+            return Taken::TooLong { bytes };
+        }
+        self.text.insert_str(self.cursor, &clean);
+        self.cursor += clean.len();
         self.settle();
-        taken
+        Taken::Whole
     }
 
     /// Moves the cursor.
@@ -330,14 +335,6 @@ fn clean(text: &str) -> String {
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }
 
-fn longest_prefix(text: &str, bytes: usize) -> &str {
-    if text.len() <= bytes {
-        return text;
-    }
-    let end = text.grapheme_indices(true).map(|(at, _)| at).take_while(|at| *at <= bytes).last();
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
-}
-
 /// The offset in `range` nearest to `column`.
 fn offset_at(text: &str, range: &std::ops::Range<usize>, column: usize) -> usize {
     let mut used = 0;
@@ -401,10 +398,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_too_long_is_cut_and_said_so() {
-        let mut composer = Composer::default();
-        assert_eq!(composer.insert(&"é".repeat(MAX_TEXT_BYTES)), Taken::Cut);
-        assert!(composer.text().len() <= MAX_TEXT_BYTES);
+    fn a_text_that_is_too_long_is_not_taken_in_part() {
+        let mut composer = written("before");
+        let bytes = 6 + 2 * MAX_TEXT_BYTES;
+        assert_eq!(composer.insert(&"é".repeat(MAX_TEXT_BYTES)), Taken::TooLong { bytes });
+        assert_eq!(composer.text(), "before");
+        assert_eq!(composer.insert(&"a".repeat(MAX_TEXT_BYTES - 6)), Taken::Whole);
     }
 
     #[test]

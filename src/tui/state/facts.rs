@@ -39,13 +39,12 @@ impl Facts {
                     | MessageContent::Unknown { .. } => None,
                 };
                 let facts = Self { text: Some(text), editable, ..Self::default() };
-                facts.on(message.event_id, message.sender).with(message.send)
+                let sending = message.removal.or(message.send);
+                facts.on(message.event_id, message.sender).with(sending)
             }
-            ItemKind::Removed(removed) => {
-                Self::default().on(removed.event_id, removed.sender).with(removed.send)
-            }
+            ItemKind::Removed(removed) => Self::default().on(removed.event_id, removed.sender),
             ItemKind::Unreadable(unreadable) => {
-                Self::default().on(unreadable.event_id, unreadable.sender)
+                Self::default().on(unreadable.event_id, unreadable.sender).with(unreadable.removal)
             }
             ItemKind::Changes(changes) => {
                 Self::default().on(changes.last().and_then(|change| change.event_id), None)
@@ -73,7 +72,10 @@ impl Facts {
 pub(super) fn is_selectable(item: &Item<'_>) -> bool {
     match &item.kind {
         ItemKind::Message(_) | ItemKind::Unreadable(_) => true,
-        ItemKind::Removed(removed) => removed.send.is_some(),
-        ItemKind::Gap | ItemKind::Changes(_) | ItemKind::Start | ItemKind::UnreadMarker => false,
+        ItemKind::Removed(_)
+        | ItemKind::Gap
+        | ItemKind::Changes(_)
+        | ItemKind::Start
+        | ItemKind::UnreadMarker => false,
     }
 }

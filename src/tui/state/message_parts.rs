@@ -12,7 +12,7 @@ use crate::{
     matrix::{OwnedUserId, SafeText, UserId},
     rooms::{
         FileContent, Item, ItemKind, Message, MessageContent, Quote, Reaction, Removed, SendState,
-        Unreadable,
+        Sending, Unreadable,
     },
     tui::{
         options::StateLines,
@@ -111,6 +111,7 @@ fn message_parts(message: &Message<'_>, names: Names<'_>, detail: &Detail) -> Pa
         parts.marks.extend(words::send_mark(sending.state));
         parts.notes.extend(words::send_sentence(sending.state));
     }
+    parts.add_removal(message.removal);
     parts.notes.extend(reactions(&message.reactions));
     if let Detail::Full { readers } = detail {
         parts.notes.extend(words::shield_sentence(message.shield));
@@ -128,34 +129,32 @@ fn removed_parts(removed: &Removed<'_>, names: Names<'_>) -> Parts {
         Some(reason) => format!(": {}", SafeText::short(reason, 100)),
         None => String::new(),
     };
-    let words = if removed.send.is_some_and(|send| matches!(send.state, SendState::Failed(_))) {
-        "(not removed: others still see this message)".to_owned()
-    } else {
-        format!("(message removed{by}{why})")
-    };
+    let words = format!("(message removed{by}{why})");
     Parts {
         name: Some(names.span(removed.sender)),
         body: vec![Span::new(words, StyleName::MessageRedacted)],
-        marks: removed
-            .send
-            .and_then(|sending| words::send_mark(sending.state))
-            .into_iter()
-            .collect(),
-        notes: removed
-            .send
-            .and_then(|sending| words::send_sentence(sending.state))
-            .into_iter()
-            .collect(),
         ..Parts::default()
     }
 }
 
 fn unreadable_parts(unreadable: &Unreadable<'_>, names: Names<'_>) -> Parts {
     let words = format!("[cannot be decrypted: {}]", words::undecryptable(unreadable.reason));
-    Parts {
+    let mut parts = Parts {
         name: Some(names.span(unreadable.sender)),
         body: vec![Span::new(words, StyleName::MessageUndecryptable)],
         ..Parts::default()
+    };
+    parts.add_removal(unreadable.removal);
+    parts
+}
+
+impl Parts {
+    /// What becomes of a removal of ours that the server does not have.
+    fn add_removal(&mut self, removal: Option<Sending<'_>>) {
+        if let Some(sending) = removal {
+            self.marks.push(words::removal_mark(sending.state));
+            self.notes.extend(words::send_sentence(sending.state));
+        }
     }
 }
 
@@ -239,7 +238,16 @@ fn reactions(reactions: &[Reaction<'_>]) -> Option<Span> {
     const MOST_SHOWN: usize = 20;
     let one = |reaction: &Reaction<'_>| {
         let own = if reaction.ours.is_some() { "*" } else { "" };
-        let sending = if reaction.send.is_some() { "…" } else { "" };
+        let sending = match reaction.send.map(|sending| sending.state) {
+            None => "",
+            Some(SendState::Failed(_)) => "✗",
+            Some(
+                SendState::Queued
+                | SendState::WaitingForKeys
+                | SendState::Sending
+                | SendState::Sent(_),
+            ) => "…",
+        };
         format!("{} {}{own}{sending}", SafeText::short(reaction.key, 20), reaction.count)
     };
     let shown: Vec<String> = reactions.iter().take(MOST_SHOWN).map(one).collect();

@@ -96,8 +96,10 @@ pub(in crate::tui) enum Question {
     },
     /// Whether to quit.
     Quit {
-        /// How many messages are not sent yet.
-        unsent: usize,
+        /// How many messages are on their way.
+        waiting: usize,
+        /// How many were given up.
+        failed: usize,
     },
 }
 
@@ -125,9 +127,14 @@ impl Question {
             Self::Invitation { name, inviter, .. } => {
                 format!("{inviter} invites you to {name}.")
             }
-            Self::Quit { unsent: 0 } => "Quit grotto?".to_owned(),
-            Self::Quit { unsent } => {
-                format!("Quit grotto? {unsent} not sent yet; they go out next time.")
+            Self::Quit { waiting, failed } => {
+                let line = |words: &str, count: &usize| match count {
+                    0 => String::new(),
+                    count => format!("\n{words}: {count}"),
+                };
+                let waiting = line("Not sent yet, goes out next time", waiting);
+                let failed = line("Could not be sent, can be tried again next time", failed);
+                format!("Quit grotto?{waiting}{failed}")
             }
         }
     }

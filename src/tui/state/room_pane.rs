@@ -7,6 +7,7 @@ use super::{
     facts::{Facts, is_selectable},
     look::Look,
     message_list::{Cache, MessageList},
+    read_line::{ReadLine, Watched},
     scroll::{Anchor, Edge, Window},
 };
 use crate::{
@@ -22,7 +23,7 @@ const LOADING: Duration = Duration::from_secs(15);
 const NEAR_START: usize = 20;
 
 /// Most messages that are counted below what is visible.
-const MOST_COUNTED: usize = 100;
+pub(in crate::tui) const MOST_COUNTED: usize = 100;
 
 /// An open room.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(in crate::tui) struct RoomPane {
     visible: Visible,
     cache: Cache,
     loading: Option<Loading>,
-    read: ReadUpTo,
+    read_line: ReadLine,
     /// Position of the newest event that was marked as read.
     marked: Option<i64>,
 }
@@ -68,19 +69,6 @@ struct Loading {
     until: Timestamp,
 }
 
-/// How far we have read, for the line above what is new. While the room is open the line stays
-/// where it was when the room was entered, or it would run away from the eyes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum ReadUpTo {
-    /// The room is not open: the line follows.
-    #[default]
-    Following,
-    /// It was entered, and where the line is was not told yet.
-    Entered,
-    /// The line stays; where it should be now.
-    Held(Option<OwnedEventId>),
-}
-
 impl RoomPane {
     /// A room as `own` sees it, before anything was told.
     pub(in crate::tui) fn new(own: &UserId) -> Self {
@@ -97,7 +85,7 @@ impl RoomPane {
             visible: Visible::default(),
             cache: Cache::default(),
             loading: None,
-            read: ReadUpTo::Following,
+            read_line: ReadLine::default(),
             marked: None,
         }
     }
@@ -115,20 +103,19 @@ impl RoomPane {
                 self.loading = None;
             }
             TimelineDelta::GapClosed { .. } => self.loading = None,
-            TimelineDelta::FullyRead(event) => match &mut self.read {
-                ReadUpTo::Following => {}
-                ReadUpTo::Entered => self.read = ReadUpTo::Held(None),
-                ReadUpTo::Held(held) => {
-                    *held = Some(event.clone());
+            TimelineDelta::FullyRead(event) => {
+                if !self.read_line.lets_through(&self.timeline, event) {
                     return;
                 }
-            },
+            }
             TimelineDelta::Gap { .. }
             | TimelineDelta::Echo(_)
             | TimelineDelta::EchoDiscarded(_) => {}
         }
         let (held, sent) = (self.held_echoes(), sent_as(&delta));
+        let newest = self.timeline.newest().map(|event| event.position);
         self.timeline.apply(delta);
+        self.read_line.on_events(&mut self.timeline, newest);
         self.follow_echoes(held, &sent);
     }
 
@@ -194,19 +181,32 @@ impl RoomPane {
         self.names.get(user).cloned().unwrap_or_else(|| SafeText::line(user.as_str()))
     }
 
-    /// The room was entered.
+    /// The room was entered, or is looked at again.
     pub(in crate::tui) fn on_entered(&mut self) {
-        let is_known = self.timeline.item(&ItemId::Unread).is_some();
-        self.read = if is_known { ReadUpTo::Held(None) } else { ReadUpTo::Entered };
+        self.read_line.enter(&self.timeline);
     }
 
     /// The room was left for another.
     pub(in crate::tui) fn on_left(&mut self) {
-        if let ReadUpTo::Held(Some(event)) = std::mem::take(&mut self.read) {
-            self.timeline.apply(TimelineDelta::FullyRead(event));
-        }
+        self.on_looked_away();
         self.selected = None;
         self.typing.clear();
+    }
+
+    /// The room is open, and nobody looks.
+    pub(in crate::tui) fn on_looked_away(&mut self) {
+        self.read_line.leave(&mut self.timeline);
+    }
+
+    /// Somebody writes: what is above was read.
+    pub(in crate::tui) fn on_answered(&mut self) {
+        self.read_line.finish(&mut self.timeline);
+    }
+
+    /// A frame was drawn: whether somebody saw its end.
+    pub(in crate::tui) fn watch(&mut self, watched: Watched) {
+        let is_at_end = self.anchor == Anchor::End;
+        self.read_line.watch(if is_at_end { watched } else { Watched::No });
     }
 
     /// The engine no longer tells us about this room: only the draft stays.
@@ -289,6 +289,7 @@ impl RoomPane {
             return None;
         }
         self.marked = Some(position);
+        self.read_line.on_marked(&mut self.timeline);
         Some(event)
     }
 

@@ -40,6 +40,8 @@ pub struct State {
     pub(in crate::tui) size: Size,
     pub(in crate::tui) areas: Areas,
     pub(in crate::tui) attention: Attention,
+    /// When a key was pressed last.
+    pub(in crate::tui) last_key: Timestamp,
     pub(in crate::tui) focus: Focus,
     pub(in crate::tui) overlay: Option<Overlay>,
     pub(in crate::tui) rooms: RoomList,
@@ -64,12 +66,14 @@ pub struct State {
 }
 
 /// Messages that are not sent yet, in all rooms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::tui) struct Unsent {
     /// On their way.
     pub waiting: usize,
     /// Given up until the user tries again.
     pub failed: usize,
+    /// The rooms of those given up.
+    pub failed_in: Vec<OwnedRoomId>,
 }
 
 /// What was asked of the engine, to be said when the answer comes.
@@ -111,6 +115,7 @@ impl State {
             size,
             areas: Areas::default(),
             attention: Attention::Here,
+            last_key: Timestamp::default(),
             focus: Focus::Rooms,
             overlay: None,
             rooms: RoomList::default(),

@@ -124,6 +124,18 @@ pub(super) fn send_mark(state: &SendState) -> Option<Span> {
     Some(Span::new(words, style))
 }
 
+/// Where our removal of a message stands: the mark behind what is not gone yet.
+pub(super) fn removal_mark(state: &SendState) -> Span {
+    match state {
+        SendState::Queued | SendState::WaitingForKeys | SendState::Sending | SendState::Sent(_) => {
+            Span::new("… being removed", StyleName::SendWaiting)
+        }
+        SendState::Failed(_) => {
+            Span::new("✗ not removed, others still see it", StyleName::SendFailed)
+        }
+    }
+}
+
 /// The sentence below a message of ours that failed.
 pub(super) fn send_sentence(state: &SendState) -> Option<Span> {
     match state {

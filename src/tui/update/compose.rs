@@ -9,7 +9,7 @@ use crate::{
     tui::{
         action::ComposerAction,
         options::Disclosure,
-        state::{Direction, Purpose, State, Step, Taken, Tone, TypingNotice},
+        state::{Direction, MAX_TEXT_BYTES, Purpose, State, Step, Taken, Tone, TypingNotice},
     },
 };
 
@@ -60,8 +60,13 @@ fn yank(state: &mut State, effects: &mut Effects) {
 }
 
 fn after_insert(state: &mut State, taken: Taken, effects: &mut Effects) {
-    if taken == Taken::Cut {
-        state.say(Tone::Failed, "a message holds 45 kB: the end was left out");
+    if let Taken::TooLong { bytes } = taken {
+        let words = format!(
+            "not put in: that would make {} kB, one message holds {} kB",
+            bytes.div_ceil(1000),
+            MAX_TEXT_BYTES / 1000
+        );
+        state.say(Tone::Failed, &words);
     }
     note_typing(state, effects);
 }
@@ -107,10 +112,12 @@ fn cursor_up(state: &mut State) {
 fn submit(state: &mut State, effects: &mut Effects) {
     let Some(room) = state.current.clone() else { return };
     let Some(pane) = state.pane_mut() else { return };
-    if pane.composer.text().trim().is_empty() {
+    // What is pasted often ends with a line end that nobody means.
+    let text = pane.composer.text().trim_end();
+    if text.is_empty() {
         return;
     }
-    let said = match slash::parse(pane.composer.text()) {
+    let said = match slash::parse(text) {
         Ok(slash::Line::Said(said)) => said,
         Ok(slash::Line::Command(command)) => {
             drop(pane.composer.take());
@@ -124,13 +131,18 @@ fn submit(state: &mut State, effects: &mut Effects) {
         }
     };
     let Some(content) = messages::content(pane, said) else {
-        state.say(Tone::Failed, "too long for one message: send it in parts");
+        let words = match pane.composer.purpose() {
+            Purpose::Edit { .. } => "too long: an edit holds half of what a message does",
+            Purpose::New | Purpose::Reply { .. } => "too long for one message: send it in parts",
+        };
+        state.say(Tone::Failed, words);
         return;
     };
     let (text, purpose) = pane.composer.take();
     let txn = state.new_txn();
     if let Some(pane) = state.pane_mut() {
         pane.last_given = Some((txn.clone(), text, purpose));
+        pane.on_answered();
     }
     let kind = "m.room.message".to_owned();
     effects.command(Command::Send(Draft { room, txn, kind, content }));

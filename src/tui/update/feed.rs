@@ -4,7 +4,7 @@ use super::{effects::Effects, effects::TerminalEffect, rooms};
 use crate::{
     engine::{Alarm, CommandError, CommandId, Outcome, Update},
     matrix::{OwnedRoomId, OwnedUserId, SafeText},
-    tui::state::{Asked, State, Tone},
+    tui::state::{Asked, State, Tone, Unsent},
 };
 
 /// Most warnings that are kept.
@@ -22,7 +22,10 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
             }
             state.rooms.take(summaries);
         }
-        Update::RoomsGone(gone) => rooms::forget(state, &gone),
+        Update::RoomsGone(gone) => {
+            rooms::say_gone(state, &gone);
+            rooms::forget(state, &gone);
+        }
         Update::Timeline { room, delta, live: _ } => {
             // Only followed rooms: what others say is in their summaries.
             if let Some(pane) = followed_pane(state, &room) {
@@ -40,9 +43,8 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
                 pane.take_receipts(read);
             }
         }
-        Update::Outbox { waiting, failed } => {
-            state.unsent.waiting = waiting;
-            state.unsent.failed = failed;
+        Update::Outbox { waiting, failed, failed_in } => {
+            state.unsent = Unsent { waiting, failed, failed_in };
         }
         Update::Alarm(alarm) => on_alarm(state, alarm),
         Update::Outcome { id, result } => on_outcome(state, id, result, effects),

@@ -1,13 +1,15 @@
 //! What is visible: laying it out before a frame, scrolling, and what follows from having been on
 //! the screen (older messages are loaded, what was read is marked).
 
+use std::time::Duration;
+
 use super::effects::Effects;
 use crate::{
-    engine::Command,
+    engine::{Command, Receipt},
     tui::{
         input::Attention,
         options::Disclosure,
-        state::{Direction, RoomPane, State, Step, Tone},
+        state::{Direction, RoomPane, State, Step, Tone, Watched},
     },
 };
 
@@ -26,15 +28,24 @@ pub(super) fn prepare(state: &mut State, effects: &mut Effects) {
     }
 }
 
+/// How long after the last key somebody is taken to look, where the terminal does not say.
+const LOOKING: Duration = Duration::from_secs(120);
+
 /// The frame is on the screen: what was visible while the user looked is read.
 pub(super) fn on_drawn(state: &mut State, effects: &mut Effects) {
     let is_seen = state.attention == Attention::Here
         && state.overlay.is_none()
-        && state.options.read_receipts == Disclosure::Sent
         && state.areas.messages.rows() > 0;
-    let Some(room) = state.current.clone().filter(|_| is_seen) else { return };
-    if let Some(event) = state.pane_mut().and_then(RoomPane::newly_read) {
-        effects.command(Command::MarkRead { room, event });
+    let is_awake = state.now.since(state.last_key) < LOOKING;
+    let Some(room) = state.current.clone() else { return };
+    let receipt = match state.options.read_receipts {
+        Disclosure::Sent => Receipt::Public,
+        Disclosure::KeptBack => Receipt::Private,
+    };
+    let Some(pane) = state.pane_mut() else { return };
+    pane.watch(if is_seen && is_awake { Watched::Yes } else { Watched::No });
+    if is_seen && let Some(event) = pane.newly_read() {
+        effects.command(Command::MarkRead { room, event, receipt });
     }
 }
 

@@ -157,7 +157,7 @@ fn interrupt(state: &mut State, effects: &mut Effects) {
     } else if state.focus == Focus::Composer && is_for {
         back(state, effects);
     } else {
-        let kind = Question::Quit { unsent: state.unsent.waiting + state.unsent.failed };
+        let kind = Question::Quit { waiting: state.unsent.waiting, failed: state.unsent.failed };
         let chosen = kind.first_choice();
         state.overlay = Some(Overlay::Question { kind, chosen });
     }

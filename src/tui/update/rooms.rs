@@ -112,6 +112,16 @@ pub(super) fn create_direct(state: &mut State, user: OwnedUserId, effects: &mut 
     request(state, Asked::Enter, create, effects);
 }
 
+/// Says that the open room is gone, unless we asked for that.
+pub(super) fn say_gone(state: &mut State, gone: &[OwnedRoomId]) {
+    let Some(room) = state.current.clone().filter(|room| gone.contains(room)) else { return };
+    let is_asked = state.asked.values().any(|it| *it == Asked::Leave(room.clone()));
+    if let Some(listed) = state.rooms.get(&room).filter(|_| !is_asked) {
+        let words = format!("you are no longer in {}", listed.name);
+        state.say(Tone::Failed, &words);
+    }
+}
+
 /// The room is no longer ours.
 pub(super) fn forget(state: &mut State, gone: &[OwnedRoomId]) {
     state.rooms.forget(gone);

@@ -134,4 +134,12 @@ mod tests {
         assert_eq!(parse("/invite bob"), Err(SlashError::NoUser("bob".to_owned())));
         assert_eq!(parse("/create"), Ok(Line::Command(SlashCommand::Create(None))));
     }
+
+    #[test]
+    fn every_command_of_the_help_is_understood() {
+        for (usage, _) in crate::tui::action::SLASH_COMMANDS {
+            let line = usage.replace("USER", "@bob:example.org").replace("ROOM", "#garden:x");
+            assert!(parse(&line).is_ok(), "{line}");
+        }
+    }
 }

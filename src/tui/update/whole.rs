@@ -15,7 +15,10 @@ pub fn update(state: &mut State, input: Input, now: Timestamp) -> Effects {
     let mut effects = Effects::default();
     pass_time(state, now, &mut effects);
     match input {
-        Input::Key(key) => keys::on_key(state, key, &mut effects),
+        Input::Key(key) => {
+            state.last_key = now;
+            keys::on_key(state, key, &mut effects);
+        }
         Input::Paste(text) => on_paste(state, &text, &mut effects),
         Input::Resize(size) => state.size = size,
         Input::Attention(attention) => on_attention(state, attention),
@@ -40,7 +43,12 @@ fn pass_time(state: &mut State, now: Timestamp, effects: &mut Effects) {
 }
 
 fn on_attention(state: &mut State, attention: Attention) {
-    state.attention = attention;
+    let before = std::mem::replace(&mut state.attention, attention);
+    let Some(pane) = state.pane_mut().filter(|_| before != attention) else { return };
+    match attention {
+        Attention::Here => pane.on_entered(),
+        Attention::Elsewhere => pane.on_looked_away(),
+    }
 }
 
 fn on_paste(state: &mut State, text: &str, effects: &mut Effects) {

@@ -35,6 +35,10 @@ fn words(alarm: &Alarm) -> String {
         Alarm::StoreRegressed => {
             "This store went back in time, or two programs use it: log in anew".to_owned()
         }
+        Alarm::StoreCopied => {
+            "This store is a copy or a restored backup: never use two; an old one: log in anew"
+                .to_owned()
+        }
         Alarm::DeviceKeysChanged { user, device } => {
             let user = SafeText::line(user.as_str());
             let device = SafeText::line(device.as_str());

@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use crate::tui::{
-    action::{Action, Mode},
+    action::{Action, Mode, SLASH_COMMANDS},
     keymap::Keymap,
     theme::StyleName,
     widgets::Canvas,
@@ -36,6 +36,11 @@ pub(super) fn rows(keymap: &Keymap, columns: usize) -> Vec<Row> {
             let keys = if keys.is_empty() { "(no key)".to_owned() } else { keys.join(", ") };
             rows.extend(entry_rows(&keys, entry.doc, columns));
         }
+    }
+    rows.push(Row::default());
+    rows.push(Row::of("Lines that begin with a slash", StyleName::HelpHeading));
+    for (usage, doc) in SLASH_COMMANDS {
+        rows.extend(entry_rows(usage, doc, columns));
     }
     rows
 }
@@ -71,6 +76,9 @@ mod tests {
             .flat_map(|row| &row.spans)
             .map(|span| span.text.as_str())
             .collect();
+        for (usage, doc) in SLASH_COMMANDS {
+            assert!(text.contains(usage) && text.contains(doc), "{usage} is missing");
+        }
         for entry in Action::TABLE {
             assert!(text.contains(entry.doc), "{} is missing", entry.name);
             for key in entry.keys {

@@ -13,13 +13,20 @@ const ROOMS: Hints = &[
     (Action::Anywhere(AnywhereAction::NewDirect), "chat"),
     (Action::Anywhere(AnywhereAction::JoinRoom), "join"),
 ];
-const MESSAGE: Hints = &[
+const OWN: Hints = &[
     (Action::Messages(MessagesAction::Reply), "reply"),
     (Action::Messages(MessagesAction::React), "react"),
     (Action::Messages(MessagesAction::Edit), "edit"),
     (Action::Messages(MessagesAction::Redact), "remove"),
     (Action::Messages(MessagesAction::Copy), "copy"),
     (Action::Messages(MessagesAction::Compose), "write"),
+];
+const MESSAGE: Hints = &[
+    (Action::Messages(MessagesAction::Reply), "reply"),
+    (Action::Messages(MessagesAction::React), "react"),
+    (Action::Messages(MessagesAction::Copy), "copy"),
+    (Action::Messages(MessagesAction::Compose), "write"),
+    (Action::Messages(MessagesAction::Redact), "remove"),
 ];
 const FAILED: Hints = &[
     (Action::Messages(MessagesAction::Retry), "try again"),
@@ -57,14 +64,17 @@ pub(super) fn now(state: &State) -> Vec<String> {
         (Some(Overlay::Switcher { .. }), _) => (OVERLAY, true),
         (Some(Overlay::Prompt { .. } | Overlay::Question { .. }), _) => (OVERLAY, false),
         (None, Focus::Rooms) => (ROOMS, true),
-        (None, Focus::Messages) if is_failed(state) => (FAILED, false),
-        (None, Focus::Messages) => (MESSAGE, false),
+        (None, Focus::Messages) => (of_message(state), false),
     };
     let one = |(action, words): &(Action, &str)| Some(format!("{} {words}", key(state, *action)?));
     let filter = has_filter.then(|| "type to filter".to_owned());
     hints.iter().filter_map(one).chain(filter).collect()
 }
 
-fn is_failed(state: &State) -> bool {
-    state.pane().and_then(RoomPane::selected_facts).is_some_and(|facts| facts.failed)
+fn of_message(state: &State) -> Hints {
+    match state.pane().and_then(RoomPane::selected_facts) {
+        Some(facts) if facts.failed => FAILED,
+        Some(facts) if facts.editable.is_some() => OWN,
+        Some(_) | None => MESSAGE,
+    }
 }

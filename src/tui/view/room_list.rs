@@ -11,7 +11,7 @@ use crate::{
         state::{Focus, ListedRoom, State},
         theme::StyleName,
         widgets::{Canvas, ListEntry, scroll_list},
-        wrap::{self, Row},
+        wrap::{self, Row, Span},
     },
 };
 
@@ -51,7 +51,11 @@ pub(super) fn entry(state: &State, room: &ListedRoom) -> ListEntry {
         RoomKind::Space => '+',
     };
     let text = format!("{open}{kind} {}", room.name);
-    ListEntry { text, style, right: Row::of(counts(room), style), chosen: StyleName::RoomsSelected }
+    let mut right = Row::of(counts(room), style);
+    if state.unsent.failed_in.contains(&summary.room_id) {
+        right.spans.insert(0, Span::new("✗ ", StyleName::SendFailed));
+    }
+    ListEntry { text, style, right, chosen: StyleName::RoomsSelected }
 }
 
 fn counts(room: &ListedRoom) -> String {

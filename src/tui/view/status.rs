@@ -9,12 +9,17 @@ use crate::{
     matrix::SafeText,
     tui::{
         action::AnywhereAction,
-        state::{State, Tone},
+        state::{MAX_TEXT_BYTES, State, Tone},
         theme::StyleName,
         widgets::Canvas,
         wrap::{self, Span},
     },
 };
+
+/// From this width on there is room for the reason why we are offline.
+const WIDE: u16 = 110;
+/// The longest such reason, in columns.
+const MOST_REASON: usize = 40;
 
 /// Draws it.
 pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
@@ -55,6 +60,7 @@ fn left(state: &State) -> Vec<Span> {
         return spans;
     }
     spans.extend(pending(state));
+    spans.extend(length(state));
     spans.extend(encryption(state));
     spans.extend(typing(state));
     spans
@@ -65,9 +71,17 @@ fn link(state: &State) -> Span {
         LinkState::Connecting => Span::new("◌ connecting …", StyleName::StatusBar),
         LinkState::Online if !state.synced => Span::new("◌ syncing …", StyleName::StatusBar),
         LinkState::Online => Span::new("● online", StyleName::StatusOnline),
-        LinkState::Offline { retry_at, .. } => {
-            let seconds = retry_at.since(state.now).as_millis().div_ceil(1000);
-            Span::new(format!("○ offline, retry in {seconds} s"), StyleName::StatusOffline)
+        LinkState::Offline { retry_at, reason } => {
+            let why = if reason.is_empty() || state.size.width < WIDE {
+                String::new()
+            } else {
+                format!(" ({})", SafeText::short(reason, MOST_REASON))
+            };
+            let words = match retry_at.since(state.now).as_millis().div_ceil(1000) {
+                0 => format!("○ offline{why}, trying again …"),
+                seconds => format!("○ offline{why}, retry in {seconds} s"),
+            };
+            Span::new(words, StyleName::StatusOffline)
         }
         LinkState::Ended { reason } => {
             let reason = SafeText::short(reason, 60);
@@ -87,6 +101,13 @@ fn queued(state: &State) -> Vec<Span> {
         spans.push(Span::new(words, StyleName::SendFailed));
     }
     spans
+}
+
+/// How full the message is, once that begins to matter.
+fn length(state: &State) -> Option<Span> {
+    let bytes = state.pane()?.composer.text().len();
+    let words = format!("{} of {} kB", bytes / 1000, MAX_TEXT_BYTES / 1000);
+    (MAX_TEXT_BYTES / 10 * 8 < bytes).then(|| Span::new(words, StyleName::StatusQueued))
 }
 
 fn pending(state: &State) -> Option<Span> {

@@ -9,7 +9,7 @@ use crate::{
     rooms::RoomKind,
     tui::{
         action::{Action, AnywhereAction},
-        state::{RoomPane, State},
+        state::{MOST_COUNTED, RoomPane, State},
         theme::StyleName,
         widgets::Canvas,
         wrap,
@@ -72,6 +72,7 @@ fn newer(state: &State, pane: &RoomPane, canvas: &mut Canvas<'_>, area: Rect) {
     }
     let keys = state.keymap.keys_of(Action::Anywhere(AnywhereAction::ToNewest));
     let key = keys.first().map_or_else(String::new, |key| format!(" ({key})"));
-    let words = format!(" ↓ {below} newer{key} ");
+    let more = if below < MOST_COUNTED { "" } else { "+" };
+    let words = format!(" ↓ {below}{more} newer{key} ");
     canvas.text_right(area, area.height - 1, &words, StyleName::StatusNotice);
 }

@@ -84,6 +84,24 @@ fn limits_are_answered_with_the_code_that_names_them() {
 }
 
 #[test]
+fn a_connection_without_a_token_ends_however_alive_it_is() {
+    let limits = Limits {
+        login_timeout: Duration::from_millis(500),
+        ping_after: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let service = Service::with("http://127.0.0.1:1", limits, None);
+    run(async {
+        let mut logged_in = Client::connect(&service.route(), "t").await;
+        // Reading is what answers pings.
+        let mut guest = raw_client(&service.url(), None).await;
+        assert_eq!(close_code(&mut guest).await, CloseCode::Idle.code());
+        let (status, _) = logged_in.call("GET", "/_matrix/client/versions", None).await;
+        assert_eq!(status, 502, "a token keeps its connection");
+    });
+}
+
+#[test]
 fn a_client_that_does_not_read_is_closed_before_its_answers_fill_the_memory() {
     let gateway = Gateway::new(GatewayOptions {
         homeserver: "http://127.0.0.1:1".to_owned(),

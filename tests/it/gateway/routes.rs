@@ -1,6 +1,11 @@
 //! Ways to the other end: TLS, proxies, discovery.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
 
 use grotto::{
     gateway::{Discovered, GatewayOptions, TlsFiles, discover},
@@ -11,6 +16,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
 };
 
 use super::ends::{Service, remote, run};
@@ -159,5 +171,127 @@ fn a_homeserver_is_discovered_by_its_url() {
         let nobody = format!("http://127.0.0.1:{}", free_port());
         let error = discover(&nobody, &options).await.unwrap_err();
         assert!(error.to_string().contains("no homeserver"), "{error}");
+    });
+}
+
+/// Answers every HTTPS request of `routes` with its status and body, until the test's process ends.
+/// Gives its address and its certificate.
+fn https(routes: &'static [(&'static str, &'static str, &'static str)]) -> (SocketAddr, PathBuf) {
+    let files = certificate();
+    let chain = CertificateDer::pem_file_iter(&files.certificates).unwrap();
+    let chain: Vec<_> = chain.map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+    let config = ServerConfig::builder_with_provider(grotto::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        run(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // Whoever does not trust us leaves in the middle.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let path = head.split(' ').nth(1).unwrap();
+                let found = routes.iter().find(|route| route.0 == path);
+                let (_, status, body) = found.unwrap_or(&("", "404 Not Found", "{}"));
+                let body = body.replace("HERE", &address.to_string());
+                let status = status.replace("HERE", &address.to_string());
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                drop(stream.write_all(answer.as_bytes()).await);
+                drop(stream.shutdown().await);
+            }
+        });
+    });
+    (address, files.certificates)
+}
+
+const WELL_KNOWN: &str = "/.well-known/matrix/client";
+const VERSIONS: (&str, &str, &str) = ("/_matrix/client/versions", "200 OK", r#"{"versions":[]}"#);
+
+/// What discovery makes of the server with these answers.
+async fn found(
+    routes: &'static [(&'static str, &'static str, &'static str)],
+) -> (SocketAddr, Result<Discovered, String>) {
+    let (address, ca) = https(routes);
+    let options = GatewayOptions { extra_ca: Some(ca), ..GatewayOptions::default() };
+    let found = discover(&address.to_string(), &options).await;
+    (address, found.map_err(|error| error.to_string()))
+}
+
+#[test]
+fn a_server_name_leads_to_homeserver_and_stream_by_its_well_known_file() {
+    run(async {
+        let file = r#"{"m.homeserver":{"base_url":"https://HERE/"},
+            "grotto.stream":{"url":"wss://stream.example/x"}}"#;
+        let routes = Box::leak(Box::new([(WELL_KNOWN, "200 OK", file), VERSIONS]));
+        let (address, known) = found(routes).await;
+        let homeserver = format!("https://{address}");
+        let stream_url = Some("wss://stream.example/x".to_owned());
+        assert_eq!(known, Ok(Discovered { homeserver, stream_url }));
+
+        // The file may be elsewhere; a homeserver may offer the stream itself.
+        let (address, known) = found(&[
+            (WELL_KNOWN, "302 Found\r\nLocation: /elsewhere", ""),
+            ("/elsewhere", "200 OK", r#"{"m.homeserver":{"base_url":"https://HERE"}}"#),
+            (
+                "/_matrix/client/versions",
+                "200 OK",
+                r#"{"versions":[],"unstable_features":{"grotto.stream.v1":true}}"#,
+            ),
+        ])
+        .await;
+        let stream_url = Some(format!("wss://{address}{STREAM_PATH}"));
+        assert_eq!(known.unwrap().stream_url, stream_url);
+
+        // No such file: the server itself is asked.
+        let (address, known) = found(&[VERSIONS]).await;
+        assert_eq!(known.unwrap().homeserver, format!("https://{address}"));
+    });
+}
+
+#[test]
+fn a_well_known_file_that_is_wrong_or_leads_astray_is_not_followed() {
+    run(async {
+        let cases: [(&'static str, &'static str, &str); 6] = [
+            ("200 OK", "<html>", "points to no usable homeserver"),
+            ("200 OK", r#"{"m.homeserver":{"base_url":"http://evil.example"}}"#, "points to no"),
+            ("200 OK", r#"{"m.homeserver":{"base_url":"file:///etc/passwd"}}"#, "points to no"),
+            ("200 OK", r#"{"m.homeserver":{"base_url":"https://a:b@HERE"}}"#, "points to no"),
+            ("200 OK", r#"{"m.homeserver":{"base_url":"https://127.0.0.1:1"}}"#, "no homeserver"),
+            ("200 OK", r#"{"m.homeserver":{"base_url":"https://HERE/other"}}"#, "no homeserver"),
+        ];
+        for (status, file, words) in cases {
+            let routes = Box::leak(Box::new([(WELL_KNOWN, status, file), VERSIONS]));
+            let (_, known) = found(routes).await;
+            assert!(known.as_ref().is_err_and(|said| said.contains(words)), "{file}: {known:?}");
+        }
+        // Into the clear, or round and round: as if there were no such file.
+        for to in [
+            "302 Found\r\nLocation: http://127.0.0.1:1/",
+            "302 Found\r\nLocation: /.well-known/matrix/client",
+        ] {
+            let routes = Box::leak(Box::new([(WELL_KNOWN, to, ""), VERSIONS]));
+            let (address, known) = found(routes).await;
+            assert_eq!(known.unwrap().homeserver, format!("https://{address}"));
+        }
+        // A certificate that nobody vouches for is no server.
+        let (address, _) = https(&[VERSIONS]);
+        let known = discover(&address.to_string(), &GatewayOptions::default()).await;
+        assert!(known.is_err(), "{known:?}");
     });
 }

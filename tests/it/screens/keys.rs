@@ -4,6 +4,7 @@ use grotto::{
     engine::{Command, Outcome, Request, Update},
     matrix::Membership,
     rooms::SendState,
+    time::Timestamp,
     tui::{Input, TerminalEffect},
 };
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ fn a_paste_is_one_text_and_sends_nothing_by_itself() {
     screen.input(Input::Paste("one\r\ntwo\x1b[2J\n".to_owned()));
     assert!(sent(&mut screen).is_empty());
     screen.press("enter");
-    assert_eq!(sent(&mut screen)[0].1["body"], "one\ntwo[2J\n");
+    assert_eq!(sent(&mut screen)[0].1["body"], "one\ntwo[2J");
 }
 
 #[test]
@@ -106,6 +107,42 @@ fn a_message_that_the_engine_did_not_take_comes_back() {
     screen.input(Input::Refused(refused));
     let seen = screen.text();
     assert!(seen.contains("> precious") && seen.contains("not taken"), "{seen}");
+}
+
+#[test]
+fn a_paste_that_is_too_long_is_refused_whole_and_said_so() {
+    let mut screen = open_room(80, 14);
+    screen.press("'mine'");
+    screen.input(Input::Paste("é".repeat(30_000)));
+    let seen = screen.text();
+    assert!(seen.contains("not put in: that would make 61 kB, one message holds 45 kB"), "{seen}");
+    assert!(seen.contains("> mine"), "{seen}");
+    screen.now = Timestamp(screen.now.0 + 60_000);
+    screen.input(Input::Paste("a".repeat(40_000)));
+    assert!(screen.text().contains("40 of 45 kB"));
+}
+
+#[test]
+fn an_edit_that_is_too_long_stays_and_is_said_to_be() {
+    let mut screen = open_room(80, 14);
+    screen.tell([events([text(1, OWN, "short")])]);
+    screen.press("up");
+    screen.input(Input::Paste("a".repeat(40_000)));
+    screen.press("enter");
+    assert!(sent(&mut screen).is_empty());
+    assert!(screen.text().contains("an edit holds half of what a message does"));
+}
+
+#[test]
+fn before_quitting_one_learns_what_is_not_sent() {
+    let mut screen = open_room(80, 14);
+    let failed_in = vec![ROOM.try_into().unwrap()];
+    screen.tell([Update::Outbox { waiting: 2, failed: 1, failed_in }]);
+    assert!(screen.text().contains('✗'), "the room with the failed message is marked");
+    screen.press("ctrl-c");
+    let seen = screen.text();
+    assert!(seen.contains("goes out next time: 2"), "{seen}");
+    assert!(seen.contains("can be tried again next time: 1"), "{seen}");
 }
 
 #[test]

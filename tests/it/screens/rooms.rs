@@ -93,7 +93,7 @@ fn a_message_of_ours_says_where_it_stands() {
         delta(echo("t2", "two", SendState::WaitingForKeys)),
         delta(echo("t3", "three", SendState::Queued)),
         delta(echo("t4", "four", SendState::Failed(failed))),
-        Update::Outbox { waiting: 3, failed: 1 },
+        Update::Outbox { waiting: 3, failed: 1, failed_in: vec![ROOM.try_into().unwrap()] },
         Update::Link(LinkState::Offline {
             retry_at: Timestamp(NOON.0 + 4200),
             reason: "gone".to_owned(),
@@ -192,6 +192,141 @@ fn older_messages_are_asked_for_once_when_the_beginning_comes_near() {
     screen.tell([delta(TimelineDelta::ReachedStart)]);
     screen.frame();
     assert_eq!(loads(screen.asked()), 0);
+}
+
+#[test]
+fn older_messages_on_their_way_are_said_to_be() {
+    let mut screen = Screen::new(60, 14);
+    screen.tell([Update::Rooms(vec![room(ROOM, "Garden")])]);
+    screen.press("enter");
+    screen.tell([events((0..60).map(|n| text(n, BOB, "x")))]);
+    screen.frame();
+    screen.press("tab home");
+    let seen = screen.text();
+    assert!(seen.lines().nth(1).unwrap().ends_with("loading older messages …"), "{seen}");
+    screen.tell([events((-5..0).map(|n| text(n, BOB, "old"))), delta(TimelineDelta::ReachedStart)]);
+    let seen = screen.text();
+    assert!(!seen.contains("loading older messages"), "{seen}");
+}
+
+#[test]
+fn a_gap_among_the_messages_is_seen_and_asked_for() {
+    let mut screen = open_room(60, 14);
+    screen.tell([
+        events([text(1, BOB, "before"), text(9, BOB, "after")]),
+        delta(TimelineDelta::Gap { position: 9 }),
+    ]);
+    let seen = screen.text();
+    assert!(seen.contains("── messages are missing: loading … ──"), "{seen}");
+    let asked = screen.asked();
+    let fills = |c: &Command| matches!(c, Command::LoadOlder { before: 9, .. });
+    assert!(asked.iter().any(fills), "{asked:?}");
+    screen
+        .tell([events([text(5, BOB, "between")]), delta(TimelineDelta::GapClosed { position: 9 })]);
+    let seen = screen.text();
+    assert!(seen.contains("between") && !seen.contains("missing"), "{seen}");
+}
+
+/// Whether the line above what is new is seen.
+fn has_line(screen: &mut Screen) -> bool {
+    screen.text().contains("── new ──")
+}
+
+#[test]
+fn what_comes_while_one_watches_is_not_new() {
+    let mut screen = open_room(60, 14);
+    screen.tell([events([text(1, BOB, "first")])]);
+    screen.press("'x'");
+    screen.frame();
+    let read = |id: &str| delta(TimelineDelta::FullyRead(id.try_into().unwrap()));
+    screen.tell([read("$e1")]);
+    for n in 2..6 {
+        screen.tell([events([text(n, BOB, "more")])]);
+        assert!(!has_line(&mut screen), "message {n}");
+        screen.tell([read(&format!("$e{n}"))]);
+        assert!(!has_line(&mut screen), "message {n} was read");
+    }
+}
+
+#[test]
+fn what_comes_while_one_is_away_is_new_until_one_answers() {
+    use grotto::tui::{Attention, Input};
+    let mut screen = open_room(60, 14);
+    screen.tell([events([text(1, BOB, "first")])]);
+    screen.press("'x'");
+    screen.frame();
+    screen.input(Input::Attention(Attention::Elsewhere));
+    screen.tell([events([text(2, BOB, "second"), text(3, BOB, "third")])]);
+    assert!(has_line(&mut screen));
+    screen.input(Input::Attention(Attention::Here));
+    screen.frame();
+    screen.tell([delta(TimelineDelta::FullyRead("$e3".try_into().unwrap()))]);
+    assert!(has_line(&mut screen), "the line stays before the eyes");
+    screen.press("enter");
+    assert!(!has_line(&mut screen), "answered");
+}
+
+#[test]
+fn where_the_terminal_does_not_tell_what_comes_long_after_the_last_key_is_new() {
+    let mut screen = open_room(60, 14);
+    screen.tell([events([text(1, BOB, "first")])]);
+    screen.press("'x'");
+    screen.frame();
+    screen.now = Timestamp(screen.now.0 + 3_600_000);
+    screen.frame();
+    screen.tell([events([text(2, BOB, "second")])]);
+    assert!(has_line(&mut screen));
+}
+
+#[test]
+fn a_message_stays_readable_while_its_removal_is_on_its_way_and_when_that_fails() {
+    let mut screen = open_room(80, 14);
+    let removal = |state| {
+        TimelineDelta::Echo(grotto::rooms::Echo {
+            txn: "d".into(),
+            kind: "m.room.redaction".to_owned(),
+            content: serde_json::from_value(json!({"redacts": "$e1"})).unwrap(),
+            at: NOON,
+            state,
+        })
+    };
+    screen.tell([events([text(1, OWN, "oops")]), delta(removal(SendState::Queued))]);
+    assert!(screen.text().contains("oops  … being removed"), "{}", screen.text());
+    let failed = SendError { code: "M_FORBIDDEN".to_owned(), message: "you may not".to_owned() };
+    screen.tell([delta(removal(SendState::Failed(failed)))]);
+    let seen = screen.text();
+    assert!(seen.contains("oops  ✗ not removed") && seen.contains("you may not"), "{seen}");
+    screen.press("tab R D");
+    let asked = screen.asked();
+    assert!(asked.contains(&Command::Retry("d".into())), "{asked:?}");
+    assert!(asked.contains(&Command::Discard("d".into())), "{asked:?}");
+    screen.tell([delta(removal(SendState::Sent("$r".try_into().unwrap())))]);
+    let seen = screen.text();
+    assert!(!seen.contains("oops") && seen.contains("(message removed)"), "{seen}");
+}
+
+#[test]
+fn a_room_one_was_put_out_of_is_said_to_be_gone() {
+    let mut screen = open_room(80, 14);
+    screen.tell([Update::RoomsGone(vec![ROOM.try_into().unwrap()])]);
+    let seen = screen.text();
+    assert!(seen.contains("you are no longer in Garden"), "{seen}");
+}
+
+#[test]
+fn who_is_invited_and_comes_is_told_once() {
+    let mut screen = open_room(80, 14);
+    let member = |n: i64, user: &str, membership: &str| {
+        let content = json!({"state_key": user, "membership": membership});
+        clear_event(n, BOB, "m.room.member", content)
+    };
+    screen.tell([events([
+        member(1, EVE, "invite"),
+        member(2, "@kim:x", "invite"),
+        member(3, EVE, "join"),
+    ])]);
+    let seen = screen.text();
+    assert!(seen.contains("@kim:x got an invite; Eve joined"), "{seen}");
 }
 
 #[test]

@@ -1,19 +1,24 @@
-//! One client of the simulation: a real engine on a real store. A crash drops the engine and what
-//! it had not committed; the store stays.
+//! One client of the simulation: a real engine on a real store, driven as `engine::driver` does it.
+//! A crash drops the engine and what it had not committed; the store stays.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use grotto::{
-    engine::{Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Request},
-    matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId},
+    e2ee::{Machine, Step},
+    engine::{Command, Engine, FaceId, Faces, Input, Outgoing},
+    matrix::OwnedRoomId,
     secret::Secret,
-    store::{Account, OutboxState, Pending, Store},
+    store::{Account, OutboxState, Pending, Store, Writes},
     time::Timestamp,
     wire::{ClientFrame, ServerFrame},
 };
-use serde_json::json;
 
-use super::{server::Caller, world::Mood};
+use super::{
+    person::Taken,
+    seal::{self, Archive, DeviceKey, Seal},
+    server::Caller,
+    world::Mood,
+};
 
 const FACE: FaceId = FaceId(1);
 
@@ -27,31 +32,20 @@ pub(super) struct Client {
     pub(super) connection: Option<u64>,
     pub(super) dialing: Option<u64>,
     pub(super) wake: Option<u64>,
-    /// How far this machine's clock is behind.
-    behind: u64,
+    /// How far this machine's clock is behind (or before) the queue's, in milliseconds.
+    pub(super) behind: i64,
     /// Lines that were taken: the person saw them in the timeline. In order.
     pub(super) taken: Vec<Taken>,
-    typed: u64,
+    pub(super) typed: u64,
     pub(super) crashes: u64,
-}
-
-/// What a person does besides typing.
-#[derive(Clone, Debug)]
-pub(super) enum Act {
-    Leave,
-    Join,
-    Invite(String),
-    React,
-    Redact,
-}
-
-/// A line that was taken.
-pub(super) struct Taken {
-    pub(super) room: String,
-    pub(super) text: String,
-    pub(super) txn: String,
-    /// The place in the stream that its device knew then.
-    pub(super) known: u64,
+    /// Steps that were made; the one at which this machine dies for certain, and how.
+    pub(super) steps: u64,
+    pub(super) doom: Option<(u64, Death)>,
+    /// The login is over.
+    pub(super) ended: bool,
+    pub(super) seals: Vec<Seal>,
+    pub(super) archive: Archive,
+    pub(super) blocked: BTreeSet<DeviceKey>,
 }
 
 /// What a step released.
@@ -67,7 +61,8 @@ pub(super) struct Done {
 }
 
 /// Where a client dies.
-enum Death {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
     BeforeCommit,
     BeforeRelease,
     WithinRelease,
@@ -83,7 +78,7 @@ impl Client {
             access_token: Secret::new("token".to_owned()),
         };
         Self {
-            caller: Caller { user: user.to_owned(), device: device.to_owned() },
+            caller: Caller::new(user, device),
             store: Store::in_memory(&account).expect("a store"),
             engine: None,
             faces: Faces::default(),
@@ -95,63 +90,24 @@ impl Client {
             taken: Vec::new(),
             typed: 0,
             crashes: 0,
+            steps: 0,
+            doom: None,
+            ended: false,
+            seals: Vec::new(),
+            archive: Archive::default(),
+            blocked: BTreeSet::new(),
         }
     }
 
     /// Whether something is still on its way out.
     pub(super) fn is_busy(&self) -> bool {
-        self.engine.is_none()
-            || !self.commands.is_empty()
-            || self
-                .store
-                .outbox()
-                .expect("readable")
-                .iter()
-                .any(|row| matches!(row.state, OutboxState::Queued | OutboxState::Encrypted(_)))
-    }
-
-    /// The place in the stream up to which everything is on this device's disk.
-    pub(super) fn known(&self) -> u64 {
-        let position = self.store.position().expect("readable");
-        position.map_or(0, |it| it.0[1..].parse().expect("our position"))
-    }
-
-    /// The newest event of a room that this person sees.
-    fn newest(&self, room: &OwnedRoomId) -> Option<OwnedEventId> {
-        self.store.newest(room, 1).expect("readable").pop()?.event.event_id
-    }
-
-    fn next_txn(&mut self) -> OwnedTransactionId {
-        self.typed += 1;
-        format!("{}-{}", self.caller.device, self.typed).into()
-    }
-
-    /// The person does something about a room.
-    pub(super) fn act(&mut self, room: &str, act: Act) {
-        let room: OwnedRoomId = room.try_into().expect("a room");
-        let id = CommandId(self.typed);
-        let request = |request| Command::Request { id, request };
-        let command = match act {
-            Act::Leave => request(Request::Leave { room }),
-            Act::Join => request(Request::Join { room: room.to_string() }),
-            Act::Invite(user) => {
-                let user = user.try_into().expect("a user id");
-                request(Request::Invite { room, user })
-            }
-            Act::React => {
-                let Some(event) = self.newest(&room) else { return };
-                let relation = json!({ "rel_type": "m.annotation", "event_id": event, "key": "+" });
-                let content = json!({ "m.relates_to": relation });
-                let content = content.as_object().expect("an object").clone();
-                let kind = "m.reaction".to_owned();
-                Command::Send(Draft { room, txn: self.next_txn(), kind, content })
-            }
-            Act::Redact => {
-                let Some(event) = self.newest(&room) else { return };
-                Command::Redact { room, txn: self.next_txn(), event, reason: None }
-            }
-        };
-        self.commands.push_back(command);
+        let waits =
+            |state: &OutboxState| matches!(state, OutboxState::Queued | OutboxState::Encrypted(_));
+        let outbox = || self.store.outbox().expect("readable");
+        !self.ended
+            && (self.engine.is_none()
+                || !self.commands.is_empty()
+                || outbox().iter().any(|row| waits(&row.state)))
     }
 
     pub(super) fn has_commands(&self) -> bool {
@@ -162,29 +118,17 @@ impl Client {
         self.commands.push_back(command);
     }
 
-    /// The person types a line.
-    pub(super) fn type_line(&mut self, room: &str, text: &str) {
-        let content = json!({ "msgtype": "m.text", "body": text });
-        let draft = Draft {
-            room: room.try_into().expect("a room"),
-            txn: self.next_txn(),
-            kind: "m.room.message".to_owned(),
-            content: content.as_object().expect("an object").clone(),
-        };
-        self.commands.push_back(Command::Send(draft));
-    }
-
     fn now(&self, mood: &Mood<'_>) -> Timestamp {
-        Timestamp(mood.now - self.behind)
+        Timestamp(mood.now.saturating_add_signed(-self.behind))
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
         let due = self.engine.as_ref()?.deadline()?;
-        Some(due.0.saturating_add(self.behind))
+        Some(due.0.saturating_add_signed(self.behind))
     }
 
     pub(super) fn start(&mut self, mood: &mut Mood<'_>) -> Done {
-        if self.engine.is_some() {
+        if self.engine.is_some() || self.ended {
             return Done::default();
         }
         let now = self.now(mood);
@@ -193,7 +137,7 @@ impl Client {
         if mood.rng.percent(mood.faults.full) {
             return self.fail(opened, mood);
         }
-        let (engine, _updates) = self.store.commit(opened).expect("memory has space");
+        let (engine, _updates) = self.commit(opened, mood);
         self.engine = Some(engine);
         self.input(Input::FaceCame(FACE), mood)
     }
@@ -218,7 +162,6 @@ impl Client {
     pub(super) fn next_command(&mut self, mood: &mut Mood<'_>) -> Done {
         let Some(command) = self.commands.front().cloned() else { return Done::default() };
         let input = Input::Command { face: FACE, command: command.clone() };
-        let known = self.known();
         let done = self.input(input, mood);
         let taken = match &command {
             Command::Send(draft) => {
@@ -226,7 +169,7 @@ impl Client {
                 if let (true, Some(text)) = (there, draft.content.get("body")) {
                     let text = text.as_str().expect("text").to_owned();
                     let (room, txn) = (draft.room.to_string(), draft.txn.to_string());
-                    self.taken.push(Taken { room, text, txn, known });
+                    self.taken.push(Taken { room, text, txn });
                 }
                 there
             }
@@ -242,44 +185,64 @@ impl Client {
         let now = self.now(mood);
         let Some(engine) = &mut self.engine else { return Done::default() };
         let step = engine.handle(input, now, &self.store).expect("nothing outside is an error");
+        self.steps += 1;
         if mood.rng.percent(mood.faults.full) {
             return self.fail(step, mood);
         }
-        let death = mood.rng.percent(mood.faults.crash).then(|| match mood.rng.below(3) {
-            0 => Death::BeforeCommit,
-            1 => Death::BeforeRelease,
-            _ => Death::WithinRelease,
-        });
-        match death {
+        match self.death(mood) {
             Some(Death::BeforeCommit) => self.crash(mood, Vec::new()),
             Some(Death::BeforeRelease) => {
-                drop(self.store.commit(step).expect("memory has space"));
+                drop(self.commit(step, mood));
                 self.crash(mood, Vec::new())
             }
             Some(Death::WithinRelease) => {
-                let mut out = self.store.commit(step).expect("memory has space");
+                let mut out = self.commit(step, mood);
                 let left = mood.rng.below(out.frames.len() as u64 + 1);
                 out.frames.truncate(left as usize);
                 self.crash(mood, out.frames)
             }
             None => {
-                let out = self.store.commit(step).expect("memory has space");
+                let out = self.commit(step, mood);
                 self.release(out)
             }
         }
     }
 
+    /// Whether the machine dies in this step.
+    fn death(&self, mood: &mut Mood<'_>) -> Option<Death> {
+        if let Some((_, death)) = self.doom.filter(|(at, _)| *at == self.steps) {
+            return Some(death);
+        }
+        let all = [Death::BeforeCommit, Death::BeforeRelease, Death::WithinRelease];
+        mood.rng.percent(mood.faults.crash).then(|| all[mood.rng.below(3) as usize])
+    }
+
+    /// The one way to what a step holds, as in the program.
+    fn commit<T>(&mut self, step: Pending<T>, mood: &Mood<'_>) -> T {
+        self.archive.note(step.writes());
+        let made = seal::made(step.writes());
+        let held = self.store.commit(step).expect("memory has space");
+        for message in made {
+            self.seals.push(Seal::new(&self.store, message, mood.place));
+        }
+        held
+    }
+
     fn release(&mut self, out: Outgoing) -> Done {
-        assert!(!out.ended, "nobody ended the engine");
         let hung_up = out.hang_up.is_some();
         if out.dial.is_some() {
             self.dialing = None;
         }
+        if out.ended {
+            self.engine = None;
+            self.dialing = None;
+            self.ended = true;
+        }
         Done {
             frames: out.frames,
-            dial: out.dial.is_some(),
-            hang_up: hung_up || out.dial.is_some(),
-            hung_up_itself: hung_up,
+            dial: out.dial.is_some() && !out.ended,
+            hang_up: hung_up || out.dial.is_some() || out.ended,
+            hung_up_itself: hung_up && !out.ended,
             restart_after: None,
         }
     }
@@ -298,16 +261,37 @@ impl Client {
 
     /// The process dies; what it released before has left. Sometimes its clock is set back.
     fn crash(&mut self, mood: &mut Mood<'_>, frames: Vec<ClientFrame>) -> Done {
+        let done = self.stop();
+        if mood.rng.percent(5) {
+            self.behind += mood.rng.below(7_200_000) as i64;
+        }
+        let restart_after = Some(10 + mood.rng.below(2_000));
+        Done { frames, restart_after, ..done }
+    }
+
+    /// The process is killed between two steps.
+    pub(super) fn stop(&mut self) -> Done {
         self.engine = None;
         self.faces = Faces::default();
         self.wake = None;
         self.dialing = None;
         self.crashes += 1;
-        if mood.rng.percent(5) {
-            self.behind += mood.rng.below(7_200_000);
+        Done { hang_up: true, ..Done::default() }
+    }
+
+    /// While the program does not run, a device is blocked, as a command of it would do.
+    pub(super) fn block(&mut self, whom: &DeviceKey, mood: &Mood<'_>) {
+        let (user, device) = (self.caller.user.as_str(), self.caller.device.as_str());
+        let user = grotto::matrix::OwnedUserId::try_from(user).expect("a user");
+        let mut step = Step::new(&self.store, self.now(mood));
+        let mut machine = Machine::open(&user, device.into(), &mut step).expect("readable");
+        let other = grotto::matrix::OwnedUserId::try_from(whom.0.as_str()).expect("a user");
+        let known = machine.block_device(&other, whom.1.as_str().into(), &mut step);
+        let (crypto, _, _) = step.finish();
+        self.commit(Pending::new(Writes { crypto, ..Writes::default() }, ()), mood);
+        if known.expect("readable") {
+            self.blocked.insert(whom.clone());
         }
-        let restart_after = Some(10 + mood.rng.below(2_000));
-        Done { frames, hang_up: true, restart_after, ..Done::default() }
     }
 
     /// Rooms with a gap, and where.

@@ -1,18 +1,22 @@
-//! Everything of one schedule: clients, the server, the links between them, the faults, and one
-//! virtual clock. Nothing happens but what is in the queue, and the seed decides the queue.
+//! Everything of one schedule: clients, the links between them and the gateway, the homeserver, the
+//! faults, and one virtual clock. Nothing happens but what is in the queue, and the seed decides it.
 
-use std::{cmp::Reverse, collections::BTreeMap, collections::BinaryHeap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use grotto::{
-    matrix::Position,
-    wire::{ClientFrame, RequestFrame, ResponseFrame, ServerFrame, UpdateFrame},
+    gateway::PeerInput,
+    wire::{ClientFrame, DecodeError, Payload, ServerFrame},
 };
-use serde_json::{Value, json, value::to_raw_value};
 
 use super::{
-    client::{Act, Client, Done},
+    client::{Client, Done},
+    door::{Door, Flight},
+    queue::{Event, Queue, START},
     rng::Rng,
-    server::{Caller, Server},
+    server::Server,
 };
 
 /// How often each fault strikes, in percent of its occasions.
@@ -20,11 +24,11 @@ use super::{
 pub(super) struct Faults {
     /// A client dies in a step.
     pub(super) crash: u64,
-    /// A connection is cut when a frame arrives, before or after it is taken.
+    /// A link is cut while a frame is on it, before or after it arrives, or in its midst.
     pub(super) cut: u64,
     /// A frame from the server arrives twice.
     pub(super) repeat: u64,
-    /// The server refuses a call for now, before or after doing it.
+    /// The server refuses a call for now, or its answer is lost.
     pub(super) refuse: u64,
     /// A commit fails for want of space.
     pub(super) full: u64,
@@ -32,131 +36,53 @@ pub(super) struct Faults {
     pub(super) no_dial: u64,
 }
 
-#[derive(Debug)]
-enum Event {
-    ToServer(u64, ClientFrame),
-    ToClient(u64, ServerFrame),
-    Dialed {
-        client: usize,
-        dial: u64,
-    },
-    LinkLost {
-        client: usize,
-        connection: u64,
-    },
-    HungUp {
-        client: usize,
-    },
-    Wake {
-        client: usize,
-        at: u64,
-    },
-    Start {
-        client: usize,
-    },
-    Poll(u64),
-    PeerGone(u64),
-    Type {
-        client: usize,
-        room: String,
-        text: String,
-    },
-    Act {
-        client: usize,
-        room: String,
-        act: Act,
-    },
-    /// Somebody does it by other means, on the server.
-    Member {
-        by: String,
-        room: String,
-        user: String,
-        membership: &'static str,
-    },
-    RestartServer,
-}
-
-struct Entry {
-    at: u64,
-    order: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-/// How long the server holds an answer that says nothing.
-const LONG_POLL: u64 = 30_000;
-
-/// The server's end of one connection: asks for the next sync only with what was acknowledged.
-#[derive(Debug)]
-struct Peer {
-    client: usize,
-    /// The acknowledged position; the outer `None` until the client said what it has.
-    since: Option<Option<u64>>,
-    /// The position that was sent and not acknowledged.
-    outstanding: Option<u64>,
-    /// Whether the end of a long poll is in the queue.
-    polling: bool,
-    /// When each direction's last frame arrives: a connection keeps its order.
-    last_up: u64,
-    last_down: u64,
-}
-
-/// The virtual time of the first event.
-const START: u64 = 1_700_000_000_000;
-
 pub(super) struct World {
     pub(super) now: u64,
-    order: u64,
-    queue: BinaryHeap<Reverse<Entry>>,
+    pub(super) queue: Queue,
     pub(super) rng: Rng,
     pub(super) faults: Faults,
     pub(super) server: Server,
+    /// The homeserver cannot be reached before.
+    pub(super) down_until: u64,
     pub(super) clients: Vec<Client>,
-    peers: BTreeMap<u64, Peer>,
+    pub(super) doors: BTreeMap<u64, Door>,
+    pub(super) flights: BTreeMap<u64, Flight>,
+    pub(super) last_flight: u64,
     connections: u64,
+    /// Links on which nothing arrives any more.
+    severed: BTreeSet<u64>,
     pub(super) steps: u64,
-    loud: bool,
+    /// Places in the stream at which the rooms were founded, and the faults were over.
+    pub(super) founded: u64,
+    pub(super) calm_since: u64,
+    pub(super) loud: bool,
 }
 
 impl World {
     pub(super) fn new(seed: u64, clients: Vec<Client>, faults: Faults, loud: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let limits = [3, 8, 50];
-        let mut server = Server::new(limits[rng.below(3) as usize]);
-        for client in &clients {
-            server.add_device(&client.caller);
-        }
+        let limits = [2, 5, 40];
+        let server = Server::new(limits[rng.below(3) as usize]);
         let mut world = Self {
             now: START,
-            order: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             rng,
             faults,
             server,
-            clients,
-            peers: BTreeMap::new(),
+            down_until: 0,
+            clients: Vec::new(),
+            doors: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            last_flight: 0,
             connections: 0,
+            severed: BTreeSet::new(),
             steps: 0,
+            founded: 0,
+            calm_since: u64::MAX,
             loud,
         };
-        for client in 0..world.clients.len() {
-            world.after(0, Event::Start { client });
+        for client in clients {
+            world.add_client(client);
         }
         world
     }
@@ -165,12 +91,11 @@ impl World {
     pub(super) fn add_client(&mut self, client: Client) {
         self.server.add_device(&client.caller);
         self.clients.push(client);
-        self.after(0, Event::Start { client: self.clients.len() - 1 });
+        self.after(0, Event::Start(self.clients.len() - 1));
     }
 
-    fn after(&mut self, pause: u64, event: Event) {
-        self.order += 1;
-        self.queue.push(Reverse(Entry { at: self.now + pause, order: self.order, event }));
+    pub(super) fn after(&mut self, pause: u64, event: Event) {
+        self.queue.put(self.now + pause, event);
     }
 
     /// A person types a line after a while.
@@ -179,128 +104,117 @@ impl World {
         self.after(pause, Event::Type { client, room, text });
     }
 
-    /// A person does something else after a while.
-    pub(super) fn act_after(&mut self, pause: u64, client: usize, room: &str, act: Act) {
-        self.after(pause, Event::Act { client, room: room.to_owned(), act });
-    }
-
-    /// `by` makes `user` a member or none after a while, with some other program.
-    pub(super) fn member_after(
-        &mut self,
-        pause: u64,
-        room: &str,
-        (by, user): (&str, &str),
-        membership: &'static str,
-    ) {
-        let (by, room, user) = (by.to_owned(), room.to_owned(), user.to_owned());
-        self.after(pause, Event::Member { by, room, user, membership });
-    }
-
     /// A person does something now.
     pub(super) fn command(&mut self, client: usize, command: grotto::engine::Command) {
         self.clients[client].command(command);
         self.give_commands(client);
     }
 
-    pub(super) fn restart_server_after(&mut self, pause: u64) {
-        self.after(pause, Event::RestartServer);
-    }
-
     /// Runs until `until` holds, looked at between events, or the virtual time is over.
     pub(super) fn run(&mut self, limit: Duration, until: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + u64::try_from(limit.as_millis()).expect("short");
         while !until(self) {
-            let Some(Reverse(entry)) = self.queue.pop() else { return false };
-            if entry.at > end {
-                self.queue.push(Reverse(entry));
+            let Some((at, event)) = self.queue.take(end) else {
                 self.now = end;
                 return false;
-            }
-            self.now = self.now.max(entry.at);
+            };
+            self.now = self.now.max(at);
             self.steps += 1;
             assert!(self.steps < 200_000, "the schedule does not end");
-            self.happen(entry.event);
+            self.happen(event);
+            self.look_at_polls();
         }
         true
     }
 
     /// Whether nothing is left to do but to wait: outboxes empty, frames delivered, all told.
     pub(super) fn is_quiet(&self) -> bool {
-        let moving = self.queue.iter().any(|Reverse(entry)| match &entry.event {
-            Event::Wake { client, .. } => {
-                entry.at < self.now + 3_000 && self.clients[*client].is_busy()
-            }
-            Event::Poll(_) | Event::PeerGone(_) => false,
-            Event::ToServer(..)
-            | Event::ToClient(..)
-            | Event::Dialed { .. }
-            | Event::LinkLost { .. }
-            | Event::HungUp { .. }
-            | Event::Start { .. }
-            | Event::Type { .. }
-            | Event::Act { .. }
-            | Event::Member { .. }
-            | Event::RestartServer => true,
-        });
         let told = |client: &Client| {
-            let peer = client.connection.and_then(|connection| self.peers.get(&connection));
-            peer.is_some_and(|peer| peer.outstanding.is_none() && peer.since.is_some())
+            client.ended
+                || client.connection.is_some_and(|connection| self.has_told_all(connection))
         };
-        !moving && self.clients.iter().all(|client| told(client) && !client.is_busy())
+        if !self.clients.iter().all(|client| told(client) && !client.is_busy()) {
+            return false;
+        }
+        self.queue.iter().all(|(at, event)| match event {
+            Event::Wake { client, .. } => {
+                self.now + 3_000 <= at || !self.clients[*client].is_busy()
+            }
+            Event::ToServer(connection, _) | Event::ToClient(connection, ..) => {
+                self.severed.contains(connection)
+            }
+            Event::CallArrives(_)
+            | Event::HoldOver(_)
+            | Event::Answered(..)
+            | Event::Cut(_)
+            | Event::DoorGone(_)
+            | Event::DrainOver(_) => true,
+            Event::LinkLost { client, connection } => {
+                self.clients[*client].connection != Some(*connection)
+            }
+            Event::Start(client) | Event::HungUp(client) => self.clients[*client].ended,
+            Event::Dialed { .. } => true,
+            Event::Type { .. } | Event::Act { .. } | Event::Incident(_) => false,
+        })
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::ToServer(connection, frame) => self.at_server(connection, frame),
-            Event::ToClient(connection, frame) => self.at_client(connection, frame),
+            Event::ToServer(connection, payload) => {
+                if !self.severed.contains(&connection) {
+                    self.at_door(connection, &payload);
+                }
+            }
+            Event::ToClient(connection, client, payload) => {
+                self.at_client((connection, client), &payload);
+            }
+            Event::CallArrives(number) => self.call_arrives(number),
+            Event::HoldOver(number) => self.hold_over(number),
+            Event::Answered(number, answer) => self.answered(number, answer),
             Event::Dialed { client, dial } => self.dialed(client, dial),
+            Event::Cut(connection) => self.cut(connection),
             Event::LinkLost { client, connection } => {
                 if self.clients[client].connection == Some(connection) {
                     self.clients[client].connection = None;
-                    let draw = self.rng.unit();
-                    self.step(client, |it, world| it.link_lost(draw, world));
+                    self.lose(client);
                 }
             }
-            Event::HungUp { client } => {
-                let draw = self.rng.unit();
-                self.step(client, |it, world| it.link_lost(draw, world));
+            Event::HungUp(client) => self.lose(client),
+            Event::DoorGone(connection) => self.drop_door(connection),
+            Event::DrainOver(connection) => self.door_step(connection, PeerInput::DrainOver),
+            Event::Wake { client, at } => self.wake(client, at),
+            Event::Start(client) => {
+                self.step(client, |it, world| it.start(world));
+                self.give_commands(client);
             }
-            Event::Wake { client, at } => {
-                if self.clients[client].wake == Some(at) {
-                    self.clients[client].wake = None;
-                    self.step(client, |it, world| it.tick(world));
-                }
-            }
-            Event::Start { client } => self.start(client),
-            Event::Poll(connection) => self.poll(connection),
-            Event::PeerGone(connection) => drop(self.peers.remove(&connection)),
             Event::Type { client, room, text } => {
                 self.clients[client].type_line(&room, &text);
                 self.give_commands(client);
             }
             Event::Act { client, room, act } => {
-                self.tell(format_args!("{} does {act:?}", self.clients[client].caller.device));
                 self.clients[client].act(&room, act);
                 self.give_commands(client);
             }
-            Event::Member { by, room, user, membership } => {
-                self.tell(format_args!("{by}: {user} {membership} in {room}"));
-                let caller = Caller { user: by, device: "web".to_owned() };
-                self.server.member(&caller, &room, &user, membership);
-                self.sync_all();
-            }
-            Event::RestartServer => {
-                let all: Vec<u64> = self.peers.keys().copied().collect();
-                for connection in all {
-                    self.cut(connection);
-                }
-            }
+            Event::Incident(incident) => self.befall(incident),
         }
     }
 
-    fn start(&mut self, client: usize) {
-        self.step(client, |it, world| it.start(world));
-        self.give_commands(client);
+    fn wake(&mut self, client: usize, at: u64) {
+        if self.clients[client].wake == Some(at) {
+            self.clients[client].wake = None;
+            self.step(client, |it, world| it.tick(world));
+        }
+    }
+
+    pub(super) fn mood(&mut self) -> (Mood<'_>, &mut [Client]) {
+        let place = self.server.now();
+        let mood = Mood { now: self.now, place, rng: &mut self.rng, faults: &self.faults };
+        (mood, &mut self.clients)
+    }
+
+    fn lose(&mut self, client: usize) {
+        let draw = self.rng.unit();
+        self.step(client, |it, world| it.link_lost(draw, world));
     }
 
     /// Gives a running client what its person typed.
@@ -311,23 +225,27 @@ impl World {
     }
 
     /// Lets a client take one input, then does what it released.
-    fn step(&mut self, client: usize, input: impl FnOnce(&mut Client, &mut Mood<'_>) -> Done) {
-        let mut mood = Mood { now: self.now, rng: &mut self.rng, faults: &self.faults };
-        let done = input(&mut self.clients[client], &mut mood);
+    pub(super) fn step(
+        &mut self,
+        client: usize,
+        input: impl FnOnce(&mut Client, &mut Mood<'_>) -> Done,
+    ) {
+        let (mut mood, clients) = self.mood();
+        let done = input(&mut clients[client], &mut mood);
         if let Some(connection) = self.clients[client].connection {
             for frame in done.frames {
-                self.send_up(connection, frame);
+                self.send_up(connection, &frame);
             }
         }
         if done.hang_up
             && let Some(connection) = self.clients[client].connection.take()
         {
-            // The server notices later; what was sent before still arrives.
-            let pause = self.rng.below(3_000);
-            self.after(pause, Event::PeerGone(connection));
+            // The gateway notices later; what was sent before still arrives.
+            let pause = self.silence();
+            self.after(pause, Event::DoorGone(connection));
         }
         if let Some(pause) = done.restart_after {
-            self.after(pause, Event::Start { client });
+            self.after(pause, Event::Start(client));
         }
         if done.dial {
             self.connections += 1;
@@ -338,16 +256,16 @@ impl World {
         }
         self.schedule_wake(client);
         if done.hung_up_itself {
-            self.after(0, Event::HungUp { client });
+            self.after(0, Event::HungUp(client));
         }
     }
 
-    fn schedule_wake(&mut self, client: usize) {
+    pub(super) fn schedule_wake(&mut self, client: usize) {
         let Some(due) = self.clients[client].deadline() else { return };
         let at = due.max(self.now + 1);
         if self.clients[client].wake.is_none_or(|known| at < known || known < self.now) {
             self.clients[client].wake = Some(at);
-            self.after(at - self.now, Event::Wake { client, at });
+            self.queue.put(at, Event::Wake { client, at });
         }
     }
 
@@ -357,186 +275,77 @@ impl World {
         }
         self.clients[client].dialing = None;
         if self.rng.percent(self.faults.no_dial) {
-            let draw = self.rng.unit();
-            self.step(client, |it, world| it.link_lost(draw, world));
-            return;
+            return self.lose(client);
         }
-        let peer = Peer {
-            client,
-            since: None,
-            outstanding: None,
-            polling: false,
-            last_up: 0,
-            last_down: 0,
-        };
-        self.peers.insert(dial, peer);
+        self.open_door(dial, client);
         self.clients[client].connection = Some(dial);
         self.step(client, |it, world| it.link_up(world));
     }
 
-    /// The connection ends for both; the client notices a little later.
-    fn cut(&mut self, connection: u64) {
-        if let Some(peer) = self.peers.remove(&connection) {
-            let pause = self.rng.below(50);
-            self.after(pause, Event::LinkLost { client: peer.client, connection });
+    /// The link breaks. Each end notices at its own time; what is on it is lost.
+    pub(super) fn cut(&mut self, connection: u64) {
+        let Some(door) = self.doors.get(&connection) else { return };
+        let client = door.client;
+        if self.severed.insert(connection) {
+            let pause =
+                if self.rng.percent(90) { self.rng.below(50) } else { self.rng.below(28_000) };
+            self.after(pause, Event::LinkLost { client, connection });
+            let pause = self.silence();
+            self.after(pause, Event::DoorGone(connection));
         }
     }
 
-    fn delay(&mut self) -> u64 {
+    /// How long the gateway does not notice that a client is gone.
+    fn silence(&mut self) -> u64 {
+        if self.rng.percent(90) { self.rng.below(3_000) } else { self.rng.below(90_000) }
+    }
+
+    pub(super) fn may_be_cut(&mut self, connection: u64) {
+        if self.rng.percent(self.faults.cut) {
+            let pause = self.rng.below(60);
+            self.after(pause, Event::Cut(connection));
+        }
+    }
+
+    pub(super) fn delay(&mut self) -> u64 {
         if self.rng.percent(5) { self.rng.below(2_000) } else { 1 + self.rng.below(40) }
     }
 
-    fn send_up(&mut self, connection: u64, frame: ClientFrame) {
+    fn send_up(&mut self, connection: u64, frame: &ClientFrame) {
+        let payload = frame.encode().expect("our frames can be written");
         let at = self.now + self.delay();
-        let Some(peer) = self.peers.get_mut(&connection) else { return };
-        peer.last_up = peer.last_up.max(at);
-        let pause = peer.last_up - self.now;
-        self.after(pause, Event::ToServer(connection, frame));
+        let Some(door) = self.doors.get_mut(&connection) else { return };
+        door.last_up = door.last_up.max(at);
+        let at = door.last_up;
+        self.queue.put(at, Event::ToServer(connection, payload));
+        self.may_be_cut(connection);
     }
 
-    fn send_down(&mut self, connection: u64, frame: ServerFrame) {
-        let at = self.now + self.delay();
-        let Some(peer) = self.peers.get_mut(&connection) else { return };
-        peer.last_down = peer.last_down.max(at);
-        let pause = peer.last_down - self.now;
-        if self.rng.percent(self.faults.repeat) {
-            self.after(pause, Event::ToClient(connection, frame.clone()));
+    /// A message came down a link; what is no frame of a kind we know is skipped or ends it, as
+    /// `link::transport` has it.
+    fn at_client(&mut self, (connection, client): (u64, usize), payload: &Payload) {
+        if let Some(door) = self.doors.get_mut(&connection) {
+            door.queued = door.queued.saturating_sub(1);
         }
-        self.after(pause, Event::ToClient(connection, frame));
-    }
-
-    fn at_server(&mut self, connection: u64, frame: ClientFrame) {
-        if !self.peers.contains_key(&connection) {
+        let gone = self.clients[client].connection != Some(connection);
+        if gone || self.severed.contains(&connection) {
             return;
         }
-        if self.rng.percent(self.faults.cut) {
-            self.cut(connection);
-            return;
-        }
-        match frame {
-            ClientFrame::Request(request) => self.answer(connection, &request),
-            ClientFrame::Sync(sync) => {
-                let since = sync.since.map(|position| place(&position));
-                let peer = self.peers.get_mut(&connection).expect("checked");
-                peer.since = Some(since);
-                peer.outstanding = None;
-                // The first answer comes at once, even if it brings nothing.
-                self.sync_one(connection, true);
-            }
-            ClientFrame::Ack(position) => {
-                let peer = self.peers.get_mut(&connection).expect("checked");
-                let place = place(&position);
-                if peer.outstanding == Some(place) {
-                    peer.outstanding = None;
-                    peer.since = Some(Some(place));
-                }
-            }
-            ClientFrame::Cancel(_) | ClientFrame::Window(_) | ClientFrame::Chunk(_) => {}
-        }
-        self.sync_all();
-        if self.rng.percent(self.faults.cut) {
-            self.cut(connection);
+        let decoded = match payload {
+            Payload::Text(text) => ServerFrame::decode_text(text),
+            Payload::Binary(bytes) => ServerFrame::decode_binary(bytes),
+        };
+        match decoded {
+            Ok(frame) => self.step(client, |it, world| it.frame(frame, world)),
+            Err(DecodeError::UnknownKind { .. } | DecodeError::UnknownChunk(_)) => {}
+            Err(error) => panic!("the gateway sends frames: {error}"),
         }
     }
 
     /// Replayed schedules tell what happens.
-    fn tell(&self, what: std::fmt::Arguments<'_>) {
+    pub(super) fn tell(&self, what: std::fmt::Arguments<'_>) {
         if self.loud {
             eprintln!("{:>8} {what}", self.now - START);
-        }
-    }
-
-    fn answer(&mut self, connection: u64, request: &RequestFrame) {
-        let caller = self.clients[self.peers[&connection].client].caller.clone();
-        let body = request
-            .body
-            .as_ref()
-            .map_or(Value::Null, |body| serde_json::from_str(body.get()).expect("bodies are JSON"));
-        let refused = self.rng.percent(self.faults.refuse);
-        let done = !refused || self.rng.percent(30);
-        let call = (request.method.as_str(), request.path.as_str());
-        let mut answer = (500, json!({}));
-        if done {
-            answer = self.server.call(&caller, call, &request.query, &body);
-        }
-        if refused {
-            answer = match done {
-                true => (502, json!("bad gateway")),
-                false => {
-                    let pause = 100 + self.rng.below(1_000);
-                    (429, json!({ "errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": pause }))
-                }
-            };
-        }
-        let (status, text) = (answer.0, answer.1.to_string());
-        let text: String = text.chars().take(300).collect();
-        let asked: String = body.to_string().chars().take(300).collect();
-        self.tell(format_args!("{} {} {asked}", caller.device, request.path));
-        self.tell(format_args!("{}   -> {status} done {done} {text}", caller.device));
-        let response = ResponseFrame {
-            id: request.id,
-            status: answer.0,
-            body: to_raw_value(&answer.1).expect("JSON"),
-            retry_after: None,
-            download: None,
-        };
-        self.send_down(connection, ServerFrame::Response(response));
-    }
-
-    /// Whoever waits for a sync and has something to hear gets it.
-    fn sync_all(&mut self) {
-        let all: Vec<u64> = self.peers.keys().copied().collect();
-        for connection in all {
-            self.sync_one(connection, false);
-        }
-    }
-
-    /// The long poll timed out: the answer says what there is, if only counts.
-    fn poll(&mut self, connection: u64) {
-        if let Some(peer) = self.peers.get_mut(&connection) {
-            peer.polling = false;
-        }
-        self.sync_one(connection, true);
-    }
-
-    fn sync_one(&mut self, connection: u64, timed_out: bool) {
-        let peer = &self.peers.get(&connection);
-        let Some(Peer { client, since: Some(since), outstanding: None, .. }) = peer else { return };
-        let (client, since) = (*client, *since);
-        let caller = self.clients[client].caller.clone();
-        let (body, says) = self.server.sync(&caller, since);
-        if !says && !timed_out {
-            let peer = self.peers.get_mut(&connection).expect("checked");
-            if !std::mem::replace(&mut peer.polling, true) {
-                self.after(LONG_POLL, Event::Poll(connection));
-            }
-            return;
-        }
-        let place = self.server.now();
-        self.peers.get_mut(&connection).expect("checked").outstanding = Some(place);
-        let update = UpdateFrame {
-            position: Position(format!("s{place}")),
-            since: since.map(|since| Position(format!("s{since}"))),
-            body: to_raw_value(&body).expect("JSON"),
-        };
-        let text: String = update.body.get().chars().take(1500).collect();
-        self.tell(format_args!("{} sync {place} {text}", caller.device));
-        self.send_down(connection, ServerFrame::Update(update));
-    }
-
-    fn at_client(&mut self, connection: u64, frame: ServerFrame) {
-        let Some(peer) = self.peers.get(&connection) else { return };
-        let client = peer.client;
-        if self.clients[client].connection != Some(connection) {
-            return;
-        }
-        if self.rng.percent(self.faults.cut) {
-            self.cut(connection);
-            return;
-        }
-        self.step(client, |it, world| it.frame(frame, world));
-        if self.rng.percent(self.faults.cut) {
-            self.cut(connection);
         }
     }
 }
@@ -544,10 +353,8 @@ impl World {
 /// What a step of a client needs of the world.
 pub(super) struct Mood<'a> {
     pub(super) now: u64,
+    /// How far the stream is.
+    pub(super) place: u64,
     pub(super) rng: &'a mut Rng,
     pub(super) faults: &'a Faults,
-}
-
-fn place(position: &Position) -> u64 {
-    position.0[1..].parse().expect("our position")
 }

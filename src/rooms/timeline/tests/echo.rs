@@ -74,10 +74,6 @@ fn edits_reactions_and_removals_on_their_way_show_at_their_message() {
     timeline.apply(echo("e", "m.room.message", edit("b", "$1"), SendState::Queued));
     timeline.apply(echo("r", "m.reaction", reaction("👍", "$1"), SendState::Queued));
     assert_eq!(shown(&timeline), ["alice: b (edited) 👍1 Queued"]);
-    let redaction = json!({"redacts": "$1", "reason": "no"});
-    timeline.apply(echo("d", "m.room.redaction", redaction.clone(), SendState::Queued));
-    assert_eq!(shown(&timeline), ["removed by alice: "]);
-    timeline.apply(TimelineDelta::EchoDiscarded("d".into()));
     timeline.apply(TimelineDelta::EchoDiscarded("e".into()));
     assert_eq!(shown(&timeline), ["alice: a 👍1"]);
     let before = version(&timeline, 1);
@@ -86,4 +82,40 @@ fn edits_reactions_and_removals_on_their_way_show_at_their_message() {
     // About a message that is not here, they show by themselves, so that they can be taken back.
     timeline.apply(echo("f", "m.room.message", edit("c", "$far"), SendState::Queued));
     assert_eq!(shown(&timeline), ["alice: a", "alice: c Queued"]);
+}
+
+#[test]
+fn a_message_keeps_its_text_until_the_server_has_its_removal() {
+    let removal = |state| echo("d", "m.room.redaction", json!({"redacts": "$1"}), state);
+    let mut timeline = fold([secret(1, ALICE, "m.room.message", text("a"))]);
+    timeline.apply(removal(SendState::Queued));
+    assert_eq!(shown(&timeline), ["alice: a removal Queued"]);
+    let error = SendError { code: "M_FORBIDDEN".to_owned(), message: "no".to_owned() };
+    timeline.apply(removal(SendState::Failed(error)));
+    assert!(shown(&timeline)[0].starts_with("alice: a removal Failed"), "{:?}", shown(&timeline));
+    timeline.apply(TimelineDelta::EchoDiscarded("d".into()));
+    assert_eq!(shown(&timeline), ["alice: a"]);
+
+    let again = echo("f", "m.room.redaction", json!({"redacts": "$1"}), SendState::Sending);
+    timeline.apply(again);
+    assert_eq!(shown(&timeline), ["alice: a removal Sending"]);
+    let sent = SendState::Sent(id("$2"));
+    timeline.apply(echo("f", "m.room.redaction", json!({"redacts": "$1"}), sent));
+    assert_eq!(shown(&timeline), ["removed by alice: "]);
+    let event = clear(2, ALICE, "m.room.redaction", json!({"redacts": "$1"}));
+    timeline.apply(TimelineDelta::Events(vec![event]));
+    assert_eq!(shown(&timeline), ["removed by alice: "]);
+}
+
+#[test]
+fn a_reaction_that_failed_can_be_taken_back_at_its_message() {
+    let mut timeline = fold([secret(1, BOB, "m.room.message", text("a"))]);
+    let error = SendError { code: "M_FORBIDDEN".to_owned(), message: "no".to_owned() };
+    let failed = SendState::Failed(error);
+    timeline.apply(echo("r", "m.reaction", reaction("👍", "$1"), failed));
+    let item = timeline.items().next_back().unwrap();
+    let ItemKind::Message(message) = item.kind else { panic!("{item:?}") };
+    assert_eq!(message.send.unwrap().txn, "r");
+    timeline.apply(TimelineDelta::EchoDiscarded("r".into()));
+    assert_eq!(shown(&timeline), ["bob: a"]);
 }

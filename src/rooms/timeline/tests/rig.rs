@@ -144,6 +144,9 @@ pub(super) fn message_line(message: &Message<'_>) -> String {
     if let Some(send) = &message.send {
         line.extend([" ", &format!("{:?}", send.state)]);
     }
+    if let Some(removal) = &message.removal {
+        line.extend([" removal ", &format!("{:?}", removal.state)]);
+    }
     line
 }
 

@@ -1,0 +1,84 @@
+//! T-28: a room key comes while the device list of its sender cannot be had. The key is kept, the
+//! message is read and marked, and the mark goes when the list comes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vodozemac::megolm::{GroupSession, SessionConfig};
+
+use super::{forger::Forger, harness::World};
+use crate::{
+    e2ee::{Decryption, Notice, Shield, ShieldReason, UndecryptableReason as Reason},
+    matrix::{Event, RoomId},
+};
+
+const ROOM: &str = "!room:x";
+
+fn event(forger: &Forger, group: &mut GroupSession) -> Event {
+    let inside = json!({ "type": "m.room.message", "room_id": ROOM, "content": { "body": "hi" } });
+    let event = json!({
+        "type": "m.room.encrypted", "event_id": "$1", "sender": forger.user, "origin_server_ts": 1,
+        "content": {
+            "algorithm": "m.megolm.v1.aes-sha2", "session_id": group.session_id(),
+            "ciphertext": group.encrypt(inside.to_string()).to_base64(),
+        },
+    });
+    Event::parse(&event.to_string()).unwrap()
+}
+
+fn shield(world: &mut World, event: &Event) -> Result<Shield, Reason> {
+    let (room, now) = (RoomId::parse(ROOM).unwrap(), world.now);
+    let read =
+        world.clients[0].step(now, |machine, step| machine.decrypt_event(&room, event, step));
+    match read.unwrap() {
+        Decryption::Decrypted(inner) => Ok(inner.shield),
+        Decryption::Undecryptable(why) => Err(why.reason),
+    }
+}
+
+/// Sends the key as old clients do: without the keys of the sending device.
+fn send_key(world: &mut World, forger: &Forger, group: &GroupSession) {
+    let mut session = forger.session(world, 0);
+    let mut inside: Value = forger.inside(world, 0);
+    inside.as_object_mut().unwrap().remove("sender_device_keys");
+    inside["type"] = json!("m.room_key");
+    inside["content"] = json!({
+        "algorithm": "m.megolm.v1.aes-sha2", "room_id": ROOM, "session_id": group.session_id(),
+        "session_key": group.session_key().to_base64(),
+    });
+    let sealed = forger.seal(world, 0, &mut session, &inside);
+    let name = world.clients[0].name();
+    world.server.put_in_inbox(&name, "m.room.encrypted", &forger.user, sealed);
+    world.settle();
+}
+
+#[test]
+fn a_key_that_comes_while_lists_cannot_be_had_opens_its_message_marked_until_they_can() {
+    let mut world = World::new(&["@alice:x"]);
+    let forger = Forger::new("@bob:far");
+    let keys = forger.device_keys(|_| {});
+    let devices = world.server.device_keys.entry(forger.user.clone()).or_default();
+    devices.insert(forger.device.as_str().into(), keys);
+    world.server.unreachable.insert("far".to_owned());
+    let (now, user) = (world.now, forger.user.clone());
+    world.clients[0].step(now, |machine, step| machine.core.track([&*user], step)).unwrap();
+    world.settle();
+    let mut group = GroupSession::new(SessionConfig::version_1());
+    let key = GroupSession::from_pickle(group.pickle());
+    let event = event(&forger, &mut group);
+    assert_eq!(shield(&mut world, &event), Err(Reason::NoRoomKey));
+    send_key(&mut world, &forger, &key);
+    let room = RoomId::parse(ROOM).unwrap();
+    let told = Notice::RoomKey { room, session_id: group.session_id() };
+    assert!(world.clients[0].take_notices().contains(&told));
+    let unknown = Ok(Shield::Red(ShieldReason::UnknownDevice));
+    assert_eq!(shield(&mut world, &event), unknown);
+    world.clients[0].restart(world.now);
+    assert_eq!(shield(&mut world, &event), unknown);
+    world.server.unreachable.clear();
+    world.pass(Duration::from_secs(16 * 60));
+    world.settle();
+    let changed = Notice::DevicesChanged(vec![forger.user.clone()]);
+    assert!(world.clients[0].take_notices().contains(&changed));
+    assert_eq!(shield(&mut world, &event), Ok(Shield::None));
+}

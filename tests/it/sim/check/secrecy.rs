@@ -1,0 +1,91 @@
+//! Who can read what: the checks on ciphertexts. They ask vodozemac, with every key that a device ever
+//! wrote down, not the program.
+
+use std::collections::BTreeMap;
+
+use crate::sim::{
+    client::Client,
+    seal::{Seal, message_index},
+    world::World,
+};
+
+pub(super) fn all(seed: u64, world: &World) {
+    for sender in &world.clients {
+        for seal in &sender.seals {
+            only_members_can_read(seed, world, sender, seal);
+        }
+        a_departure_ends_every_session(seed, world, sender);
+    }
+    no_index_was_used_twice(seed, world);
+    no_session_was_used_for_too_long(seed, world);
+}
+
+/// Whoever was in the room (or invited) at no moment between what the sender knew and when the
+/// message was encrypted holds no key of it; nor does a device that the sender knew to be gone, or
+/// had blocked.
+fn only_members_can_read(seed: u64, world: &World, sender: &Client, seal: &Seal) {
+    let calm = world.calm_since <= seal.known;
+    for reader in world.clients.iter().filter(|it| it.caller != sender.caller) {
+        let key = reader.caller.key();
+        let gone = calm && !world.server.devices.contains_key(&key);
+        let out = !was_active(world, &seal.room, &key.0, (seal.known, seal.place));
+        if out || gone || seal.barred.contains(&key) {
+            assert!(
+                !reader.archive.opens(seal),
+                "seed {seed}: {key:?} can read {seal:?} of {:?} (out {out}, gone {gone})",
+                sender.caller,
+            );
+        }
+    }
+}
+
+/// Whether a user was joined or invited at any moment between two places in the stream.
+fn was_active(world: &World, room: &str, user: &str, (from, to): (u64, u64)) -> bool {
+    let is_active = |membership: &str| matches!(membership, "join" | "invite");
+    let at_first = world.server.membership_before(room, user, from + 1);
+    let changes = world.server.memberships(room, user).into_iter();
+    let mut later = changes.filter(|change| from < change.0 && change.0 <= to);
+    at_first.is_some_and(|it| is_active(&it)) || later.any(|change| is_active(&change.1))
+}
+
+/// A session is not used on once its device knows that somebody left since its last message:
+/// whoever left may have the key from anybody.
+fn a_departure_ends_every_session(seed: u64, world: &World, sender: &Client) {
+    let mut first_known: BTreeMap<&str, u64> = BTreeMap::new();
+    for seal in &sender.seals {
+        let first = *first_known.entry(&seal.session).or_insert(seal.known);
+        let departures = world.server.departures(&seal.room);
+        let missed = departures.iter().find(|at| first < **at && **at <= seal.known);
+        assert!(
+            missed.is_none(),
+            "seed {seed}: {:?} went on with a session after the departure at {missed:?}: {seal:?}",
+            sender.caller,
+        );
+    }
+}
+
+/// A Megolm message index under a session is one ciphertext, however often it was sent.
+fn no_index_was_used_twice(seed: u64, world: &World) {
+    let mut used: BTreeMap<(String, u32), &str> = BTreeMap::new();
+    for content in &world.server.ciphertexts {
+        let session = content["session_id"].as_str().expect("a session").to_owned();
+        let ciphertext = content["ciphertext"].as_str().expect("a ciphertext");
+        let index = message_index(ciphertext);
+        let first = *used.entry((session.clone(), index)).or_insert(ciphertext);
+        assert_eq!(first, ciphertext, "seed {seed}: {session} index {index} was used twice");
+    }
+}
+
+/// Rooms that ask for it get a new session after so many messages.
+fn no_session_was_used_for_too_long(seed: u64, world: &World) {
+    for room in world.server.rooms.values() {
+        let settings = room.events.iter().find(|event| event.kind == "m.room.encryption");
+        let most = settings.and_then(|it| it.content["rotation_period_msgs"].as_u64());
+        let Some(most) = most else { continue };
+        for event in &room.events {
+            let Some(ciphertext) = event.content["ciphertext"].as_str() else { continue };
+            let index = u64::from(message_index(ciphertext));
+            assert!(index < most, "seed {seed}: {event:?} is number {index} of {most}");
+        }
+    }
+}
