@@ -92,6 +92,30 @@ pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
     })
 }
 
+/// The endpoint of `R`, only for those with a token, also where the specification asks for none.
+#[derive(Debug)]
+pub(crate) struct Known<R>(pub(crate) Loose<R>);
+
+impl<R: Metadata> Metadata for Known<R> {
+    const METHOD: http::Method = R::METHOD;
+    const RATE_LIMITED: bool = R::RATE_LIMITED;
+    type Authentication = ruma::api::auth_scheme::AccessToken;
+    type PathBuilder = R::PathBuilder;
+    const PATH_BUILDER: Self::PathBuilder = R::PATH_BUILDER;
+}
+
+impl<R: IncomingRequest> IncomingRequest for Known<R> {
+    type EndpointError = R::EndpointError;
+    type OutgoingResponse = LooseResponse;
+
+    fn try_from_http_request_inner(
+        request: http::Request<&[u8]>,
+        path_args: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        Loose::try_from_http_request_inner(request, path_args).map(Self)
+    }
+}
+
 /// An answer whose body is any JSON, where ruma's type cannot hold what is to be said.
 #[derive(Debug)]
 pub(crate) struct LooseResponse(pub(crate) Value);

@@ -1,10 +1,11 @@
-//! New rooms.
+//! New rooms, and rooms that go on in new ones.
 
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, RoomVersionId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, RoomAliasId, RoomVersionId,
     api::client::room::{
         Visibility,
         create_room::v3::{Request, Response, RoomPreset},
+        upgrade_room,
     },
 };
 use serde::Deserialize;
@@ -16,8 +17,8 @@ use crate::{
         records::PUBLIC_ROOMS,
         refusal::{Refusal, Stop},
         rooms::{
-            Action, DEFAULT_VERSION, Draft, MemberChange, append_create, append_event, canonical,
-            canonical_text,
+            Action, DEFAULT_VERSION, Draft, MemberChange, Upgrade, aliases, append_create, append_event,
+            canonical, canonical_text,
         },
         route::{Context, Routes},
         step::Step,
@@ -26,6 +27,22 @@ use crate::{
 
 pub(super) fn add(routes: &mut Routes) {
     routes.add(create_room);
+    routes.add(upgrade);
+}
+
+fn upgrade(
+    step: &mut Step<'_>,
+    context: &Context<'_>,
+    request: upgrade_room::v3::Request,
+) -> Result<upgrade_room::v3::Response, Stop> {
+    let upgrade_room::v3::Request { room_id, new_version, additional_creators, .. } = request;
+    let upgrade = Upgrade {
+        old: room_id,
+        user: context.caller()?.user.clone(),
+        version: new_version,
+        additional_creators,
+    };
+    Ok(upgrade_room::v3::Response::new(upgrade.make(step)?))
 }
 
 fn create_room(
@@ -35,6 +52,7 @@ fn create_room(
 ) -> Result<Response, Stop> {
     let creator = context.caller()?.user.clone();
     let plan = Plan::new(creator, request)?;
+    plan.check_alias(step)?;
     let room = append_create(step, plan.creator.clone(), &plan.version, plan.create_content()?)?;
     plan.fill(step, &room)?;
     Ok(Response::new(room))
@@ -101,6 +119,28 @@ impl Plan {
         Ok(Self { creator, version, preset, initial_state, request })
     }
 
+    /// The name that the call wants for the room.
+    fn alias(&self, step: &Step<'_>) -> Result<Option<OwnedRoomAliasId>, Refusal> {
+        let Some(name) = &self.request.room_alias_name else {
+            return Ok(None);
+        };
+        if name.contains(|c: char| c == ':' || c.is_whitespace()) {
+            return Err(Refusal::new(400, "M_UNKNOWN", "the alias has a colon or blanks"));
+        }
+        RoomAliasId::parse(format!("#{name}:{}", step.settings.name))
+            .map(Some)
+            .map_err(|error| Refusal::invalid(error.to_string()))
+    }
+
+    fn check_alias(&self, step: &Step<'_>) -> Result<(), Refusal> {
+        match self.alias(step)? {
+            Some(alias) if aliases::find(step, &alias).is_ok() => {
+                Err(Refusal::new(400, "M_ROOM_IN_USE", "the alias is taken"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn has_privileged_creators(&self) -> bool {
         self.version
             .rules()
@@ -127,7 +167,10 @@ impl Plan {
     fn fill(self, step: &mut Step<'_>, room: &OwnedRoomId) -> Result<(), Refusal> {
         let creator = self.creator.clone();
         MemberChange::new(room.clone(), (&creator, Action::Join, &creator), None).apply(step)?;
-        for InitialState { kind, state_key, content } in self.state()? {
+        if let Some(alias) = self.alias(step)? {
+            aliases::add(step, &alias, room, &creator)?;
+        }
+        for InitialState { kind, state_key, content } in self.state(step)? {
             append_event(
                 step,
                 Draft {
@@ -155,12 +198,15 @@ impl Plan {
     }
 
     /// All state events in their order: what the call names goes before what the preset says.
-    fn state(&self) -> Result<Vec<InitialState>, Refusal> {
+    fn state(&self, step: &Step<'_>) -> Result<Vec<InitialState>, Refusal> {
         let mut state = vec![self.power_levels()?];
         let mut preset = |kind: &str, content: Value| {
             state.push(InitialState::new(kind, content)?);
             Ok::<(), Refusal>(())
         };
+        if let Some(alias) = self.alias(step)? {
+            preset("m.room.canonical_alias", json!({"alias": alias}))?;
+        }
         preset("m.room.join_rules", json!({"join_rule": self.preset.join_rule}))?;
         preset("m.room.history_visibility", json!({"history_visibility": "shared"}))?;
         if let Some(guests) = self.preset.guests {

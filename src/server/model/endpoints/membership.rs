@@ -1,15 +1,21 @@
 //! Who is in a room: join, invite, knock, leave, kick, ban.
 
-use ruma::api::client::membership::{
-    ban_user, invite_user, join_room_by_id, joined_rooms, kick_user, leave_room, unban_user,
+use ruma::api::client::{
+    knock::knock_room,
+    membership::{
+        ban_user, forget_room, invite_user, join_room_by_id, join_room_by_id_or_alias,
+        joined_rooms, kick_user, leave_room, unban_user,
+    },
 };
+use serde::Deserialize;
 
 use crate::{
     matrix::OwnedRoomId,
     server::model::{
+        body::Loose,
         records::MEMBERSHIPS,
         refusal::{Refusal, Stop},
-        rooms::{Action, MemberChange},
+        rooms::{Action, MemberChange, aliases, membership_of},
         route::{Context, Routes},
         step::Step,
         table::Broken,
@@ -18,6 +24,9 @@ use crate::{
 
 pub(super) fn add(routes: &mut Routes) {
     routes.add(join);
+    routes.add(join_by_name);
+    routes.add(knock);
+    routes.add(forget);
     routes.add(invite);
     routes.add(leave);
     routes.add(kick);
@@ -35,6 +44,58 @@ fn join(
     let what = (&**user, Action::Join, &**user);
     MemberChange::new(request.room_id.clone(), what, request.reason).apply(step)?;
     Ok(join_room_by_id::v3::Response::new(request.room_id))
+}
+
+#[derive(Deserialize)]
+struct WithReason {
+    reason: Option<String>,
+}
+
+/// By hand, as ruma's type wants a body.
+fn join_by_name(
+    step: &mut Step<'_>,
+    context: &Context<'_>,
+    request: Loose<join_room_by_id_or_alias::v3::Request>,
+) -> Result<join_room_by_id_or_alias::v3::Response, Stop> {
+    let room = enter(step, context, Action::Join, &request)?;
+    Ok(join_room_by_id_or_alias::v3::Response::new(room))
+}
+
+/// By hand, as ruma's type wants a body.
+fn knock(
+    step: &mut Step<'_>,
+    context: &Context<'_>,
+    request: Loose<knock_room::v3::Request>,
+) -> Result<knock_room::v3::Response, Stop> {
+    let room = enter(step, context, Action::Knock, &request)?;
+    Ok(knock_room::v3::Response::new(room))
+}
+
+fn enter<R>(
+    step: &mut Step<'_>,
+    context: &Context<'_>,
+    action: Action,
+    request: &Loose<R>,
+) -> Result<OwnedRoomId, Refusal> {
+    let user = &context.caller()?.user;
+    let room = aliases::room_of(step, request.argument(0))?;
+    let WithReason { reason } = request.read()?;
+    MemberChange::new(room.clone(), (user, action, user), reason).apply(step)?;
+    Ok(room)
+}
+
+fn forget(
+    step: &mut Step<'_>,
+    context: &Context<'_>,
+    request: forget_room::v3::Request,
+) -> Result<forget_room::v3::Response, Stop> {
+    let user = &context.caller()?.user;
+    let membership = membership_of(step, &request.room_id, user)?;
+    if !matches!(membership.as_deref(), None | Some("leave" | "ban")) {
+        return Err(Refusal::new(400, "M_UNKNOWN", "you are in this room").into());
+    }
+    step.delete(MEMBERSHIPS, (user, &request.room_id));
+    Ok(forget_room::v3::Response::new())
 }
 
 fn invite(

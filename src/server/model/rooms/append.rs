@@ -10,6 +10,7 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use super::{
+    aliases,
     allow::{AuthState, Question},
     filing, redaction, relations,
     version::{rules, rules_of},
@@ -124,6 +125,7 @@ pub(in crate::server::model) fn append_event(
     auth.check(&event, &rules.authorization)?;
     redaction::check(step, &event, &rules)?;
     relations::check(step, &event)?;
+    aliases::check(step, &event)?;
     finish(step, event, record, &rules)
 }
 

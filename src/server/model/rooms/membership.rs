@@ -14,6 +14,7 @@ use crate::{
         refusal::Refusal,
         rooms::{Draft, append_event, current, joined_members, membership_of, room},
         step::Step,
+        table::Broken,
     },
 };
 
@@ -183,11 +184,12 @@ struct JoinRules {
     allow: Vec<Allow>,
 }
 
-#[derive(Deserialize)]
-struct Allow {
+/// A room whose members may come in.
+#[derive(Debug, Deserialize)]
+pub(super) struct Allow {
     #[serde(rename = "type")]
     kind: String,
-    room_id: Option<OwnedRoomId>,
+    pub(super) room_id: Option<OwnedRoomId>,
 }
 
 /// Names a member with the power to invite, if the room lets in who is in certain other rooms and
@@ -218,7 +220,7 @@ fn vouch(step: &Step<'_>, draft: &mut Draft, rules: &RoomVersionRules) -> Result
 }
 
 /// Whether somebody is joined to one of these rooms.
-fn is_in_any(step: &Step<'_>, user: &UserId, allow: &[Allow]) -> Result<bool, Refusal> {
+pub(super) fn is_in_any(step: &Step<'_>, user: &UserId, allow: &[Allow]) -> Result<bool, Broken> {
     for Allow { kind, room_id } in allow {
         if kind == "m.room_membership"
             && let Some(room) = room_id

@@ -4,6 +4,7 @@
 //! current state) before `filing` writes it into the tables. `event` is a stored event, read;
 //! `client_event` is what a client gets of it, as far as `sight` lets them see it.
 
+pub(super) mod aliases;
 mod allow;
 mod append;
 mod client_event;
@@ -17,8 +18,10 @@ mod redaction;
 pub(super) mod relations;
 mod sight;
 mod state;
+pub(super) mod summary;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod version;
 mod visit;
 
@@ -32,3 +35,4 @@ pub(super) use state::{
 };
 pub(super) use version::{DEFAULT_VERSION, VERSIONS};
 pub(super) use visit::Visit;
+pub(super) use upgrade::Upgrade;

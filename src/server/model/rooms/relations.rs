@@ -291,7 +291,6 @@ pub(in crate::server::model) struct Wanted {
     pub(in crate::server::model) direction: Direction,
     /// Only what comes after this number, and before or at that one.
     pub(in crate::server::model) numbers: (u64, u64),
-    pub(in crate::server::model) limit: usize,
 }
 
 /// Events that relate to one, directly or by others, in the order that is asked for.
