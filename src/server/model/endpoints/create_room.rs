@@ -17,8 +17,8 @@ use crate::{
         records::PUBLIC_ROOMS,
         refusal::{Refusal, Stop},
         rooms::{
-            Action, DEFAULT_VERSION, Draft, MemberChange, Upgrade, aliases, append_create, append_event,
-            canonical, canonical_text,
+            Action, DEFAULT_VERSION, Draft, MemberChange, Upgrade, aliases, append_create,
+            append_event, canonical, canonical_text,
         },
         route::{Context, Routes},
         step::Step,

@@ -33,6 +33,6 @@ pub(super) use sight::Sight;
 pub(super) use state::{
     current, current_state, joined_members, membership_of, room, state_at, state_event_at,
 };
+pub(super) use upgrade::Upgrade;
 pub(super) use version::{DEFAULT_VERSION, VERSIONS};
 pub(super) use visit::Visit;
-pub(super) use upgrade::Upgrade;

@@ -6,15 +6,18 @@
 use ruma::{CanonicalJsonObject, RoomVersionId};
 use serde_json::{Map, Value, json};
 
-use super::{power::Powers, version::{rules, rules_of}};
+use super::{
+    power::Powers,
+    version::{rules, rules_of},
+};
 use crate::{
     matrix::{OwnedRoomId, OwnedUserId, RoomId},
     server::model::{
         records::{ALIASES, AliasRecord, PUBLIC_ROOMS, ROOM_ALIASES, ROOMS, STATE},
         refusal::Refusal,
         rooms::{
-            Action, Draft, MemberChange, RoomEvent, aliases, append_create, append_event, canonical,
-            current, membership_of,
+            Action, Draft, MemberChange, RoomEvent, aliases, append_create, append_event,
+            canonical, current, membership_of,
         },
         step::Step,
         table::Broken,
@@ -48,7 +51,10 @@ impl Upgrade {
     /// # Errors
     /// `M_FORBIDDEN` for those who may not close the room; `M_NOT_FOUND` for no room;
     /// `M_UNSUPPORTED_ROOM_VERSION`.
-    pub(in crate::server::model) fn make(self, step: &mut Step<'_>) -> Result<OwnedRoomId, Refusal> {
+    pub(in crate::server::model) fn make(
+        self,
+        step: &mut Step<'_>,
+    ) -> Result<OwnedRoomId, Refusal> {
         rules(&self.version)?;
         let record = step
             .get(ROOMS, (&self.old,))?
@@ -139,7 +145,8 @@ impl Upgrade {
 
     /// Power levels by which the user can make the room what it is to be.
     fn raised(&self, mut levels: Map<String, Value>) -> Map<String, Value> {
-        let number = |value: Option<&Value>, default| value.and_then(Value::as_i64).unwrap_or(default);
+        let number =
+            |value: Option<&Value>, default| value.and_then(Value::as_i64).unwrap_or(default);
         let events = levels.get("events").and_then(Value::as_object);
         let highest = events.into_iter().flat_map(Map::values).filter_map(Value::as_i64).max();
         let needed = number(levels.get("state_default"), 50)
