@@ -28,6 +28,7 @@ mod refusal;
 mod rooms;
 mod route;
 mod settings;
+mod sliding;
 mod step;
 mod sync;
 mod table;

@@ -110,13 +110,26 @@ pub(super) fn receipts_since(
     user: &UserId,
     since: u64,
 ) -> Result<Option<Value>, Broken> {
+    receipts_where(step, room, (user, since), |_| true)
+}
+
+/// The same, of those receipts that are wanted.
+///
+/// # Errors
+/// When the records are broken.
+pub(super) fn receipts_where(
+    step: &Step<'_>,
+    room: &RoomId,
+    (user, since): (&UserId, u64),
+    is_wanted: impl Fn(&ReceiptRecord) -> bool,
+) -> Result<Option<Value>, Broken> {
     let span = Span { after: since, up_to: u64::MAX, order: Order::Ascending, limit: usize::MAX };
     let found = step.scan_numbers(RECEIPTS, (room,), &span)?;
     let visible = found
         .into_iter()
         .map(|(_, receipt)| receipt)
         .filter(|receipt| receipt.kind != PRIVATE || receipt.user == *user);
-    Ok(content(visible))
+    Ok(content(visible.filter(is_wanted)))
 }
 
 /// As an `m.receipt` event has them: by event, by type, by user.

@@ -6,6 +6,7 @@ use super::{
     presence::Presence,
     push::{PersonalCache, UnreadCache},
     rate::Buckets,
+    sliding::Connections,
     sync::SentMembers,
     typing::Typing,
     uia::Proof,
@@ -33,6 +34,8 @@ pub(super) struct Volatile {
     pub(super) unread: UnreadCache,
     /// Which members which device has been sent.
     pub(super) sent_members: SentMembers,
+    /// Connections of sliding sync.
+    pub(super) connections: Connections,
 }
 
 /// Gives growing numbers to changes that are not on the disk. They go on growing when the server

@@ -27,6 +27,7 @@ mod register;
 mod relations;
 mod reports;
 mod send;
+mod sliding_sync;
 mod spaces;
 mod state;
 mod sync;
@@ -67,6 +68,7 @@ pub(super) fn routes() -> Routes {
     send::add(&mut routes);
     spaces::add(&mut routes);
     state::add(&mut routes);
+    sliding_sync::add(&mut routes);
     sync::add(&mut routes);
     to_device::add(&mut routes);
     user_directory::add(&mut routes);

@@ -190,7 +190,10 @@ fn patience(
 }
 
 /// When somebody's typing ends in a room that the caller is in.
-fn typing_ends(step: &Step<'_>, question: &Question<'_>) -> Result<Option<Timestamp>, Refusal> {
+pub(super) fn typing_ends(
+    step: &Step<'_>,
+    question: &Question<'_>,
+) -> Result<Option<Timestamp>, Refusal> {
     let mut first: Option<Timestamp> = None;
     for (room, ends) in step.volatile.typing.ends() {
         if step.get(JOINED, (&**room, &*question.caller.user))?.is_some() {

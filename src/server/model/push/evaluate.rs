@@ -19,13 +19,23 @@ use super::rules::personal;
 use crate::{
     matrix::{OwnedEventId, OwnedUserId, RoomId, UserId},
     server::model::{
-        records::{EVENTS, NOTIFICATIONS, Notice, NotificationRecord, ROOMS, STATE_LOG},
+        records::{BUMPS, EVENTS, NOTIFICATIONS, Notice, NotificationRecord, ROOMS, STATE_LOG},
         rooms::{RoomEvent, current},
         step::Step,
         table::Broken,
     },
 };
 
+/// Types of events that move a room to the top of a list, as other homeservers have it.
+const BUMPING: [&str; 7] = [
+    "m.room.create",
+    "m.room.message",
+    "m.room.encrypted",
+    "m.sticker",
+    "m.call.invite",
+    "m.poll.start",
+    "m.beacon_info",
+];
 /// Deepest nesting of an event whose rules are run; none that a person wrote comes near.
 const MAX_DEPTH: usize = 100;
 /// How many relations are followed to find a thread.
@@ -48,6 +58,9 @@ pub(in crate::server::model) fn on_event(
     if let Some(state_key) = &event.fields.state_key {
         let entry = (event.fields.kind.clone(), state_key.clone());
         step.put(STATE_LOG, (&**room, event.number()), &entry)?;
+    }
+    if BUMPING.contains(&event.kind()) {
+        step.put(BUMPS, (&**room,), &event.number())?;
     }
     forget_redacted(step, event)?;
     let members = asked(event, joined);

@@ -24,6 +24,9 @@ pub(crate) const DEVICE_LOG: Table<OwnedUserId> = Table::new(74);
 /// `(user)`: where they stand in [`DEVICE_LOG`].
 pub(crate) const DEVICE_PLACES: Table<u64> = Table::new(75);
 
+/// `(room)`: the number of the newest event that moves the room to the top of a list.
+pub(crate) const BUMPS: Table<u64> = Table::new(76);
+
 /// Up to where somebody has read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReceiptRecord {

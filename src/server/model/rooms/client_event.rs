@@ -35,7 +35,9 @@ struct ClientEvent<'a> {
     /// For clients that do not know where version 11 has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     redacts: Option<OwnedEventId>,
-    room_id: &'a RoomId,
+    /// Not within a sync, where the room is the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<&'a RoomId>,
     sender: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
     state_key: Option<&'a str>,
@@ -56,6 +58,19 @@ pub(in crate::server::model) fn client_event(
 ) -> Result<Box<RawValue>, Broken> {
     let relations = relations::bundle(step, event, reader)?;
     write(event, unsigned(step, event, reader, relations)?)
+}
+
+/// The same without the id of its room, as syncs have it.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn sync_event(
+    step: &Step<'_>,
+    event: &RoomEvent,
+    reader: Reader<'_>,
+) -> Result<Box<RawValue>, Broken> {
+    let relations = relations::bundle(step, event, reader)?;
+    write_in(None, event, unsigned(step, event, reader, relations)?)
 }
 
 /// An event as this reader gets it within another, with these of its relations.
@@ -115,13 +130,21 @@ fn plain_unsigned(step: &Step<'_>, event: &RoomEvent) -> Result<Map<String, Valu
 }
 
 fn write(event: &RoomEvent, unsigned: Map<String, Value>) -> Result<Box<RawValue>, Broken> {
+    write_in(Some(&event.record.room), event, unsigned)
+}
+
+fn write_in(
+    room_id: Option<&RoomId>,
+    event: &RoomEvent,
+    unsigned: Map<String, Value>,
+) -> Result<Box<RawValue>, Broken> {
     let fields = &event.fields;
     serde_json::value::to_raw_value(&ClientEvent {
         content: &fields.content,
         event_id: &event.id,
         origin_server_ts: fields.origin_server_ts,
         redacts: redaction::target(event),
-        room_id: &event.record.room,
+        room_id,
         sender: &fields.sender,
         state_key: fields.state_key.as_deref(),
         kind: &fields.kind,

@@ -12,14 +12,16 @@ mod members;
 mod news;
 mod question;
 mod room;
-mod state;
+pub(super) mod state;
 mod summary;
-mod timeline;
+pub(super) mod timeline;
 
+pub(super) use invite::stripped_state;
 pub(super) use members::SentMembers;
-pub(super) use news::News;
+pub(super) use news::{AccountNews, News};
 pub(super) use question::{Extent, Placing, Question};
-pub(super) use room::RoomNews;
+pub(super) use room::{RoomNews, counted, write};
+pub(super) use summary::{heroes, name as room_name};
 
 #[cfg(test)]
 mod tests;

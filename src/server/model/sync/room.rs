@@ -30,7 +30,8 @@ use crate::{
         push::{Count, personal, unread},
         receipts::receipts_since,
         records::{MEMBERSHIPS, MembershipRecord, ROOMS},
-        rooms::{Reader, RoomEvent, Sight, client_event, raw},
+        rooms::{Reader, RoomEvent, Sight, raw, sync_event},
+        route::Caller,
         step::Step,
         table::Broken,
         token::page_token,
@@ -126,16 +127,6 @@ impl Stretch<'_> {
         )
     }
 
-    fn write<T>(
-        &self,
-        step: &Step<'_>,
-        question: &Question<'_>,
-        events: &[RoomEvent],
-    ) -> Result<Vec<Raw<T>>, Broken> {
-        let reader = Reader { caller: question.caller, sight: &self.sight };
-        events.iter().map(|event| Ok(raw(client_event(step, event, reader)?))).collect()
-    }
-
     fn timeline_answer(
         &self,
         step: &Step<'_>,
@@ -145,9 +136,23 @@ impl Stretch<'_> {
         let mut answer = TimelineAnswer::new();
         answer.limited = timeline.is_limited;
         answer.prev_batch = Some(page_token(timeline.begins));
-        answer.events = self.write(step, question, &timeline.events)?;
+        answer.events = write(step, question.caller, &self.sight, &timeline.events)?;
         Ok(answer)
     }
+}
+
+/// Events as a sync has them.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn write<T>(
+    step: &Step<'_>,
+    caller: &Caller,
+    sight: &Sight,
+    events: &[RoomEvent],
+) -> Result<Vec<Raw<T>>, Broken> {
+    let reader = Reader { caller, sight };
+    events.iter().map(|event| Ok(raw(sync_event(step, event, reader)?))).collect()
 }
 
 /// A room that the device's owner is in; `None` when nothing happened there.
@@ -190,7 +195,7 @@ fn joined(
     let mut answer = JoinedRoom::new();
     answer.summary = summary(step, question, room, (&timeline, &mut state))?;
     answer.timeline = stretch.timeline_answer(step, question, &timeline)?;
-    answer.state = placed(question, stretch.write(step, question, &state)?);
+    answer.state = placed(question, write(step, question.caller, &stretch.sight, &state)?);
     answer.ephemeral = ephemeral;
     answer.account_data = account_data;
     count_unread(step, question, room, &mut answer)?;
@@ -334,7 +339,7 @@ fn left(
     };
     let mut answer = LeftRoom::new();
     answer.timeline = stretch.timeline_answer(step, question, &timeline)?;
-    answer.state = placed(question, stretch.write(step, question, &state)?);
+    answer.state = placed(question, write(step, question.caller, &stretch.sight, &state)?);
     answer.account_data.events = account_data::of_room(step, question, news, room)?;
     Ok(Some(RoomNews::Left(Box::new(answer))))
 }

@@ -163,7 +163,10 @@ pub(in crate::server::model) fn state_at(
 }
 
 /// The member events of these users once the event of this number was there.
-fn members_at(
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn members_at(
     step: &Step<'_>,
     room: &RoomId,
     moment: u64,

@@ -1,0 +1,113 @@
+//! What each connection was sent. Lost with the process: then clients are told that their place is
+//! not known, and begin anew.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::Wish;
+use crate::{
+    matrix::{OwnedDeviceId, OwnedRoomId, OwnedUserId},
+    server::model::{refusal::Refusal, token::SyncToken},
+};
+
+/// Connections that are remembered; the one that was used least recently goes first.
+const MOST_CONNECTIONS: usize = 2_000;
+
+/// A connection of a device: there may be some, told apart by `conn_id`.
+pub(in crate::server::model) type Line = (OwnedUserId, OwnedDeviceId, String);
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(in crate::server::model) struct Connections {
+    lines: BTreeMap<Line, Connection>,
+    /// Counts answers, over all connections.
+    last: u64,
+}
+
+/// A connection.
+#[derive(Debug, Default)]
+struct Connection {
+    /// What the client had after an answer: after the one that it has seen for sure, and after the
+    /// last one.
+    answers: BTreeMap<u64, Arc<Memory>>,
+}
+
+/// What a client was sent, up to an answer.
+#[derive(Clone, Debug, Default)]
+pub(in crate::server::model) struct Memory {
+    pub(in crate::server::model) rooms: BTreeMap<OwnedRoomId, Arc<SentRoom>>,
+    /// How many rooms each list has.
+    pub(in crate::server::model) counts: BTreeMap<String, u64>,
+    /// The rooms of each list that were asked for.
+    pub(in crate::server::model) lists: BTreeMap<String, BTreeSet<OwnedRoomId>>,
+    /// The rooms that were asked for, and what was wanted of each.
+    pub(in crate::server::model) wishes: BTreeMap<OwnedRoomId, Wish>,
+    /// The lists and subscriptions of the request, as text.
+    pub(in crate::server::model) request: String,
+}
+
+/// What a client was sent of a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::server::model) struct SentRoom {
+    /// It has everything up to here, if it has not everything up to its place.
+    pub(in crate::server::model) missing_after: Option<u64>,
+    pub(in crate::server::model) wish: Wish,
+    /// The members it was sent because they spoke.
+    pub(in crate::server::model) members: BTreeSet<String>,
+}
+
+impl Connections {
+    /// What the client had at this place, `None` for a new connection. What it had before is
+    /// forgotten: it will not come back there.
+    ///
+    /// # Errors
+    /// `M_UNKNOWN_POS` when the place is not known (any more).
+    pub(in crate::server::model) fn resume(
+        &mut self,
+        line: &Line,
+        place: Option<&str>,
+    ) -> Result<Option<(SyncToken, Arc<Memory>)>, Refusal> {
+        let Some(place) = place else {
+            self.lines.remove(line);
+            return Ok(None);
+        };
+        let unknown = || Refusal::new(400, "M_UNKNOWN_POS", "this place is not known: begin anew");
+        let (number, token) = place.split_once('/').ok_or_else(unknown)?;
+        let number: u64 = number.parse().map_err(|_error| unknown())?;
+        let token = SyncToken::parse(token)?;
+        let connection = self.lines.get_mut(line).ok_or_else(unknown)?;
+        let memory = connection.answers.get(&number).cloned().ok_or_else(unknown)?;
+        connection.answers.retain(|answer, _| number <= *answer);
+        Ok(Some((token, memory)))
+    }
+
+    /// Notes what a client has once it has the answer, and gives the answer's place.
+    pub(in crate::server::model) fn advance(
+        &mut self,
+        line: &Line,
+        token: &SyncToken,
+        memory: Memory,
+    ) -> String {
+        if MOST_CONNECTIONS <= self.lines.len() && !self.lines.contains_key(line) {
+            self.forget_oldest();
+        }
+        self.last = self.last.max(token.serial) + 1;
+        let connection = self.lines.entry(line.clone()).or_default();
+        // An answer that was asked for again takes the place of the one that was lost.
+        while 1 < connection.answers.len() {
+            connection.answers.pop_last();
+        }
+        connection.answers.insert(self.last, Arc::new(memory));
+        format!("{}/{token}", self.last)
+    }
+
+    fn forget_oldest(&mut self) {
+        let newest = |connection: &Connection| connection.answers.keys().next_back().copied();
+        let oldest = self.lines.iter().min_by_key(|(_, connection)| newest(connection));
+        if let Some(line) = oldest.map(|(line, _)| line.clone()) {
+            self.lines.remove(&line);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Sliding sync as a client sees it.
+
+use serde_json::{Value, json};
+
+use crate::server::model::testing::{User, World};
+
+const PATH: &str = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+
+fn ask(world: &mut World, user: &User, pos: Option<&str>, body: Value) -> Value {
+    let query = pos.map(|pos| format!("?timeout=1000&pos={pos}")).unwrap_or_default();
+    let (status, answer) = world.post(&format!("{PATH}{query}"), user, body);
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+fn pos(answer: &Value) -> Option<&str> {
+    answer["pos"].as_str()
+}
+
+fn list(range: (u64, u64), state: &Value) -> Value {
+    json!({ "lists": { "all": {
+        "ranges": [[range.0, range.1]], "required_state": state, "timeline_limit": 2
+    } } })
+}
+
+fn bodies(room: &Value) -> Vec<&str> {
+    let Some(events) = room["timeline"].as_array() else {
+        return Vec::new();
+    };
+    events.iter().filter_map(|event| event["content"]["body"].as_str()).collect()
+}
+
+fn state_of(room: &Value) -> Vec<(&str, &str)> {
+    let Some(events) = room["required_state"].as_array() else {
+        return Vec::new();
+    };
+    let key = |event: &'_ Value| event["state_key"].as_str().map(str::len);
+    assert!(events.iter().all(|event| key(event).is_some()));
+    let mut state: Vec<_> = events
+        .iter()
+        .map(|event| (event["type"].as_str().unwrap(), event["state_key"].as_str().unwrap()))
+        .collect();
+    state.sort_unstable();
+    state
+}
+
+#[test]
+fn a_list_has_the_rooms_of_its_window_with_what_is_wanted_of_them() {
+    let mut world = World::new();
+    let alice = world.user("alice");
+    let rooms: Vec<String> =
+        ["one", "two", "three"].map(|name| world.room(&alice, json!({ "name": name }))).to_vec();
+    for text in ["a", "b", "c"] {
+        world.say(&alice, &rooms[0], text);
+    }
+    let wanted = json!([["m.room.create", ""], ["m.room.member", "$ME"]]);
+    let answer = ask(&mut world, &alice, None, list((0, 1), &wanted));
+    assert_eq!(answer["lists"]["all"]["count"], 3);
+    let names: Vec<_> = answer["rooms"].as_object().unwrap().keys().collect();
+    assert_eq!(names.len(), 2);
+    let first = &answer["rooms"][&rooms[0]];
+    assert_eq!((bodies(first), &first["limited"]), (vec!["b", "c"], &json!(true)));
+    assert_eq!((&first["initial"], &first["name"]), (&json!(true), &json!("one")));
+    let me = alice.id.as_str();
+    assert_eq!(state_of(first), [("m.room.create", ""), ("m.room.member", me)]);
+    assert!(answer["rooms"][&rooms[1]].is_null(), "the oldest is outside");
+}
+
+#[test]
+fn later_answers_have_only_what_is_new() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.room_of(&[&alice, &bob]);
+    let wanted = json!([["m.room.member", "$LAZY"]]);
+    let body = || list((0, 9), &wanted);
+    let first = ask(&mut world, &bob, None, body());
+    let second = ask(&mut world, &bob, pos(&first), body());
+    assert!(second["rooms"].is_null());
+    world.say(&alice, &room, "hello");
+    let third = ask(&mut world, &bob, pos(&second), body());
+    let news = &third["rooms"][&room];
+    assert_eq!((bodies(news), &news["num_live"]), (vec!["hello"], &json!(1)));
+    assert!(news["initial"].is_null());
+    // The answer was lost: the same comes again.
+    let again = ask(&mut world, &bob, pos(&second), body());
+    assert_eq!(again["rooms"], third["rooms"]);
+    world.say(&alice, &room, "again");
+    let fourth = ask(&mut world, &bob, pos(&again), body());
+    assert_eq!(bodies(&fourth["rooms"][&room]), ["again"]);
+    assert!(state_of(&fourth["rooms"][&room]).is_empty(), "members come once");
+}
+
+#[test]
+fn a_place_that_is_not_known_is_refused() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let first = ask(&mut world, &alice, None, json!({}));
+    let path = format!("{PATH}?pos={}", pos(&first).unwrap());
+    let (status, answer) = world.post(&path, &bob, json!({}));
+    assert_eq!((status, &answer["errcode"]), (400, &json!("M_UNKNOWN_POS")));
+}
+
+#[test]
+fn a_subscription_shows_a_room_and_nobody_elses() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let own = world.room(&bob, json!({}));
+    let other = world.room(&alice, json!({}));
+    world.say(&alice, &other, "secret");
+    let wish = json!({ "required_state": [["*", "*"]], "timeline_limit": 10 });
+    let body = json!({ "room_subscriptions": { &own: wish, &other: wish } });
+    let answer = ask(&mut world, &bob, None, body);
+    assert_eq!(answer["rooms"].as_object().unwrap().keys().collect::<Vec<_>>(), [&own]);
+}
+
+#[test]
+fn an_invitation_shows_the_stripped_state_and_no_timeline() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.room(&alice, json!({ "name": "Room", "invite": [bob.id] }));
+    let answer = ask(&mut world, &bob, None, list((0, 9), &json!([])));
+    let invited = &answer["rooms"][&room];
+    assert!(!invited["invite_state"].as_array().unwrap().is_empty());
+    assert!(invited["timeline"].is_null());
+}
+
+#[test]
+fn extensions_have_messages_keys_receipts_and_who_types() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.room_of(&[&alice, &bob]);
+    let event = world.say(&bob, &room, "hello");
+    let on = json!({ "enabled": true });
+    let body = |since: Option<&str>| {
+        let mut body = list((0, 9), &json!([]));
+        body["extensions"] = json!({
+            "to_device": { "enabled": true, "since": since },
+            "e2ee": on, "account_data": on, "receipts": on, "typing": on
+        });
+        body
+    };
+    let first = ask(&mut world, &bob, None, body(None));
+    let extensions = &first["extensions"];
+    assert_eq!(extensions["e2ee"]["device_one_time_keys_count"]["signed_curve25519"], 0);
+    assert_eq!(extensions["account_data"]["global"][0]["type"], "m.push_rules");
+    let message = json!({ "messages": { bob.id.as_str(): { &bob.device: {} } } });
+    world.put("/sendToDevice/m.test/1", &alice, message);
+    world.post(&format!("/rooms/{room}/receipt/m.read/{event}"), &alice, json!({}));
+    let typing = json!({ "typing": true, "timeout": 5000 });
+    world.put(&format!("/rooms/{room}/typing/{}", alice.id), &alice, typing);
+    let token = |answer: &Value| answer["extensions"]["to_device"]["next_batch"].clone();
+    let since = token(&first);
+    let second = ask(&mut world, &bob, pos(&first), body(since.as_str()));
+    let extensions = &second["extensions"];
+    assert_eq!(extensions["to_device"]["events"][0]["type"], "m.test");
+    let receipts = &extensions["receipts"]["rooms"][&room]["content"][&event]["m.read"];
+    assert!(receipts[alice.id.as_str()]["ts"].is_u64());
+    let users = &extensions["typing"]["rooms"][&room]["content"]["user_ids"];
+    assert_eq!(users, &json!([alice.id]));
+    let since = token(&second);
+    let third = ask(&mut world, &bob, pos(&second), body(since.as_str()));
+    assert!(third["extensions"]["to_device"]["events"].is_null());
+}
