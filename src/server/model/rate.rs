@@ -8,8 +8,11 @@ use crate::time::Timestamp;
 /// What has a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limited {
-    /// Attempts to log in, and to prove who one is, by account.
+    /// Attempts to log in, by account.
     Login,
+    /// Attempts to prove who one is, by account. Apart from logins: whoever guesses there must
+    /// not keep the owner from doing anything here.
+    Proof,
     /// Attempts to register, by address.
     Register,
     /// Events sent, by account.
@@ -48,7 +51,7 @@ impl Step<'_> {
     pub(crate) fn limit(&mut self, what: Limited, who: &str) -> Result<(), Refusal> {
         let rates = self.settings.rates;
         let rate = match what {
-            Limited::Login => rates.login,
+            Limited::Login | Limited::Proof => rates.login,
             Limited::Register => rates.register,
             Limited::Send => rates.send,
         };

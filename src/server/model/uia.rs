@@ -226,7 +226,7 @@ impl Check<'_> {
             .and_then(Value::as_str)
             .ok_or_else(|| Stop::from(Refusal::invalid("there is no password")))?;
         let name = users::named(auth).map_err(Stop::from)?;
-        step.limit(Limited::Login, caller.user.as_str()).map_err(Stop::from)?;
+        step.limit(Limited::Proof, caller.user.as_str()).map_err(Stop::from)?;
         let found = users::find(step, &name).map_err(Stop::from)?;
         match found {
             Some((user, record)) if user == caller.user => {

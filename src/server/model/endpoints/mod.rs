@@ -76,3 +76,6 @@ pub(super) fn routes() -> Routes {
     well_known::add(&mut routes);
     routes
 }
+
+#[cfg(test)]
+mod tests;

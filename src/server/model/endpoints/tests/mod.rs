@@ -1,0 +1,4 @@
+//! What the endpoints do, by topic.
+
+mod odd;
+mod people;
