@@ -29,6 +29,12 @@ impl<K: Ord + Clone, V> Expiring<K, V> {
         self.entries.get(key).filter(|(until, _)| now < *until)
     }
 
+    /// Everything that is there.
+    pub(crate) fn iter(&self, now: Timestamp) -> impl Iterator<Item = (&K, &V)> {
+        let there = self.entries.iter().filter(move |(_, (until, _))| now < *until);
+        there.map(|(key, (_, value))| (key, value))
+    }
+
     /// Takes out what is there.
     pub(crate) fn take<Q>(&mut self, key: &Q, now: Timestamp) -> Option<V>
     where

@@ -27,6 +27,11 @@ pub(crate) fn of<'a>(step: &'a Step<'_>, user: &UserId) -> Option<&'a Presence> 
     step.volatile.presence.get(user, step.now).map(|(_, presence)| presence)
 }
 
+/// What everybody said last.
+pub(crate) fn all<'a>(step: &'a Step<'_>) -> impl Iterator<Item = (&'a OwnedUserId, &'a Presence)> {
+    step.volatile.presence.iter(step.now)
+}
+
 /// Keeps what `user` says.
 pub(crate) fn set(step: &mut Step<'_>, user: OwnedUserId, state: String, status: Option<String>) {
     let serial = step.volatile.serials.next();

@@ -93,6 +93,7 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Step<'a> {
     pub(super) fn new(parts: Parts<'a>) -> Self {
+        parts.volatile.serials.advance(parts.now);
         Self {
             records: Overlay::new(parts.lookup),
             woken: BTreeSet::new(),

@@ -193,7 +193,6 @@ fn typing(
     let time = body.timeout.map_or(TYPING, Duration::from_millis).min(MAX_TYPING);
     let until = body.typing.then(|| step.now.plus(time));
     let volatile = &mut *step.volatile;
-    volatile.serials.advance(step.now);
     volatile.typing.expire(step.now, &mut volatile.serials);
     volatile.typing.set(&room, user, until, &mut volatile.serials);
     joined_members(step, &room)?.into_iter().for_each(|member| step.wake(member));

@@ -48,7 +48,6 @@ fn sync(step: &mut Step<'_>, context: &Context<'_>, request: Request) -> Result<
     check(&request)?;
     let caller = context.caller()?;
     let volatile = &mut *step.volatile;
-    volatile.serials.advance(step.now);
     volatile.typing.expire(step.now, &mut volatile.serials);
     let line =
         (caller.user.clone(), caller.device.clone(), request.conn_id.clone().unwrap_or_default());
@@ -177,6 +176,10 @@ impl Answering<'_> {
             let sent = before.rooms.get(room);
             sent.is_some_and(|sent| sent.missing_after.unwrap_or(since) < number)
         })?;
+        if all.iter().any(|i| i.membership.membership == "leave" && since < i.membership.number) {
+            // Rooms that were left are in this answer for the last time.
+            self.memory.request.clear();
+        }
         let direct = direct_rooms(step, me)?;
         for (name, list) in &request.lists {
             let wish = Wish::of_list(&list.room_details, me);

@@ -21,7 +21,7 @@ use crate::{
         refusal::{Refusal, Stop},
         route::{Caller, Context, Routes},
         step::Step,
-        sync::{Extent, News, Placing, Question, RoomNews, account_data, device_lists},
+        sync::{Extent, News, Placing, Question, RoomNews, account_data, device_lists, presence},
         to_device,
         token::SyncToken,
     },
@@ -46,6 +46,7 @@ fn sync(step: &mut Step<'_>, context: &Context<'_>, request: Request) -> Result<
     let timeout = request.timeout.unwrap_or_default();
     response.account_data.events = account_data::global(step, &question, &news)?;
     response.device_lists = device_lists::read(step, &question, &news)?;
+    response.presence.events = presence::read(step, &question)?;
     let end = to_device(step, &question, &mut response)?;
     response.next_batch = end.to_string();
     add_supply(step, &question, &mut response)?;
@@ -63,7 +64,6 @@ fn question<'a>(
 ) -> Result<Question<'a>, Stop> {
     let caller = context.caller()?;
     let volatile = &mut *step.volatile;
-    volatile.serials.advance(step.now);
     volatile.typing.expire(step.now, &mut volatile.serials);
     let now = SyncToken {
         number: step.position()?,

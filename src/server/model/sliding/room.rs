@@ -106,7 +106,12 @@ fn inside(step: &mut Step<'_>, asked: &Asked<'_>) -> Result<(Option<Room>, SentR
         _ => asked.interest.membership.number,
     };
     let timeline = timeline(step, asked, &sight, (after, up_to))?;
-    let (state, members) = state(step, asked, &timeline, (after, up_to))?;
+    // Who was never in knows nothing of the state; who was, nothing of what came after they left.
+    let known = sight.end().map(|end| up_to.min(end));
+    let (state, members) = match known {
+        Some(known) => state(step, asked, &timeline, (after, known))?,
+        None => <(State, BTreeSet<String>)>::default(),
+    };
     let sent = SentRoom { missing_after: None, wish: asked.wish.clone(), members };
     let is_new = timeline.events.iter().any(|event| after.is_none_or(|a| a < event.number()));
     if after.is_some() && !is_new && !timeline.is_limited && state.is_empty() {
@@ -148,6 +153,7 @@ fn timeline(
         step,
         &Wanted {
             room: asked.room(),
+            user: &asked.caller.user,
             sight,
             ignored: &personal.ignored,
             filter: &RoomEventFilter::default(),

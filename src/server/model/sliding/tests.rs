@@ -161,3 +161,36 @@ fn extensions_have_messages_keys_receipts_and_who_types() {
     let third = ask(&mut world, &bob, pos(&second), body(since.as_str()));
     assert!(third["extensions"]["to_device"]["events"].is_null());
 }
+
+#[test]
+fn who_was_never_in_a_room_learns_nothing_of_it() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.room(&alice, json!({ "topic": "secret", "invite": [bob.id] }));
+    world.post(&format!("/rooms/{room}/leave"), &bob, json!({}));
+    let wish = json!({ "required_state": [["*", "*"]], "timeline_limit": 10 });
+    let body = json!({ "room_subscriptions": { &room: wish } });
+    let answer = ask(&mut world, &bob, None, body.clone());
+    assert!(!answer.to_string().contains("secret"), "{answer}");
+    let ban = json!({ "user_id": bob.id });
+    assert_eq!(world.post(&format!("/rooms/{room}/ban"), &alice, ban).0, 200);
+    let answer = ask(&mut world, &bob, pos(&answer), body);
+    assert!(!answer.to_string().contains("secret"), "{answer}");
+}
+
+#[test]
+fn who_leaves_sees_that_and_nothing_after_it() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.room_of(&[&alice, &bob]);
+    let wanted = json!([["*", "*"]]);
+    let first = ask(&mut world, &bob, None, list((0, 9), &wanted));
+    world.post(&format!("/rooms/{room}/leave"), &bob, json!({}));
+    world.say(&alice, &room, "secret");
+    let second = ask(&mut world, &bob, pos(&first), list((0, 9), &wanted));
+    let left = &second["rooms"][&room]["timeline"];
+    assert_eq!(left.as_array().unwrap().last().unwrap()["content"]["membership"], "leave");
+    assert!(!second.to_string().contains("secret"));
+    let third = ask(&mut world, &bob, pos(&second), list((0, 9), &wanted));
+    assert_eq!((&third["lists"]["all"]["count"], third["rooms"].is_null()), (&json!(0), true));
+}

@@ -10,6 +10,7 @@ pub(super) mod filter;
 mod invite;
 mod members;
 mod news;
+pub(super) mod presence;
 mod question;
 mod room;
 pub(super) mod state;

@@ -117,6 +117,7 @@ impl Stretch<'_> {
             step,
             &Wanted {
                 room: self.room,
+                user: &question.caller.user,
                 sight: &self.sight,
                 ignored: &personal.ignored,
                 filter: &question.filter.room.timeline,
@@ -324,18 +325,19 @@ fn left(
         .filter(|since| sight.membership_at(*since) == "join" || !sight.has_joined_after(*since));
     let stretch = Stretch { room, sight, after, up_to: membership.number };
     let timeline = stretch.timeline(step, question)?;
-    let state = match stretch.sight.was_joined() {
-        true => state::beside(
+    // Who was never in knows nothing of the state; who was, nothing of what came after they left.
+    let state = match stretch.sight.end() {
+        Some(end) => state::beside(
             step,
             question,
             &state::Wanted {
                 room,
                 timeline: &timeline,
                 after: stretch.after.filter(|_| !question.wants_all()),
-                up_to: stretch.up_to,
+                up_to: stretch.up_to.min(end),
             },
         )?,
-        false => Vec::new(),
+        None => Vec::new(),
     };
     let mut answer = LeftRoom::new();
     answer.timeline = stretch.timeline_answer(step, question, &timeline)?;

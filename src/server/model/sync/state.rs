@@ -42,7 +42,7 @@ pub(super) struct Wanted<'a> {
     pub(super) timeline: &'a Timeline,
     /// The device has the state up to here; nothing when it has none.
     pub(super) after: Option<u64>,
-    /// Where the timeline ends.
+    /// Where the timeline ends, or what its reader may know of the state.
     pub(super) up_to: u64,
 }
 
@@ -61,6 +61,7 @@ pub(super) fn beside(
         }
     }
     let first = wanted.timeline.events.first().map_or(wanted.up_to, RoomEvent::number);
+    let first = first.min(wanted.up_to);
     let moment = match question.placing {
         Placing::Before => first,
         Placing::After => wanted.up_to,

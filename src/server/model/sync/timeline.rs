@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use ruma::api::client::filter::RoomEventFilter;
 
-use super::filter::allows_event;
+use super::{filter::allows_event, state::MEMBER};
 use crate::{
-    matrix::{OwnedEventId, OwnedUserId, RoomId},
+    matrix::{OwnedEventId, OwnedUserId, RoomId, UserId},
     server::model::{
         records::{STATE, TIMELINE},
         rooms::{RoomEvent, Sight},
@@ -22,6 +22,8 @@ const MAX_PAGES: usize = 5;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server::model) struct Wanted<'a> {
     pub(in crate::server::model) room: &'a RoomId,
+    /// Who gets them.
+    pub(in crate::server::model) user: &'a UserId,
     pub(in crate::server::model) sight: &'a Sight,
     /// Those whose messages are not wanted.
     pub(in crate::server::model) ignored: &'a BTreeSet<OwnedUserId>,
@@ -123,7 +125,9 @@ impl Wanted<'_> {
             let is_ignored = !event.is_state() && self.ignored.contains(&event.fields.sender);
             if !is_ignored
                 && allows_event(self.filter, &event)
-                && (self.sight.sees_number(number) || self.is_current(step, &event)?)
+                && (self.sight.sees_number(number)
+                    || event.is(MEMBER, self.user.as_str())
+                    || self.is_current(step, &event)?)
             {
                 events.push(event);
             }
