@@ -27,6 +27,10 @@ use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
 const QUEUE: usize = 1024;
 /// Most calls that are written together.
 const BATCH: usize = 64;
+/// Slow computations at once: each takes a core and 20 MB for some 20 ms.
+const WORKERS: usize = 4;
+/// Most slow computations that wait; who comes beyond is told to come again.
+const MAX_WORK: usize = 256;
 /// Longest time that a call may wait for news.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -65,7 +69,10 @@ impl Server {
     pub fn start(model: Model, database: Database) -> Result<Self, ServerError> {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let settings = Arc::new(model.settings().clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(WORKERS)
+            .build()?;
         let host = Host { model, database, waiting: Waiting::default(), work: JoinSet::new() };
         thread::Builder::new()
             .name("server".to_owned())
@@ -240,6 +247,10 @@ impl Host {
                 Answer::Wait(user, time) => {
                     let latest = errand.latest.unwrap_or(clock + time.min(MAX_WAIT));
                     self.waiting.add(user, Errand { latest: Some(latest), ..errand });
+                }
+                Answer::Work(_) if MAX_WORK <= self.work.len() => {
+                    let refusal = Refusal::new(429, "M_LIMIT_EXCEEDED", "too many log in at once");
+                    replies.push(Reply::Call(errand.reply, refusal.response()));
                 }
                 Answer::Work(work) => begin(&mut self.work, work, errand),
             }

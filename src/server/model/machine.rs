@@ -161,13 +161,13 @@ impl Unanswered {
     }
 }
 
-impl From<Refusal> for Unanswered {
+impl From<Refusal> for Box<Unanswered> {
     fn from(refusal: Refusal) -> Self {
-        Self { stop: refusal.into(), caller: None }
+        Self::new(Unanswered { stop: refusal.into(), caller: None })
     }
 }
 
-fn run(routes: &Routes, step: &mut Step<'_>, ask: &Ask<'_>) -> Result<Response, Unanswered> {
+fn run(routes: &Routes, step: &mut Step<'_>, ask: &Ask<'_>) -> Result<Response, Box<Unanswered>> {
     let (route, found) = routes.find(ask.request.clone())?;
     let caller = match route.access {
         Access::Public => None,
@@ -176,5 +176,5 @@ fn run(routes: &Routes, step: &mut Step<'_>, ask: &Ask<'_>) -> Result<Response, 
     };
     let context = Context::new(caller.as_ref(), ask.done, ask.is_late)
         .from(ask.request.extensions().get::<Address>());
-    route.run(step, &context, &found).map_err(|stop| Unanswered { stop, caller })
+    route.run(step, &context, &found).map_err(|stop| Box::new(Unanswered { stop, caller }))
 }

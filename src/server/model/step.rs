@@ -1,6 +1,8 @@
 //! The work that one call causes: reads that see its own writes, gathered changes, and who is to
 //! be woken. A call that is refused leaves nothing of it.
 
+#![expect(clippy::needless_pass_by_value, reason = "keys are small tuples, made for the call")]
+
 use std::collections::BTreeSet;
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -71,6 +71,7 @@ impl<V> Table<V> {
     }
 
     /// The bytes of a key, or of all that keys with these first parts have in common.
+    #[expect(clippy::needless_pass_by_value, reason = "keys are small tuples, made for the call")]
     pub(super) fn key(&self, parts: impl KeyParts) -> Vec<u8> {
         let mut key = vec![self.tag];
         parts.write(&mut key);
@@ -129,7 +130,6 @@ macro_rules! tuples {
     ($(($($name:ident),*)),*) => {
         $(impl<$($name: KeyPart),*> KeyParts for ($($name,)*) {
             #[expect(non_snake_case, reason = "a value has the name of its type here")]
-            #[expect(unused_variables, clippy::unused_unit, reason = "the empty tuple")]
             fn write(&self, key: &mut Vec<u8>) {
                 let ($($name,)*) = self;
                 $($name.write(key);)*

@@ -9,6 +9,7 @@ use super::state::WITHOUT_KEY;
 use crate::{
     matrix::{OwnedEventId, OwnedRoomId, OwnedUserId},
     server::model::{
+        rate::Limited,
         refusal::{Refusal, Stop},
         rooms::{Action, Draft, MemberChange, append_event, canonical_text},
         route::{Caller, Context, Routes},
@@ -77,6 +78,7 @@ impl Message<'_> {
         if let Some(event) = known.answer(step)? {
             return Ok(event);
         }
+        step.limit(Limited::Send, caller.user.as_str())?;
         let draft = Draft {
             room,
             sender: caller.user.clone(),
@@ -98,6 +100,7 @@ fn put_state(
 ) -> Result<send_state_event::v3::Response, Stop> {
     let send_state_event::v3::Request { room_id, event_type, state_key, body, .. } = request;
     let sender = context.caller()?.user.clone();
+    step.limit(Limited::Send, sender.as_str())?;
     let kind = event_type.to_string();
     let content = canonical_text(body.json())?;
     let event = if kind == "m.room.member" {
