@@ -1,6 +1,12 @@
-//! The simulator: real engines on real stores, a small homeserver, links that lose, delay, repeat
-//! and cut, one virtual clock. A schedule is a seed; whatever faults it draws, once they cease
-//! every message has arrived everywhere, once and in order.
+//! The simulator: real engines on real stores, links that delay, repeat and break, the gateway's real
+//! peer at their other end, a small homeserver behind it, one virtual clock. A schedule is a seed;
+//! whatever faults it draws, once they cease every message has arrived everywhere, once and in
+//! order, and nobody can read what was not for them.
+//!
+//! Models are the homeserver, the network, HTTP, and what drives the two machines (`engine::driver`,
+//! `gateway::connection`). Randomness of keys is vodozemac's: a replayed schedule has other
+//! ciphertexts. `docs/threat-model.md` lists the defences that were taken out, and what it took to
+//! notice.
 //!
 //! `GROTTO_SIM_SEED=17` replays one schedule, `GROTTO_SIM_SCHEDULES=50` runs that many.
 

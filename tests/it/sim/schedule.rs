@@ -219,6 +219,9 @@ fn come_and_go(world: &mut World, rng: &mut Rng, rooms: &[String]) {
     if rng.percent(35) {
         return blink(world, rng, (&room, &user), out);
     }
+    if rng.percent(25) {
+        look_away(world, rng, &room, out);
+    }
     let gone = match rng.below(3) {
         0 => act(client, Act::Leave),
         1 => member(&user, "leave"),
@@ -247,6 +250,19 @@ fn blink(world: &mut World, rng: &mut Rng, (room, user): (&String, &str), out: u
         let speaker = rng.below(world.clients.len() as u64) as usize;
         world.type_after(out + rng.below(1_500), speaker, room, &format!("moment {line}"));
     }
+}
+
+/// Somebody's program is off while a member goes and so much is said that the departure is in a gap
+/// when it starts again.
+fn look_away(world: &mut World, rng: &mut Rng, room: &str, out: u64) {
+    let count = world.clients.len() as u64;
+    let witness = rng.below(count) as usize;
+    befalls(world, out.saturating_sub(300), Incident::Kill(witness, 4_000));
+    for line in 0..3 {
+        let speaker = rng.below(count) as usize;
+        world.type_after(out + 200 * line, speaker, room, &format!("behind a back {line}"));
+    }
+    world.type_after(out + 5_000, witness, room, "what did I miss?");
 }
 
 /// Everybody who is there says one more thing, which everybody there must be able to read.
