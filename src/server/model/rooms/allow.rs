@@ -1,14 +1,17 @@
 //! Whether an event may be: ruma's authorization rules over the current state. There are no rules
 //! of our own here.
 
+use std::collections::BTreeMap;
+
 use ruma::{
     events::{StateEventType, TimelineEventType},
     room_version_rules::AuthorizationRules,
     state_res::{
         Event as _, auth_types_for_event, check_state_dependent_auth_rules,
-        check_state_independent_auth_rules,
+        check_state_independent_auth_rules, events::RoomCreateEvent,
     },
 };
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -66,6 +69,36 @@ impl AuthState {
     /// The ids for `auth_events`.
     pub(super) fn ids(&self) -> Vec<OwnedEventId> {
         self.selected.iter().map(|event| event.id.clone()).collect()
+    }
+
+    /// Whether new power levels leave out those who have all power anyway. The rules say so too;
+    /// here the caller gets to know what is wrong.
+    ///
+    /// # Errors
+    /// `M_UNKNOWN` with 400.
+    pub(super) fn check_creators(
+        &self,
+        question: Question<'_>,
+        rules: &AuthorizationRules,
+    ) -> Result<(), Refusal> {
+        #[derive(serde::Deserialize)]
+        struct Levels {
+            users: BTreeMap<String, IgnoredAny>,
+        }
+        let Some(create) = &self.create else {
+            return Ok(());
+        };
+        if question.kind != "m.room.power_levels" || !rules.explicitly_privilege_room_creators {
+            return Ok(());
+        }
+        let creators = RoomCreateEvent::new(create).creators(rules).map_err(Refusal::forbidden)?;
+        let levels = serde_json::from_str::<Levels>(question.content.get());
+        let users = levels.map(|levels| levels.users).unwrap_or_default();
+        if creators.iter().any(|creator| users.contains_key(creator.as_str())) {
+            let error = "creators have all power, and cannot be given another";
+            return Err(Refusal::new(400, "M_UNKNOWN", error));
+        }
+        Ok(())
     }
 
     /// Asks the rules.

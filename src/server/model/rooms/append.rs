@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{
     aliases,
     allow::{AuthState, Question},
-    filing, redaction, relations,
+    filing, redaction, relations, validate,
     version::{rules, rules_of},
 };
 use crate::{
@@ -108,6 +108,7 @@ pub(in crate::server::model) fn append_event(
 ) -> Result<OwnedEventId, Refusal> {
     let record = room(step, &draft.room)?;
     let rules = rules_of(&record)?;
+    validate::check(&draft)?;
     if let Some(same) = standing(step, &draft)? {
         return Ok(same);
     }
@@ -120,6 +121,7 @@ pub(in crate::server::model) fn append_event(
         content: &content,
     };
     let auth = AuthState::read(step, question, &rules.authorization)?;
+    auth.check_creators(question, &rules.authorization)?;
     let place = Place { room: &record, auth_events: auth.ids() };
     let event = make(draft, &rules, step.now, Some(&place))?;
     auth.check(&event, &rules.authorization)?;

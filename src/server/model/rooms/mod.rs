@@ -22,6 +22,7 @@ pub(super) mod summary;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod validate;
 mod version;
 mod visit;
 
