@@ -64,6 +64,14 @@ pub(super) struct Table<V> {
     value: PhantomData<fn() -> V>,
 }
 
+impl<V> Clone for Table<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Table<V> {}
+
 impl<V> Table<V> {
     /// `tag` names the table in the file; it is never used again for another.
     pub(super) const fn new(tag: u8) -> Self {

@@ -37,7 +37,7 @@ impl SyncToken {
     }
 
     /// The last message for the device that was seen.
-    pub(super) fn to_device(&self) -> u64 {
+    pub(super) fn device_number(&self) -> u64 {
         self.to_device.unwrap_or(self.number)
     }
 }

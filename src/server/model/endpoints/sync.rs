@@ -9,7 +9,7 @@ use ruma::{
     UInt,
     api::client::{
         filter::FilterDefinition,
-        sync::sync_events::v3::{self, Filter, Request, Response, Rooms},
+        sync::sync_events::v3::{Filter, Request, Response, Rooms},
     },
 };
 
@@ -136,7 +136,7 @@ fn to_device(
     response: &mut Response,
 ) -> Result<SyncToken, Stop> {
     let device = (&*question.caller.user, &*question.caller.device);
-    let since = question.since.map_or(0, |since| since.to_device());
+    let since = question.since.map_or(0, |since| since.device_number());
     if question.since.is_some() {
         to_device::delete_up_to(step, device, since)?;
     }
@@ -171,7 +171,7 @@ fn add_supply(
 
 /// Whether the client would learn nothing.
 fn is_empty(response: &Response) -> bool {
-    let v3::Response { rooms, presence, account_data, to_device, device_lists, .. } = response;
+    let Response { rooms, presence, account_data, to_device, device_lists, .. } = response;
     rooms.is_empty()
         && presence.is_empty()
         && account_data.is_empty()

@@ -92,12 +92,12 @@ fn asked<'a>(event: &'a RoomEvent, joined: &'a [OwnedUserId]) -> Vec<&'a OwnedUs
 
 /// What is redacted notifies nobody any more.
 fn forget_redacted(step: &mut Step<'_>, event: &RoomEvent) -> Result<(), Broken> {
-    if event.fields.kind != "m.room.redaction" {
-        return Ok(());
-    }
     #[derive(Default, Deserialize)]
     struct Content {
         redacts: Option<OwnedEventId>,
+    }
+    if event.fields.kind != "m.room.redaction" {
+        return Ok(());
     }
     let content: Content = event.content().unwrap_or_default();
     let Some(target) = event.fields.redacts.clone().or(content.redacts) else {
@@ -129,9 +129,10 @@ fn evaluate(
         context.user_display_name =
             if needs_names { display_name(step, &event.record.room, user)? } else { String::new() };
         let personal = personal(step, user)?;
-        let notice = match personal.ignored.contains(&event.fields.sender) {
-            true => Notice::None,
-            false => notice(&personal.rules, &flat, &context),
+        let notice = if personal.ignored.contains(&event.fields.sender) {
+            Notice::None
+        } else {
+            notice(&personal.rules, &flat, &context)
         };
         notices.insert(user.clone(), notice);
     }
@@ -156,14 +157,14 @@ fn context(step: &Step<'_>, event: &RoomEvent) -> Result<PushConditionRoomCtx, B
     let context = PushConditionRoomCtx::new(room.clone(), count, sender, String::new());
     let version = record.and_then(|record| RoomVersionId::try_from(record.version).ok());
     let rules = version.and_then(|version| version.rules()).map(|rules| rules.authorization);
-    let content = current(step, &room, "m.room.power_levels", "")?
+    let levels = current(step, &room, "m.room.power_levels", "")?
         .and_then(|event| event.content::<RoomPowerLevelsEventContent>());
     let create = current(step, &room, "m.room.create", "")?;
-    let (Some(rules), Some(content), Some(create)) = (rules, content, create) else {
+    let (Some(rules), Some(levels), Some(create)) = (rules, levels, create) else {
         return Ok(context);
     };
     let creators = rules.explicitly_privilege_room_creators.then(|| creators(&create));
-    let levels = RoomPowerLevels::new(Some(content).into(), &rules, creators.unwrap_or_default());
+    let levels = RoomPowerLevels::new(Some(levels).into(), &rules, creators.unwrap_or_default());
     let levels: PushConditionPowerLevelsCtx = levels.into();
     Ok(context.with_power_levels(levels))
 }

@@ -8,6 +8,6 @@ mod counts;
 mod evaluate;
 mod rules;
 
-pub(super) use counts::{Count, Counts, ReadUpTo, UnreadCache, unread};
+pub(super) use counts::{Count, ReadUpTo, UnreadCache, unread};
 pub(super) use evaluate::{on_event, thread_of};
 pub(super) use rules::{PersonalCache, personal};

@@ -7,7 +7,8 @@ use std::{
 };
 
 use ruma::push::Ruleset;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::{
     matrix::{OwnedUserId, UserId},
@@ -63,12 +64,13 @@ pub(in crate::server::model) fn personal(
 fn ignored(step: &Step<'_>, user: &UserId) -> Result<BTreeSet<OwnedUserId>, Broken> {
     #[derive(Default, Deserialize)]
     struct Content {
-        ignored_users: BTreeMap<OwnedUserId, IgnoredAny>,
+        ignored_users: Map<String, Value>,
     }
     let content = account_data::get(step, user, None, "m.ignored_user_list")?;
     let content: Option<Content> =
         content.and_then(|content| serde_json::from_str(content.get()).ok());
+    let users = content.unwrap_or_default().ignored_users;
+    let users = users.keys().filter_map(|other| OwnedUserId::try_from(other.as_str()).ok());
     // Nobody ignores themselves, whatever their list says.
-    let users = content.unwrap_or_default().ignored_users.into_keys();
     Ok(users.filter(|other| other != user).collect())
 }

@@ -110,7 +110,7 @@ impl Interest {
             let room = room.map_err(|error| Broken(error.to_string()))?;
             rooms.extend(Self::new(step, me, room, membership, &is_unseen)?);
         }
-        rooms.sort_by(|one, other| other.bump.cmp(&one.bump));
+        rooms.sort_by_key(|room| std::cmp::Reverse(room.bump));
         Ok(rooms)
     }
 

@@ -14,7 +14,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
-pub(super) use connection::{Connections, Line, Memory, SentRoom};
+pub(super) use connection::{Connections, Memory, SentRoom};
 pub(super) use interest::direct_rooms;
 pub(super) use interest::{Interest, Wish};
 pub(super) use room::{Asked, room_news};

@@ -75,7 +75,9 @@ impl News {
             return Self::everywhere(step, user);
         }
         let mut news = Self::default();
-        entries.into_iter().for_each(|(_, change)| news.add(user, change));
+        for (_, change) in entries {
+            news.add(user, change);
+        }
         Ok(news)
     }
 

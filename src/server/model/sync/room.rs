@@ -175,10 +175,9 @@ fn joined(
     timeline.is_limited |= is_new;
     let ephemeral = ephemeral(step, question, room)?;
     let mut account_data = RoomAccountData::new();
-    account_data.events = match wants_full {
-        true => account_data::of_room(step, question, &News::all(), room)?,
-        false => account_data::of_room(step, question, news, room)?,
-    };
+    let all = News::all();
+    let news = if wants_full { &all } else { news };
+    account_data.events = account_data::of_room(step, question, news, room)?;
     let is_empty = timeline.events.is_empty() && !timeline.is_limited;
     if !wants_full && is_empty && ephemeral.events.is_empty() && account_data.events.is_empty() {
         return Ok(None);

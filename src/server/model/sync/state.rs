@@ -71,10 +71,8 @@ pub(super) fn beside(
         None => (state_at(step, wanted.room, moment, Members::All)?, None),
         Some(after) => {
             let is_gap = wanted.timeline.is_limited || question.placing == Placing::After;
-            let changed = match is_gap {
-                true => changes(step, wanted.room, after, moment)?,
-                false => State::new(),
-            };
+            let changed =
+                if is_gap { changes(step, wanted.room, after, moment)? } else { State::new() };
             let mut state = members_at(step, wanted.room, moment, &members)?;
             state.extend(changed.clone());
             (state, Some(changed))
@@ -154,9 +152,10 @@ pub(in crate::server::model) fn state_at(
     for (mut key, current) in rows {
         key.text()?;
         let key = (key.text()?, key.text()?);
-        let event = match current.number <= moment {
-            true => Some(current.event),
-            false => before(step, room, &key, moment)?,
+        let event = if current.number <= moment {
+            Some(current.event)
+        } else {
+            before(step, room, &key, moment)?
         };
         state.extend(event.map(|event| (key, event)));
     }

@@ -382,9 +382,9 @@ fn a_thread_is_counted_and_read_by_itself() {
     let mut world = World::new();
     let (alice, bob) = (world.user("alice"), world.user("bob"));
     let room = world.room_of(&[&alice, &bob]);
-    let root = world.say(&alice, &room, "root");
+    let first = world.say(&alice, &room, "first");
     let within = json!({ "body": "within", "m.relates_to": {
-        "rel_type": "m.thread", "event_id": root
+        "rel_type": "m.thread", "event_id": first
     } });
     let event = world.send(&alice, &room, "m.room.message", within);
     let threads = filter(&json!({ "room": { "timeline": {
@@ -394,14 +394,14 @@ fn a_thread_is_counted_and_read_by_itself() {
         let answer = sync(world, &bob, &threads);
         let joined = &answer["rooms"]["join"][&room];
         let main = joined["unread_notifications"]["notification_count"].clone();
-        let thread = &joined["unread_thread_notifications"][&root];
+        let thread = &joined["unread_thread_notifications"][&first];
         (main, thread["notification_count"].clone())
     };
     assert_eq!(counts(&mut world), (json!(1), json!(1)));
     let path = format!("/rooms/{room}/receipt/m.read/{event}");
     let wrong = world.post(&path, &bob, json!({ "thread_id": "main" }));
     assert_eq!((wrong.0, &wrong.1["errcode"]), (400, &json!("M_INVALID_PARAM")));
-    assert_eq!(world.post(&path, &bob, json!({ "thread_id": root })).0, 200);
+    assert_eq!(world.post(&path, &bob, json!({ "thread_id": first })).0, 200);
     assert_eq!(counts(&mut world), (json!(1), json!(null)));
 }
 
