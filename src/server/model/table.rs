@@ -93,7 +93,7 @@ pub(super) trait KeyPart {
 }
 
 impl KeyPart for str {
-    /// Ends with a zero that no other byte follows; a zero inside is followed by 255.
+    /// Ends with two zeros; a zero inside is followed by 255.
     fn write(&self, key: &mut Vec<u8>) {
         for byte in self.bytes() {
             key.push(byte);
@@ -101,7 +101,7 @@ impl KeyPart for str {
                 key.push(u8::MAX);
             }
         }
-        key.push(0);
+        key.extend([0, 0]);
     }
 }
 
@@ -175,7 +175,7 @@ impl KeyReader {
                     self.at += 2;
                 }
                 [0, ..] => {
-                    self.at += 1;
+                    self.at += 2;
                     return String::from_utf8(text).map_err(|error| Broken(error.to_string()));
                 }
                 [byte, ..] => {
