@@ -61,7 +61,7 @@ fn create_room(
 /// What a preset stands for.
 ///
 /// # Spec
-/// Client-Server API, "POST createRoom".
+/// Client-Server API, "POST `createRoom`".
 #[derive(Clone, Copy, Debug)]
 struct Preset {
     join_rule: &'static str,

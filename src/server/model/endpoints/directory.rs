@@ -59,7 +59,7 @@ fn public_rooms(
     _context: &Context<'_>,
     Known(request): Known<get_public_rooms::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
-    let limit = request.query("limit").map(|limit| limit.parse()).transpose();
+    let limit = request.query("limit").map(|limit| limit.parse::<usize>()).transpose();
     let limit = limit.map_err(|_none| Refusal::invalid("the limit is no number"))?;
     let since = request.query("since");
     check_server(step, request.query("server"))?;
@@ -90,7 +90,7 @@ fn check_server(step: &Step<'_>, server: Option<String>) -> Result<(), Refusal> 
 fn find(step: &Step<'_>, ask: &Ask) -> Result<LooseResponse, Stop> {
     let Ask { limit, since, filter } = ask;
     let limit = limit.unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
-    let start = since.as_deref().map_or(Ok(0), |since| since.parse());
+    let start = since.as_deref().map_or(Ok(0), str::parse);
     let start: usize = start.map_err(|_none| Refusal::invalid("the token is none of mine"))?;
     let rooms = sorted(step)?;
     let mut found = Vec::new();

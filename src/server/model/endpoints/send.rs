@@ -46,17 +46,17 @@ fn redact(
     context: &Context<'_>,
     request: redact_event::v3::Request,
 ) -> Result<redact_event::v3::Response, Stop> {
-    let mut content = CanonicalJsonObject::new();
-    content.insert("redacts".to_owned(), request.event_id.as_str().into());
+    let mut redaction = CanonicalJsonObject::new();
+    redaction.insert("redacts".to_owned(), request.event_id.as_str().into());
     if let Some(reason) = request.reason {
-        content.insert("reason".to_owned(), reason.into());
+        redaction.insert("reason".to_owned(), reason.into());
     }
     let message = Message {
         caller: context.caller()?,
         room: request.room_id,
         kind: "m.room.redaction".to_owned(),
         transaction: request.txn_id.to_string(),
-        content,
+        content: redaction,
     };
     Ok(redact_event::v3::Response::new(message.send(step)?))
 }
@@ -102,14 +102,14 @@ fn put_state(
     let sender = context.caller()?.user.clone();
     step.limit(Limited::Send, sender.as_str())?;
     let kind = event_type.to_string();
-    let content = canonical_text(body.json())?;
+    let state = canonical_text(body.json())?;
     let event = if kind == "m.room.member" {
-        put_member(step, (room_id, sender), &state_key, content)?
+        put_member(step, (room_id, sender), &state_key, state)?
     } else {
         let state_key = Some(state_key);
         append_event(
             step,
-            Draft { room: room_id, sender, kind, state_key, content, sent_by: None },
+            Draft { room: room_id, sender, kind, state_key, content: state, sent_by: None },
         )?
     };
     Ok(send_state_event::v3::Response::new(event))

@@ -194,7 +194,7 @@ struct Names {
 /// `M_BAD_ALIAS` for one that is none of this room; `M_INVALID_PARAM` for what is no name.
 ///
 /// # Spec
-/// Client-Server API, "m.room.canonical_alias".
+/// Client-Server API, "`m.room.canonical_alias`".
 pub(super) fn check(step: &Step<'_>, event: &RoomEvent) -> Result<(), Refusal> {
     if !event.is(CANONICAL_ALIAS, "") {
         return Ok(());

@@ -11,7 +11,6 @@ use ruma::{
         check_state_independent_auth_rules, events::RoomCreateEvent,
     },
 };
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -83,7 +82,7 @@ impl AuthState {
     ) -> Result<(), Refusal> {
         #[derive(serde::Deserialize)]
         struct Levels {
-            users: BTreeMap<String, IgnoredAny>,
+            users: BTreeMap<String, serde_json::Value>,
         }
         let Some(create) = &self.create else {
             return Ok(());

@@ -294,7 +294,7 @@ fn too_large(what: &str) -> Refusal {
 fn unhashed(error: &JsonError) -> Refusal {
     match error {
         JsonError::PduTooLarge => too_large("the event"),
-        other => Refusal::bad_json(other.to_string()),
+        JsonError::Field(_) | JsonError::Serde(_) => Refusal::bad_json(error.to_string()),
     }
 }
 

@@ -33,7 +33,9 @@ pub(super) fn file(
     relations::file(step, event)?;
     let joined = joined_members(step, &id)?;
     push::on_event(step, event, &joined)?;
-    joined.into_iter().for_each(|user| step.wake(user));
+    for user in joined {
+        step.wake(user);
+    }
     Ok(())
 }
 

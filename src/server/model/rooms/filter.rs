@@ -68,7 +68,7 @@ pub(in crate::server::model) fn passes(filter: &RoomEventFilter, event: &RoomEve
         && filter.senders.as_ref().is_none_or(|senders| senders.contains(sender))
         && !filter.not_rooms.contains(room)
         && filter.rooms.as_ref().is_none_or(|rooms| rooms.contains(room))
-        && filter.url_filter.as_ref().is_none_or(|wanted| has_url(event) == wants_url(wanted))
+        && filter.url_filter.as_ref().is_none_or(|wanted| has_url(event) == wants_url(*wanted))
 }
 
 /// Whether a text is like a pattern, where `*` is any text.
@@ -90,7 +90,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-fn wants_url(filter: &UrlFilter) -> bool {
+fn wants_url(filter: UrlFilter) -> bool {
     matches!(filter, UrlFilter::EventsWithUrl)
 }
 

@@ -27,7 +27,7 @@ mod version;
 mod visit;
 
 pub(super) use append::{Draft, append_create, append_event, canonical, canonical_text};
-pub(super) use client_event::{Reader, client_event, raw, sync_event};
+pub(super) use client_event::{Reader, raw, sync_event};
 pub(super) use event::RoomEvent;
 pub(super) use membership::{Action, MemberChange};
 pub(super) use sight::Sight;

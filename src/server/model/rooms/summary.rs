@@ -16,7 +16,7 @@ use crate::{
 /// A room in a few words.
 ///
 /// # Spec
-/// Client-Server API, "GET publicRooms" and "GET room_summary".
+/// Client-Server API, "GET `publicRooms`" and "GET `room_summary`".
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::server::model) struct Summary {
     pub(in crate::server::model) room_id: OwnedRoomId,

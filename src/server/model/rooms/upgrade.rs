@@ -186,11 +186,7 @@ impl Upgrade {
     }
 
     /// All state of this type, by its key.
-    fn state_of(
-        &self,
-        step: &Step<'_>,
-        kind: &str,
-    ) -> Result<Vec<(String, Map<String, Value>)>, Broken> {
+    fn state_of(&self, step: &Step<'_>, kind: &str) -> Result<Vec<Keyed>, Broken> {
         let mut all = Vec::new();
         for (mut key, place) in step.scan(STATE, (&self.old, kind))? {
             key.text()?;
@@ -244,6 +240,9 @@ impl Upgrade {
         unless_forbidden(self.put(step, &self.old, ("m.room.power_levels", ""), levels))
     }
 }
+
+/// A state key and the content of its event.
+type Keyed = (String, Map<String, Value>);
 
 /// What the user may not do is not done.
 fn unless_forbidden(done: Result<(), Refusal>) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@ use super::client_event::{Reader, client_event, raw};
 use crate::{
     matrix::{EventId, OwnedRoomId},
     server::model::{
-        records::{MEMBERSHIPS, RoomRecord},
+        records::MEMBERSHIPS,
         refusal::Refusal,
         rooms::{RoomEvent, Sight, current, current_state, room, state_at, state_event_at},
         route::Caller,
@@ -18,7 +18,6 @@ use crate::{
 pub(in crate::server::model) struct Visit<'a> {
     pub(in crate::server::model) caller: &'a Caller,
     pub(in crate::server::model) room: OwnedRoomId,
-    pub(in crate::server::model) record: RoomRecord,
     pub(in crate::server::model) sight: Sight,
 }
 
@@ -71,9 +70,9 @@ impl<'a> Visit<'a> {
     }
 
     fn new(step: &Step<'_>, caller: &'a Caller, id: OwnedRoomId) -> Result<Self, Refusal> {
-        let record = room(step, &id)?;
+        room(step, &id)?;
         let sight = Sight::read(step, &id, &caller.user)?;
-        Ok(Self { caller, room: id, record, sight })
+        Ok(Self { caller, room: id, sight })
     }
 
     /// The last number of what they may know of the room's state.

@@ -101,7 +101,7 @@ fn a_thread_is_counted_listed_and_shrinks_when_it_is_redacted() {
         ids.map(|event| event["event_id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(list(&mut world, &alice, ""), [other.clone(), first.clone()]);
-    assert_eq!(list(&mut world, &bob, "?include=participated"), [first.clone()]);
+    assert_eq!(list(&mut world, &bob, "?include=participated"), std::slice::from_ref(&first));
     redact(&mut world, &alice, (&room, &two));
     let shown = thread(&mut world, &alice);
     assert_eq!((&shown["count"], &shown["latest_event"]["event_id"]), (&json!(1), &json!(one)));
