@@ -292,9 +292,10 @@ fn too_large(what: &str) -> Refusal {
 }
 
 fn unhashed(error: &JsonError) -> Refusal {
-    match error {
-        JsonError::PduTooLarge => too_large("the event"),
-        JsonError::Field(_) | JsonError::Serde(_) => Refusal::bad_json(error.to_string()),
+    if matches!(error, JsonError::PduTooLarge) {
+        too_large("the event")
+    } else {
+        Refusal::bad_json(error.to_string())
     }
 }
 
