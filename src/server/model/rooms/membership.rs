@@ -100,6 +100,10 @@ impl MemberChange {
         step: &mut Step<'_>,
     ) -> Result<OwnedEventId, Refusal> {
         let room = room(step, &self.room).map_err(|_unknown| self.no_room())?;
+        if self.action == Action::Invite && self.target.server_name().as_str() != step.settings.name
+        {
+            return Err(Refusal::forbidden("without federation nobody of another server can come"));
+        }
         let is_entering = matches!(self.action, Action::Join | Action::Knock);
         if is_entering && room.joined == 0 && room.depth > 1 {
             return Err(self.no_room());

@@ -117,6 +117,16 @@ fn members_without_power_change_nothing() {
 }
 
 #[test]
+fn nobody_of_another_server_is_invited() {
+    let mut world = World::new();
+    let alice = world.user("alice");
+    let room = world.room_of(&[&alice]);
+    let path = format!("/rooms/{room}/invite");
+    let reply = world.post(&path, &alice, json!({"user_id": "@bob:elsewhere"}));
+    assert_eq!(refused(&reply), (403, "M_FORBIDDEN"));
+}
+
+#[test]
 fn nobody_joins_for_another() {
     let mut world = World::new();
     let (alice, bob) = (world.user("alice"), world.user("bob"));
