@@ -39,13 +39,11 @@ impl Admin {
     /// When there is no server in it.
     pub fn open(dir: &Path) -> Result<Self, AdminError> {
         let mut admin = Self::of(open_beside(dir)?);
-        if let AdminDone::Settled { name, .. } = admin.perform(AdminJob::Settle { name: None })? {
-            admin.model = Model::new(Settings::new(name));
-        }
+        admin.perform(AdminJob::Settle { name: None })?;
         Ok(admin)
     }
 
-    /// Works on a database that is open.
+    /// Works on a database that is open; its name is to be settled first.
     pub fn of(database: Database) -> Self {
         Self { database, model: Model::new(Settings::new("localhost")) }
     }
@@ -60,7 +58,11 @@ impl Admin {
         let (result, changes) = self.model.administer(job, &overlay, now(), &mut fill);
         overlay.extend(changes);
         self.database.commit(&overlay.into_changes())?;
-        result.map_err(|Refusal { error, .. }| AdminError::Refused(error))
+        let done = result.map_err(|Refusal { error, .. }| AdminError::Refused(error))?;
+        if let AdminDone::Settled { name, .. } = &done {
+            self.model = Model::new(Settings::new(name.clone()));
+        }
+        Ok(done)
     }
 
     /// Gives an account another password.

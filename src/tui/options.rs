@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Keymap, Theme};
-use crate::matrix::OwnedUserId;
+use crate::matrix::{OwnedRoomId, OwnedUserId};
 
 // Its queues are bounded: the screen only ever tries to send, and says when one is full.
 pub use crate::engine::Handle;
@@ -19,6 +19,8 @@ pub struct TuiOptions {
     pub keymap: Keymap,
     /// What people see beside and between messages.
     pub timeline: TimelineOptions,
+    /// The room that is opened as soon as it is known; none: the list of rooms is shown first.
+    pub first_room: Option<OwnedRoomId>,
 }
 
 impl TuiOptions {
@@ -29,6 +31,7 @@ impl TuiOptions {
             theme: Theme::default(),
             keymap: Keymap::default(),
             timeline: TimelineOptions::default(),
+            first_room: None,
         }
     }
 }

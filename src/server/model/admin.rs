@@ -8,12 +8,21 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    accounts::{devices, invites, users},
+    accounts::{
+        devices::{self, NewDevice},
+        invites,
+        tokens::Refreshing,
+        users,
+    },
     records::{DEVICES, NAME, USERS},
     refusal::Refusal,
     step::Step,
 };
-use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
+use crate::{
+    matrix::{OwnedDeviceId, OwnedUserId},
+    secret::Secret,
+    time::Timestamp,
+};
 
 /// Name of a server that is given none.
 const DEFAULT_NAME: &str = "localhost";
@@ -41,6 +50,13 @@ pub enum AdminJob {
     },
     /// List what members reported.
     Reports,
+    /// Make an account without a password, with one device that is logged in.
+    Enroll {
+        /// What stands before the colon of its id.
+        name: String,
+        /// What others see as the device's name.
+        device: String,
+    },
 }
 
 impl std::fmt::Debug for AdminJob {
@@ -51,6 +67,7 @@ impl std::fmt::Debug for AdminJob {
             Self::Users => "Users",
             Self::ResetPassword { .. } => "ResetPassword",
             Self::Reports => "Reports",
+            Self::Enroll { .. } => "Enroll",
         })
     }
 }
@@ -73,6 +90,19 @@ pub enum AdminDone {
     Reset(OwnedUserId),
     /// All reports, the oldest first, each with reporter, subject, reason and time.
     Reports(Vec<Value>),
+    /// Who was enrolled.
+    Enrolled(Enrolled),
+}
+
+/// A new account and its device.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// Its id.
+    pub user_id: OwnedUserId,
+    /// Its only device.
+    pub device_id: OwnedDeviceId,
+    /// What proves the device, stored nowhere in clear.
+    pub access_token: Secret<String>,
 }
 
 /// An account, for a list.
@@ -101,7 +131,16 @@ pub(super) fn perform(step: &mut Step<'_>, job: AdminJob) -> Result<AdminDone, R
         AdminJob::Users => users(step),
         AdminJob::ResetPassword { user, hash } => reset(step, &user, hash),
         AdminJob::Reports => Ok(AdminDone::Reports(Vec::new())),
+        AdminJob::Enroll { name, device } => enroll(step, &name, device),
     }
+}
+
+fn enroll(step: &mut Step<'_>, name: &str, device: String) -> Result<AdminDone, Refusal> {
+    let user_id = users::available(step, name)?;
+    users::create(step, &user_id, None)?;
+    let device = NewDevice { id: None, name: Some(device), refreshing: Refreshing::No };
+    let (device_id, tokens) = devices::log_in(step, &user_id, device)?;
+    Ok(AdminDone::Enrolled(Enrolled { user_id, device_id, access_token: tokens.access }))
 }
 
 fn settle(step: &mut Step<'_>, given: Option<String>) -> Result<AdminDone, Refusal> {

@@ -41,7 +41,7 @@ mod typing;
 mod uia;
 mod volatile;
 
-pub use admin::{AdminDone, AdminJob, UserLine};
+pub use admin::{AdminDone, AdminJob, Enrolled, UserLine};
 pub use machine::{Answer, Ask, Model, Outcome};
 pub use media::{MediaDone, MediaJob, MediaRecord, PIECE_BYTES};
 pub use refusal::{Done, Refusal, Work};

@@ -50,6 +50,8 @@ pub struct State {
     /// Rooms that the engine keeps us told about, the least recently used first.
     pub(in crate::tui) followed: VecDeque<OwnedRoomId>,
     pub(in crate::tui) current: Option<OwnedRoomId>,
+    /// To be opened once it is known, if nothing else was opened before.
+    pub(in crate::tui) first_room: Option<OwnedRoomId>,
     pub(in crate::tui) link: LinkState,
     pub(in crate::tui) synced: bool,
     pub(in crate::tui) unsent: Unsent,
@@ -122,6 +124,7 @@ impl State {
             panes: BTreeMap::new(),
             followed: VecDeque::new(),
             current: None,
+            first_room: options.first_room,
             link: LinkState::Connecting,
             synced: false,
             unsent: Unsent::default(),

@@ -21,6 +21,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
                 effects.terminal(TerminalEffect::Ring);
             }
             state.rooms.take(summaries);
+            rooms::enter_first(state, effects);
         }
         Update::RoomsGone(gone) => {
             rooms::say_gone(state, &gone);

@@ -59,6 +59,15 @@ pub(super) fn enter(state: &mut State, room: OwnedRoomId, effects: &mut Effects)
     keys::set_focus(state, Focus::Composer);
 }
 
+/// Opens the room that is to be opened first, once it is in the list.
+pub(super) fn enter_first(state: &mut State, effects: &mut Effects) {
+    let is_here = |room: &mut OwnedRoomId| state.rooms.get(room).is_some();
+    let Some(room) = state.first_room.take_if(is_here) else { return };
+    if state.current.is_none() {
+        go_to(state, room, effects);
+    }
+}
+
 /// Goes to the next room that has something unread.
 pub(super) fn next_unread(state: &mut State, effects: &mut Effects) {
     match state.rooms.next_unread(state.current.as_deref()) {
