@@ -32,5 +32,6 @@ pub mod tui;
 
 // Layer 5: wiring.
 pub mod cli;
+pub mod demo;
 pub mod logging;
 pub mod run;

@@ -47,6 +47,9 @@ pub enum Command {
     Gateway(GatewayArgs),
     /// Serve chat to a team: a homeserver in one process and one folder
     Serve(ServeArgs),
+    /// Try it: a live encrypted conversation, with nothing to set up and nothing left behind
+    #[command(long_about = DEMO)]
+    Demo,
     /// Print a completion script for a shell
     #[command(after_long_help = "Examples:\n  \
         grotto completions bash > ~/.local/share/bash-completion/completions/grotto\n  \
@@ -63,6 +66,10 @@ pub enum Command {
 const ROOMS: &str = "List joined rooms and invites.\n\nWith --json one object a room: room_id, \
                      name, kind (dm, group or space), membership, encrypted, unread, highlights, \
                      members, topic.";
+
+const DEMO: &str = "Opens the interface with a server, your account and two people inside this \
+                    program: a guide who shows you around, and Robin. Nothing is read from your \
+                    configuration, no file is written, and all of it is gone when you quit.";
 
 /// Arguments of `login`.
 #[derive(Clone, Debug, Args)]

@@ -160,6 +160,7 @@ fn work(command: Command) -> Result<Work, Failure> {
         | Command::Passphrase(_)
         | Command::Gateway(_)
         | Command::Serve(_)
+        | Command::Demo
         | Command::Completions { .. }
         | Command::Man => return Err(Failure::say(Exit::Usage, "this command needs no engine")),
     })

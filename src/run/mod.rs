@@ -14,6 +14,7 @@ mod account;
 mod commands;
 mod context;
 mod control;
+mod demo;
 mod doors;
 mod failure;
 mod gateway;

@@ -139,7 +139,7 @@ fn timeline(config: &config::Timeline, bell: config::Bell) -> TimelineOptions {
 }
 
 /// What `NO_COLOR` asks for (<https://no-color.org>).
-fn colors() -> ColorMode {
+pub(super) fn colors() -> ColorMode {
     let asked = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if asked { ColorMode::None } else { ColorMode::Full }
 }

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use super::{
-    commands, context::Context, failure::Failure, gateway, login, logout, passphrase, process,
-    screen, serve,
+    commands, context::Context, demo, failure::Failure, gateway, login, logout, passphrase,
+    process, screen, serve,
 };
 use crate::{
     cli::{self, Cli, Command, Exit, Global, PassphraseCommand},
@@ -26,6 +26,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             gateway::run(&arguments, &global, &mut output(&global))
         }
         Some(Command::Serve(arguments)) => serve::run(&arguments, &mut output(&global)),
+        Some(Command::Demo) => demo::run(),
         Some(Command::Login(arguments)) => login::run(&Context::load(global)?, &arguments),
         Some(Command::Logout(arguments)) => logout::run(&Context::load(global)?, &arguments),
         Some(Command::Passphrase(what)) => change_passphrase(&Context::load(global)?, &what),

@@ -21,7 +21,7 @@ pub use folder::{Folder, FolderError, open_beside};
 pub use host::{Server, ServerError};
 pub use listen::Site;
 pub use model::{
-    Address, AdminDone, AdminJob, Answer, Ask, Broken, Changes, Contact, Done, Enrolled, Lookup, MediaDone,
-    MediaJob, MediaRecord, Model, Order, Outcome, Range, Rate, Rates, Record, Refusal,
+    Address, AdminDone, AdminJob, Answer, Ask, Broken, Changes, Contact, Done, Enrolled, Lookup,
+    MediaDone, MediaJob, MediaRecord, Model, Order, Outcome, Range, Rate, Rates, Record, Refusal,
     Registration, Settings, UserLine, Work,
 };

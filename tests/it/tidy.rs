@@ -15,13 +15,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["link", "wire", "e2ee", "rooms", "store", "matrix", "secret", "time"]),
     ("tui", &["engine", "rooms", "matrix", "config", "time"]),
     ("headless", &["engine", "rooms", "matrix", "config", "time"]),
+    ("demo", EVERYTHING),
     ("run", EVERYTHING),
     ("cli", EVERYTHING),
     ("logging", &["secret"]),
 ];
 const EVERYTHING: &[&str] = &[
-    "cli", "config", "e2ee", "engine", "gateway", "headless", "link", "logging", "matrix", "rooms",
-    "run", "secret", "server", "store", "time", "tls", "tui", "wire",
+    "cli", "config", "demo", "e2ee", "engine", "gateway", "headless", "link", "logging", "matrix",
+    "rooms", "run", "secret", "server", "store", "time", "tls", "tui", "wire",
 ];
 /// Knows every module, because it wires them together.
 const COMPOSITION: &[&str] = &["lib.rs", "main.rs"];
@@ -35,6 +36,11 @@ const PURE: &[&str] = &[
     "engine/",
     "gateway/peer",
     "server/model",
+    "demo/friend",
+    "demo/person",
+    "demo/seen",
+    "demo/story",
+    "demo/tour",
     "tui/state",
     "tui/update",
     "tui/view",
