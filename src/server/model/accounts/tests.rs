@@ -176,9 +176,10 @@ fn odd_logins_are_refused_as_elsewhere() {
     let mut world = World::new();
     let cases = [
         (json!({}), "M_UNKNOWN"),
-        (json!({"type": "m.login.magic"}), "M_UNKNOWN"),
+        (json!({"type": "m.login.magic"}), "M_INVALID_PARAM"),
+        (json!({"type": "m.login.magic", "user": "alice"}), "M_UNKNOWN"),
         (json!({"type": "m.login.password", "user": "alice"}), "M_INVALID_PARAM"),
-        (json!({"type": "m.login.password", "password": "secret"}), "M_UNKNOWN"),
+        (json!({"type": "m.login.password", "password": "secret"}), "M_INVALID_PARAM"),
         (json!({"type": "m.login.token"}), "M_UNKNOWN"),
         (json!([]), "M_BAD_JSON"),
     ];

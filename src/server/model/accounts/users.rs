@@ -132,10 +132,14 @@ pub(crate) fn hash_of(record: Option<&UserRecord>) -> String {
 /// Whom somebody says to be, to log in or in a proof: the `identifier`, or the older `user`.
 ///
 /// # Errors
-/// `M_UNKNOWN` as other servers have it, when nobody is named by a Matrix name.
+/// As other servers have it: `M_INVALID_PARAM` when nobody is named, `M_UNKNOWN` when not by a
+/// Matrix name.
 pub(crate) fn named(body: &Map<String, Value>) -> Result<String, Refusal> {
     let refuse = |text: &str| Refusal::new(400, "M_UNKNOWN", text);
     let name = match body.get("identifier") {
+        None if !body.contains_key("user") => {
+            return Err(Refusal::invalid("nobody is named"));
+        }
         None => body.get("user"),
         Some(Value::Object(identifier)) => match identifier.get("type").and_then(Value::as_str) {
             Some("m.id.user") => identifier.get("user"),

@@ -94,7 +94,8 @@ fn delete_several(
     context: &Context<'_>,
     request: Loose<delete_devices::v3::Request>,
 ) -> Result<delete_devices::v3::Response, Stop> {
-    let ids = request.body.get("devices").and_then(Value::as_array);
+    let ids = request.body.get("devices");
+    let ids = ids.ok_or_else(|| Refusal::missing("there are no devices"))?.as_array();
     let ids: Option<Vec<&str>> = ids.and_then(|ids| ids.iter().map(Value::as_str).collect());
     let ids = ids.ok_or_else(|| Refusal::bad_json("the devices are no list of texts"))?;
     delete_all(step, context, (request.body.get("auth"), &ids))?;

@@ -39,6 +39,9 @@ fn upload(
 ) -> Result<LooseResponse, Stop> {
     let caller = context.caller()?;
     if let Some(keys) = request.body.get("device_keys") {
+        if keys.is_null() {
+            return Err(Refusal::invalid("device_keys is null").into());
+        }
         device_keys::upload(step, caller, keys)?;
     }
     if let Some(keys) = map(&request.body, "one_time_keys")? {

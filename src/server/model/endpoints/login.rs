@@ -55,7 +55,10 @@ fn log_in(
     let user = match request.body.get("type").and_then(Value::as_str) {
         Some("m.login.password") => by_password(step, context, &request)?,
         Some("m.login.token") => by_token(step, context, &request)?,
-        Some(_) => return Err(unknown("unknown kind of login").into()),
+        Some(_) => {
+            users::named(&request.body)?;
+            return Err(unknown("unknown kind of login").into());
+        }
         None => return Err(unknown("the login has no type").into()),
     };
     let (device, tokens) = devices::log_in(step, &user, device)?;

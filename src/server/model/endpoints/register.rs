@@ -34,7 +34,10 @@ fn register(
     match request.query("kind").as_deref() {
         None | Some("user") => {}
         Some("guest") => return Err(Refusal::forbidden("there are no guests here").into()),
-        Some(_) => return Err(Refusal::unrecognized().into()),
+        Some(_) => {
+            let text = "unknown kind of account";
+            return Err(Refusal::new(400, "M_UNRECOGNIZED", text).into());
+        }
     }
     let device = new_device(body)?;
     let name = match body.get("username") {
