@@ -17,6 +17,10 @@ use super::{
 };
 use crate::{matrix::OwnedUserId, time::Timestamp};
 
+/// Entries of the stream that are kept. Who was away for longer has all of their rooms looked at,
+/// as after far fewer entries.
+const MAX_STREAM: u64 = 100_000;
+
 /// Records below, changes above: what both together hold.
 pub(crate) struct Overlay<'a> {
     below: &'a dyn Lookup,
@@ -138,6 +142,9 @@ impl Step<'_> {
         let number = self.position()? + 1;
         self.put(POSITION, (), &number)?;
         self.put(STREAM, (number,), change)?;
+        if let Some(old) = number.checked_sub(MAX_STREAM) {
+            self.delete(STREAM, (old,));
+        }
         match change {
             Change::Devices { user } => {
                 if let Some(before) = self.get(DEVICE_PLACES, (&**user,))? {

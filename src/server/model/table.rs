@@ -80,7 +80,7 @@ impl<V> Table<V> {
 
     /// The bytes of a key, or of all that keys with these first parts have in common.
     #[expect(clippy::needless_pass_by_value, reason = "keys are small tuples, made for the call")]
-    pub(super) fn key(&self, parts: impl KeyParts) -> Vec<u8> {
+    pub(super) fn key(self, parts: impl KeyParts) -> Vec<u8> {
         let mut key = vec![self.tag];
         parts.write(&mut key);
         key

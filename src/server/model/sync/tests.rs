@@ -93,7 +93,8 @@ fn unread_counts_grow_until_a_receipt() {
     };
     assert_eq!(count(&mut world), (0, 0));
     world.say(&alice, &room, "hello");
-    let mention = json!({ "body": "you", "m.mentions": { "user_ids": [bob.id] } });
+    let mention =
+        json!({ "msgtype": "m.text", "body": "you", "m.mentions": { "user_ids": [bob.id] } });
     let event = world.send(&alice, &room, "m.room.message", mention);
     assert_eq!(count(&mut world), (2, 1));
     let path = format!("/rooms/{room}/receipt/m.read/{event}");
@@ -330,7 +331,7 @@ fn only_the_sending_device_gets_its_transaction_id() {
     let other = world.device(&alice.id, "OTHER");
     let room = world.room_of(&[&alice, &bob]);
     let path = format!("/rooms/{room}/send/m.room.message/mine");
-    world.put(&path, &alice, json!({ "body": "hello" }));
+    world.put(&path, &alice, json!({ "msgtype": "m.text", "body": "hello" }));
     for (user, expected) in [(&alice, json!("mine")), (&other, json!(null)), (&bob, json!(null))] {
         let answer = sync(&mut world, user, "");
         let events = answer["rooms"]["join"][&room]["timeline"]["events"].as_array().unwrap();
@@ -383,7 +384,7 @@ fn a_thread_is_counted_and_read_by_itself() {
     let (alice, bob) = (world.user("alice"), world.user("bob"));
     let room = world.room_of(&[&alice, &bob]);
     let first = world.say(&alice, &room, "first");
-    let within = json!({ "body": "within", "m.relates_to": {
+    let within = json!({ "msgtype": "m.text", "body": "within", "m.relates_to": {
         "rel_type": "m.thread", "event_id": first
     } });
     let event = world.send(&alice, &room, "m.room.message", within);
