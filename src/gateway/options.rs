@@ -1,6 +1,10 @@
 //! What a gateway is made of.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -103,7 +107,22 @@ impl<H: Homeserver> Gateway<H> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (_never, stop) = watch::channel(false);
-        self.serve(stream, stop).await;
+        self.serve_until(stream, stop).await;
+    }
+
+    async fn serve_until<S>(&self, stream: S, stop: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if let Some(upgrade) = handshake::accept(stream, self).await {
+            self.run(upgrade, stop).await;
+        }
+    }
+
+    /// The same before another homeserver: for instance one that knows whom it serves.
+    #[must_use]
+    pub fn instead(&self, homeserver: H) -> Self {
+        Self { options: Arc::clone(&self.options), homeserver: Arc::new(homeserver) }
     }
 
     /// Answers a handshake: a refusal, or the beginning of a stream.
@@ -128,12 +147,11 @@ impl<H: Homeserver> Host for Gateway<H> {
         &self.options.limits
     }
 
-    async fn serve<S>(&self, stream: S, stop: watch::Receiver<bool>)
+    /// Where a connection comes from is nothing that a homeserver behind HTTP is told.
+    async fn serve<S>(&self, stream: S, _from: IpAddr, stop: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        if let Some(upgrade) = handshake::accept(stream, self).await {
-            self.run(upgrade, stop).await;
-        }
+        self.serve_until(stream, stop).await;
     }
 }

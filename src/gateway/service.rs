@@ -63,8 +63,14 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// All limits.
     fn limits(&self) -> &Limits;
 
-    /// Serves one connection to its end, which comes in good order once `stop` turns true.
-    fn serve<S>(&self, stream: S, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send
+    /// Serves one connection to its end, which comes in good order once `stop` turns true. `from`
+    /// is where it comes from, as connections are counted: of IPv6 the first 64 bits.
+    fn serve<S>(
+        &self,
+        stream: S,
+        from: IpAddr,
+        stop: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 }
@@ -226,16 +232,17 @@ impl Guests {
 }
 
 async fn serve(arrival: Arrival, host: impl Host) {
-    let Arrival { stream, tls, stop, .. } = arrival;
+    let Arrival { stream, address, tls, stop } = arrival;
+    let from = network(address.ip());
     if stream.set_nodelay(true).is_err() {
         return;
     }
     match tls {
-        None => host.serve(stream, stop).await,
+        None => host.serve(stream, from, stop).await,
         Some(tls) => {
             let limit = host.limits().header_timeout;
             if let Ok(Ok(stream)) = timeout(limit, tls.accept(stream)).await {
-                host.serve(stream, stop).await;
+                host.serve(stream, from, stop).await;
             } else {
                 tracing::debug!("no TLS handshake");
             }

@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use super::{
     host::Server,
     media::{MediaCall, Wanted, parameter, whole},
-    model::{MediaJob, Refusal},
+    model::{Address, MediaJob, Refusal},
 };
 use crate::{
     gateway::{BodyStream, Call, CallFailure, Homeserver, Reply},
@@ -97,6 +97,8 @@ fn boxed(response: Response<Vec<u8>>) -> Response<BodyStream> {
 pub(super) struct Inside {
     pub(super) server: Server,
     pub(super) limits: Limits,
+    /// Where the connection comes from, if it is one of the network.
+    pub(super) from: Option<Address>,
 }
 
 impl Homeserver for Inside {
@@ -106,7 +108,10 @@ impl Homeserver for Inside {
         token: Option<&Secret<String>>,
         upload: Option<BodyStream>,
     ) -> Result<Reply, CallFailure> {
-        let request = request(call, token, upload).ok_or(CallFailure::Unreachable)?;
+        let mut request = request(call, token, upload).ok_or(CallFailure::Unreachable)?;
+        if let Some(from) = &self.from {
+            request.extensions_mut().insert(from.clone());
+        }
         let response = self.server.answer(request, &self.limits).await;
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let info = MediaInfo {

@@ -1,6 +1,6 @@
 //! The network of a server: the client-server API over HTTP and the stream, on one port.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -17,7 +17,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use super::{front::Inside, host::Server, metrics::Metrics};
+use super::{front::Inside, host::Server, metrics::Metrics, model::Address};
 use crate::{
     gateway::{BodyStream, CallFailure, Gateway, GatewayOptions, Host, Upgrade},
     wire::{Limits, STREAM_PATH},
@@ -42,7 +42,7 @@ impl Site {
     /// Puts a server on the network.
     pub fn new(server: Server, limits: Limits) -> Self {
         let options = GatewayOptions { limits: limits.clone(), ..GatewayOptions::default() };
-        let inside = Inside { server: server.clone(), limits: limits.clone() };
+        let inside = Inside { server: server.clone(), limits: limits.clone(), from: None };
         let gateway = Gateway::before(inside, options);
         Self { server, gateway, limits, metrics: Arc::default() }
     }
@@ -52,7 +52,7 @@ impl Site {
         &self.gateway
     }
 
-    /// Answers one HTTP request.
+    /// Answers one HTTP request, after it was said where it comes from.
     async fn answer(&self, mut request: Request<Incoming>, upgrades: &Upgrades) -> Response<Body> {
         let path = request.uri().path();
         let response = if path == STREAM_PATH {
@@ -84,13 +84,15 @@ impl Host for Site {
         &self.limits
     }
 
-    async fn serve<S>(&self, stream: S, mut stop: watch::Receiver<bool>)
+    async fn serve<S>(&self, stream: S, from: IpAddr, mut stop: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let open = self.metrics.open();
         let (sender, mut upgrades) = mpsc::channel(1);
-        let service = service_fn(|request| {
+        let from = Address(from.to_string());
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(from.clone());
             let answer = self.answer(request, &sender);
             async move { Ok::<_, Infallible>(answer.await) }
         });
@@ -118,7 +120,9 @@ impl Host for Site {
             }
         }
         if let Ok(upgrade) = upgrades.try_recv() {
-            self.gateway.run(upgrade, stop).await;
+            let (server, limits) = (self.server.clone(), self.limits.clone());
+            let inside = Inside { server, limits, from: Some(from.clone()) };
+            self.gateway.instead(inside).run(upgrade, stop).await;
         }
         drop(open);
     }
