@@ -52,7 +52,9 @@ fn messages(
     let direction = direction(&request)?;
     let filter = filter(&request)?;
     let visit = Visit::of_reader(step, context.caller()?, room_id(&request)?)?;
-    let place = |name: &str| request.query(name).map(|token| page_number(&token)).transpose();
+    // An empty token is none: clients ask for their first page so.
+    let token = |name: &str| request.query(name).filter(|token| !token.is_empty());
+    let place = |name: &str| token(name).map(|token| page_number(&token)).transpose();
     let (from, to) = (place("from")?, place("to")?);
     let end = visit.end();
     let pages = match direction {
@@ -68,7 +70,7 @@ fn messages(
         Direction::Backward => from.unwrap_or(step.position()?),
         Direction::Forward => from.unwrap_or(0),
     };
-    response.start = request.query("from").unwrap_or_else(|| page_token(start));
+    response.start = token("from").unwrap_or_else(|| page_token(start));
     response.end = next.map(page_token);
     if filter.is_lazy() {
         let members = members_of(step, &visit, &events)?;

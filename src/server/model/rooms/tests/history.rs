@@ -115,6 +115,16 @@ fn a_page_ends_where_it_is_told_to() {
 }
 
 #[test]
+fn an_empty_token_asks_for_the_first_page() {
+    let mut world = World::new();
+    let alice = world.user("alice");
+    let room = world.room_of(&[&alice]);
+    world.say(&alice, &room, "hello");
+    let (status, page) = world.get(&format!("/rooms/{room}/messages?dir=f&from=&to="), &alice);
+    assert_eq!((status, texts(&page)), (200, vec!["hello"]));
+}
+
+#[test]
 fn a_filter_chooses_events_and_lazy_members_come_along() {
     let mut world = World::new();
     let (alice, bob) = (world.user("alice"), world.user("bob"));
