@@ -17,12 +17,13 @@ use super::{
 };
 use crate::{
     cli::Exit,
+    config::AccountConfig,
     engine::{
         Command, Face, FaceKind, Handle,
         driver::{self, DriveError, face},
     },
     link::Route,
-    store::Store,
+    store::{Account, Store},
 };
 
 /// How long the end waits for guests that came for one thing.
@@ -82,6 +83,15 @@ pub(super) struct Holder {
     doors: Doors,
 }
 
+/// Where an account's server is. The stream that was found with one homeserver leads to no other
+/// that somebody has set up since.
+fn whereabouts(account: &Account, settings: &AccountConfig) -> Whereabouts {
+    let homeserver = settings.homeserver.clone().unwrap_or(account.homeserver.clone());
+    let is_same = homeserver.trim_end_matches('/') == account.homeserver;
+    let found = account.stream_url.clone().filter(|_| is_same);
+    Whereabouts { stream_url: settings.stream_url.clone().or(found), homeserver }
+}
+
 impl Holder {
     /// Starts the engine on the account's store, with a control socket.
     ///
@@ -94,10 +104,7 @@ impl Holder {
     ) -> Result<(Self, Handle), Failure> {
         let account = store.account();
         let settings = &chosen.settings;
-        let server = Whereabouts {
-            homeserver: settings.homeserver.clone().unwrap_or(account.homeserver.clone()),
-            stream_url: settings.stream_url.clone().or(account.stream_url.clone()),
-        };
+        let server = whereabouts(account, settings);
         let way = Way::to(&server, settings, &context.config.limits)?;
         let socket = control::address(context.paths.control_socket(&chosen.user_id));
         Ground::prepare(way, Some(socket))?.hold(store)
