@@ -21,15 +21,23 @@ pub struct ServerConfig {
 }
 
 /// `[public]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Public {
     /// Where clients reach it, for discovery by its name; absent: there is no discovery.
     pub url: Option<String>,
+    /// Whether clients are told that the server has the stream.
+    pub stream: bool,
     /// A page for people who need help.
     pub support_page: Option<String>,
     /// People who answer for it.
     pub contacts: Vec<ContactConfig>,
+}
+
+impl Default for Public {
+    fn default() -> Self {
+        Self { url: None, stream: true, support_page: None, contacts: Vec::new() }
+    }
 }
 
 /// An entry of `contacts`.

@@ -193,6 +193,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
 fn settings(config: &ServerConfig, name: String) -> Settings {
     let mut settings = Settings::new(name);
     settings.public_url.clone_from(&config.public.url);
+    settings.offers_stream = config.public.stream;
     settings.support_page.clone_from(&config.public.support_page);
     settings.contacts = config.public.contacts.iter().map(contact).collect();
     if config.registration.open {

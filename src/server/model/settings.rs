@@ -9,6 +9,8 @@ pub struct Settings {
     pub name: String,
     /// Where clients find it, for `.well-known`; nothing when it cannot know.
     pub public_url: Option<String>,
+    /// Whether clients are told that the server has the stream.
+    pub offers_stream: bool,
     /// Who may register.
     pub registration: Registration,
     /// Largest file, in bytes.
@@ -77,6 +79,7 @@ impl Settings {
         Self {
             name: name.into(),
             public_url: None,
+            offers_stream: true,
             registration: Registration::ByInvite,
             max_media_bytes: 50 << 20,
             rates: Rates::default(),
