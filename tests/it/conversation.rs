@@ -7,9 +7,18 @@ use serde_json::{Value, json};
 
 use crate::{
     grotto::Grotto,
-    rig::{Peer, Stack, Synapse},
+    homeserver::{self, Homeserver, On, RateLimits},
+    rig::{Peer, Stack},
     talk::{self, COUNT},
 };
+
+homeserver::on_both! {
+    five_hundred_messages_each_way_with_matrix_nio,
+    five_hundred_messages_each_way_with_matrix_sdk_crypto,
+    five_hundred_messages_each_way_in_a_group_of_three,
+    replies_edits_reactions_and_redactions_arrive_on_both_sides,
+    shipped_rate_limits_neither_lose_nor_reorder_messages,
+}
 
 /// Messages a side says before the other goes on.
 const BURST: usize = 50;
@@ -81,28 +90,28 @@ fn gather(alice: &Grotto, others: &mut [(&str, Peer)]) -> String {
     room
 }
 
-#[test]
-fn five_hundred_messages_each_way_with_matrix_nio() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "alice");
+fn five_hundred_messages_each_way_with_matrix_nio(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "alice");
     let mut others = [("bob", Peer::start(Stack::Nio, base, "bob"))];
     let room = gather(&alice, &mut others);
     converse(&alice, &room, &mut others);
 }
 
-#[test]
-fn five_hundred_messages_each_way_with_matrix_sdk_crypto() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "alice");
+fn five_hundred_messages_each_way_with_matrix_sdk_crypto(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "alice");
     let mut others = [("bob", Peer::start(Stack::Sdk, base, "bob"))];
     let room = gather(&alice, &mut others);
     converse(&alice, &room, &mut others);
 }
 
-#[test]
-fn five_hundred_messages_each_way_in_a_group_of_three() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "alice");
+fn five_hundred_messages_each_way_in_a_group_of_three(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "alice");
     let mut others = [
         ("bob", Peer::start(Stack::Nio, base, "bob")),
         ("carol", Peer::start(Stack::Sdk, base, "carol")),
@@ -111,11 +120,11 @@ fn five_hundred_messages_each_way_in_a_group_of_three() {
     converse(&alice, &room, &mut others);
 }
 
-#[test]
-fn replies_edits_reactions_and_redactions_arrive_on_both_sides() {
-    let base = Synapse::shared();
+fn replies_edits_reactions_and_redactions_arrive_on_both_sides(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
     for stack in [Stack::Nio, Stack::Sdk] {
-        let alice = Grotto::log_in(base, "alice");
+        let alice = Grotto::log_in(place, "alice");
         let mut others = [("bob", Peer::start(stack, base, "bob"))];
         let room = gather(&alice, &mut others);
         let mut tail = alice.tail();
@@ -163,11 +172,11 @@ fn replies_edits_reactions_and_redactions_arrive_on_both_sides() {
     }
 }
 
-#[test]
-fn shipped_rate_limits_neither_lose_nor_reorder_messages() {
-    let synapse = Synapse::start(crate::rig::RateLimits::AsShipped);
-    let alice = Grotto::log_in(&synapse.base, "alice");
-    let mut others = [("bob", Peer::start(Stack::Sdk, &synapse.base, "bob"))];
+fn shipped_rate_limits_neither_lose_nor_reorder_messages(on: On) {
+    let homeserver = Homeserver::start(on, RateLimits::AsShipped);
+    let place = &homeserver.place;
+    let alice = Grotto::log_in(place, "alice");
+    let mut others = [("bob", Peer::start(Stack::Sdk, &place.base, "bob"))];
     let room = gather(&alice, &mut others);
     let mut tail = alice.tail();
     // All at once, so that the homeserver refuses most of them at first; the outbox keeps order.

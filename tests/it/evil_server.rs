@@ -19,7 +19,8 @@ use tokio_tungstenite::tungstenite::{
 use crate::{
     grotto::Grotto,
     headless::{code, files, said},
-    rig::{self, Lines, PATIENCE, Synapse},
+    homeserver::On,
+    rig::{self, Lines, PATIENCE},
 };
 
 /// What a server does with one connection.
@@ -145,7 +146,7 @@ const DEEDS: [(&str, Deed, &str); 16] = [
 
 /// Somebody whose store has a place in the sync stream.
 fn synced(name: &str) -> Grotto {
-    let alice = Grotto::log_in(Synapse::shared(), name);
+    let alice = Grotto::log_in(On::Synapse.shared(), name);
     let mut tail = alice.tail();
     tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
     assert_eq!(tail.terminate(), Some(0));

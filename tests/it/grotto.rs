@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::rig::{self, GROTTO, Lines, PASSWORD, Terminal};
+use crate::{
+    homeserver::Place,
+    rig::{self, GROTTO, Lines, PASSWORD, Terminal},
+};
 
 /// An account logged in on a device with its own data folder.
 pub(crate) struct Grotto {
@@ -20,17 +23,29 @@ pub(crate) struct Grotto {
 
 impl Grotto {
     /// Registers an account and logs in.
-    pub(crate) fn log_in(base: &str, name: &str) -> Self {
-        Self::log_in_with(base, name, &[])
+    pub(crate) fn log_in(place: &Place, name: &str) -> Self {
+        Self::log_in_with(place, name, &[])
     }
 
     /// The same with more arguments for `login`.
-    pub(crate) fn log_in_with(base: &str, name: &str, arguments: &[&str]) -> Self {
-        let grotto = Self { home: rig::folder("grotto"), user: rig::register(base, name) };
-        let login = ["--json", "login", &grotto.user, "--homeserver", base, "--password-file", "-"];
-        let output = grotto.run_with_input(&[&login[..], arguments].concat(), PASSWORD);
+    pub(crate) fn log_in_with(place: &Place, name: &str, arguments: &[&str]) -> Self {
+        let grotto = Self { home: rig::folder("grotto"), user: rig::register(&place.base, name) };
+        let login = grotto.login(place);
+        let login = login.iter().map(String::as_str).chain(arguments.iter().copied());
+        let login: Vec<&str> = ["--json"].into_iter().chain(login).collect();
+        let output = grotto.run_with_input(&login, PASSWORD);
         assert!(output.status.success(), "login: {}", String::from_utf8_lossy(&output.stderr));
         grotto
+    }
+
+    /// The arguments of a login by a password on standard input.
+    pub(crate) fn login(&self, place: &Place) -> Vec<String> {
+        let mut arguments = vec!["login", &self.user, "--homeserver", &place.base];
+        arguments.extend(["--password-file", "-"]);
+        if let Some(url) = &place.stream_url {
+            arguments.extend(["--stream-url", url]);
+        }
+        arguments.into_iter().map(str::to_owned).collect()
     }
 
     /// Variables that keep it inside its folder.

@@ -10,8 +10,25 @@ use serde_json::{Value, json};
 
 use crate::{
     grotto::Grotto,
-    rig::{self, Lines, PASSWORD, Peer, Stack, Synapse},
+    homeserver::{self, On},
+    rig::{self, Lines, PASSWORD, Peer, Stack},
 };
+
+homeserver::on_both! {
+    a_script_talks_while_another_process_holds_the_account,
+    standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user,
+    a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined,
+    commands_at_the_same_moment_all_arrive_once,
+    a_tail_goes_on_when_the_process_that_held_the_account_ends,
+    a_holder_that_was_killed_leaves_nothing_in_the_way,
+    login_undoes_what_it_cannot_finish,
+    an_unreachable_server_is_exit_code_4,
+    a_locked_store_is_exit_code_3,
+    a_store_that_cannot_be_read_can_be_given_up,
+    logout_is_refused_while_the_account_is_held_and_leaves_nothing_afterwards,
+    nothing_readable_is_on_the_disk,
+    commands_work_while_the_interface_is_open_and_while_it_closes,
+}
 
 /// Alice with a tail that follows everything, bob as an echo, and their room.
 pub(crate) struct Scene {
@@ -21,9 +38,10 @@ pub(crate) struct Scene {
     pub(crate) room: String,
 }
 
-fn scene(name: &str) -> Scene {
-    let base = Synapse::shared();
-    play(base, Grotto::log_in(base, name))
+fn scene(on: On, name: &str) -> Scene {
+    let place = on.shared();
+    let base = place.base.as_str();
+    play(base, Grotto::log_in(place, name))
 }
 
 /// The scene with an alice who is logged in already.
@@ -63,9 +81,8 @@ pub(crate) fn fails(output: &Output, expected: i32, words: &str) {
     assert!(output.stdout.is_empty(), "a failure printed a result");
 }
 
-#[test]
-fn a_script_talks_while_another_process_holds_the_account() {
-    let Scene { alice, mut tail, mut bob, room } = scene("alice");
+fn a_script_talks_while_another_process_holds_the_account(on: On) {
+    let Scene { alice, mut tail, mut bob, room } = scene(on, "alice");
     let first = send(&alice, &[&room, "hello **日本** 👍"]);
     let heard = bob.hears("hello **日本** 👍");
     assert_eq!(heard["content"]["formatted_body"], "hello <strong>日本</strong> 👍");
@@ -109,10 +126,10 @@ fn without_nulls(value: &Value) -> Value {
     Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
-#[test]
-fn standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "dmalice");
+fn standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "dmalice");
     let mut bob = Peer::start(Stack::Nio, base, "dmbob");
     fails(&alice.run(&["send", &bob.user, "x"]), 1, "direct chat");
     alice.json(&["create", "--dm", "--invite", &bob.user]);
@@ -127,10 +144,10 @@ fn standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user() {
     fails(&alice.run_with_input(&["send", &bob.user, "-"], "\n"), 1, "empty");
 }
 
-#[test]
-fn a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "invited");
+fn a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "invited");
     let mut bob = Peer::start(Stack::Nio, base, "inviter");
     let made = bob.ask(json!({"do": "create", "direct": true, "invite": [alice.user]}));
     alice.json(&["join", made["room"].as_str().unwrap()]);
@@ -138,9 +155,8 @@ fn a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined() {
     assert_eq!((&rooms[0]["kind"], &rooms[0]["room_id"]), (&json!("dm"), &made["room"]));
 }
 
-#[test]
-fn commands_at_the_same_moment_all_arrive_once() {
-    let Scene { alice, mut tail, mut bob, room } = scene("manyalice");
+fn commands_at_the_same_moment_all_arrive_once(on: On) {
+    let Scene { alice, mut tail, mut bob, room } = scene(on, "manyalice");
     assert_eq!(tail.terminate(), Some(0));
     let bodies: Vec<String> = (0..8).map(|number| format!("at once {number}")).collect();
     let children: Vec<_> = bodies
@@ -163,9 +179,8 @@ fn commands_at_the_same_moment_all_arrive_once() {
     assert_eq!(again.count(), 0, "{doubled:#?}");
 }
 
-#[test]
-fn a_tail_goes_on_when_the_process_that_held_the_account_ends() {
-    let Scene { alice, tail: mut first, mut bob, room } = scene("heir");
+fn a_tail_goes_on_when_the_process_that_held_the_account_ends(on: On) {
+    let Scene { alice, tail: mut first, mut bob, room } = scene(on, "heir");
     let mut second = alice.tail();
     second.find("the link", |line| line["type"] == "link" && line["state"] == "up");
     bob.say(&room, "before");
@@ -176,18 +191,16 @@ fn a_tail_goes_on_when_the_process_that_held_the_account_ends() {
     assert_eq!(second.terminate(), Some(0));
 }
 
-#[test]
-fn a_holder_that_was_killed_leaves_nothing_in_the_way() {
-    let Scene { alice, tail, mut bob, room } = scene("killed");
+fn a_holder_that_was_killed_leaves_nothing_in_the_way(on: On) {
+    let Scene { alice, tail, mut bob, room } = scene(on, "killed");
     let pid = rustix::process::Pid::from_raw(i32::try_from(tail.pid()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     send(&alice, &[&room, "after the kill"]);
     bob.hears("after the kill");
 }
 
-#[test]
-fn login_undoes_what_it_cannot_finish() {
-    let base = Synapse::shared();
+fn login_undoes_what_it_cannot_finish(on: On) {
+    let base = on.shared().base.as_str();
     let user = rig::register(base, "carol");
     let carol = Grotto { home: rig::folder("carol"), user: user.clone() };
     let login = ["login", &user, "--homeserver", base, "--password-file", "-"];
@@ -207,9 +220,8 @@ fn login_undoes_what_it_cannot_finish() {
     fails(&carol.run_with_input(&login, PASSWORD), 1, "logged in already");
 }
 
-#[test]
-fn an_unreachable_server_is_exit_code_4() {
-    let alice = Grotto::log_in(Synapse::shared(), "offline");
+fn an_unreachable_server_is_exit_code_4(on: On) {
+    let alice = Grotto::log_in(on.shared(), "offline");
     let config = alice.home.join("config.toml");
     let nowhere = format!("http://127.0.0.1:{}", rig::free_port());
     let text = format!("[accounts.a]\nuser_id = {:?}\nhomeserver = {nowhere:?}\n", alice.user);
@@ -219,8 +231,7 @@ fn an_unreachable_server_is_exit_code_4() {
     fails(&alice.run(&[&global[..], &["send", "!r", "x"]].concat()), 4, "--timeout");
 }
 
-#[test]
-fn a_locked_store_is_exit_code_3() {
+fn a_locked_store_is_exit_code_3(on: On) {
     let home = rig::folder("passphrase");
     let file = |name: &str, text: &str| {
         let path = home.join(name);
@@ -229,8 +240,8 @@ fn a_locked_store_is_exit_code_3() {
     };
     let (right, wrong, new) =
         (file("right", "open sesame"), file("wrong", "sesame"), file("new", "a new one"));
-    let base = Synapse::shared();
-    let alice = Grotto::log_in_with(base, "locked", &["--passphrase-file", &right]);
+    let place = on.shared();
+    let alice = Grotto::log_in_with(place, "locked", &["--passphrase-file", &right]);
     fails(&alice.run(&["rooms"]), 3, "--passphrase-file");
     fails(&alice.run(&["rooms", "--passphrase-file", &wrong]), 3, "wrong passphrase");
     assert_eq!(code(&alice.run(&["rooms", "--passphrase-file", &right])), Some(0));
@@ -245,10 +256,10 @@ fn a_locked_store_is_exit_code_3() {
     assert_eq!(code(&alice.run(&["rooms"])), Some(0));
 }
 
-#[test]
-fn a_store_that_cannot_be_read_can_be_given_up() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "giveup");
+fn a_store_that_cannot_be_read_can_be_given_up(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "giveup");
     let accounts = alice.home.join("xdg_data_home/grotto/accounts");
     let account = fs::read_dir(accounts).unwrap().next().unwrap().unwrap().path();
     fs::write(account.join("store.db"), vec![7; 65536]).unwrap();
@@ -260,9 +271,8 @@ fn a_store_that_cannot_be_read_can_be_given_up() {
     assert_eq!(code(&alice.run_with_input(&login, PASSWORD)), Some(0));
 }
 
-#[test]
-fn logout_is_refused_while_the_account_is_held_and_leaves_nothing_afterwards() {
-    let alice = Grotto::log_in(Synapse::shared(), "leaver");
+fn logout_is_refused_while_the_account_is_held_and_leaves_nothing_afterwards(on: On) {
+    let alice = Grotto::log_in(on.shared(), "leaver");
     let mut tail = alice.tail();
     tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
     let pid = tail.pid().to_string();
@@ -276,9 +286,8 @@ fn logout_is_refused_while_the_account_is_held_and_leaves_nothing_afterwards() {
     fails(&alice.run(&["rooms"]), 1, "grotto login");
 }
 
-#[test]
-fn nothing_readable_is_on_the_disk() {
-    let Scene { alice, mut tail, mut bob, room } = scene("secret");
+fn nothing_readable_is_on_the_disk(on: On) {
+    let Scene { alice, mut tail, mut bob, room } = scene(on, "secret");
     send(&alice, &[&room, "xyzzy-plugh-7731", "-vv"]);
     bob.hears("xyzzy-plugh-7731");
     tail.find("the echo", |line| line["body"] == "echo: xyzzy-plugh-7731");
@@ -321,9 +330,8 @@ pub(crate) fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-#[test]
-fn commands_work_while_the_interface_is_open_and_while_it_closes() {
-    let Scene { alice, mut tail, mut bob, room } = scene("screen");
+fn commands_work_while_the_interface_is_open_and_while_it_closes(on: On) {
+    let Scene { alice, mut tail, mut bob, room } = scene(on, "screen");
     assert_eq!(tail.terminate(), Some(0));
     let mut terminal = alice.open((80, 24));
     terminal.shows("Garden");

@@ -5,13 +5,19 @@ use std::fs;
 use crate::{
     grotto::Grotto,
     headless::{code, fails, said},
-    rig::{self, GROTTO, PASSWORD, Synapse, Terminal},
+    homeserver::{self, On},
+    rig::{self, GROTTO, PASSWORD, Terminal},
 };
 
-#[test]
-fn of_several_accounts_the_named_or_the_default_one_is_used() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "severala");
+homeserver::on_both! {
+    of_several_accounts_the_named_or_the_default_one_is_used,
+    a_terminal_is_asked_for_password_and_passphrase_without_echo,
+}
+
+fn of_several_accounts_the_named_or_the_default_one_is_used(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "severala");
     let bob = Grotto { home: alice.home.clone(), user: rig::register(base, "severalb") };
     let login = ["login", &bob.user, "--homeserver", base, "--password-file", "-"];
     let output = alice.run_with_input(&login, PASSWORD);
@@ -46,9 +52,8 @@ fn asks(terminal: &mut Terminal, question: &str, times: usize) {
     while terminal.shows(question).iter().filter(|line| line.contains(question)).count() < times {}
 }
 
-#[test]
-fn a_terminal_is_asked_for_password_and_passphrase_without_echo() {
-    let base = Synapse::shared();
+fn a_terminal_is_asked_for_password_and_passphrase_without_echo(on: On) {
+    let base = on.shared().base.as_str();
     let asked = Grotto { home: rig::folder("asked"), user: rig::register(base, "asked") };
     let environment = asked.environment();
     let environment: Vec<(&str, &str)> =

@@ -9,15 +9,23 @@ use crate::{
     cutter::{Cut, Cutter},
     grotto::Grotto,
     headless::{Scene, fails, play, said, send},
-    rig::{self, Lines, PASSWORD, Synapse},
+    homeserver::{self, On, Place},
+    rig::{self, Lines, PASSWORD},
 };
 
+homeserver::on_both! {
+    a_message_whose_holder_is_killed_before_the_answer_arrives_once,
+    a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction,
+    a_runtime_folder_too_deep_for_a_socket_is_no_hindrance,
+    what_policy_forbids_is_exit_code_5,
+}
+
 /// Alice behind a relay that a test can make mute.
-fn behind_a_relay(name: &str) -> (Scene, Cutter) {
-    let base = Synapse::shared();
+fn behind_a_relay(on: On, name: &str) -> (Scene, Cutter) {
+    let base = on.shared().base.as_str();
     let address: SocketAddr = base.strip_prefix("http://").unwrap().parse().unwrap();
     let cutter = Cutter::start(address);
-    let alice = Grotto::log_in(&format!("http://{}", cutter.address), name);
+    let alice = Grotto::log_in(&Place::at(format!("http://{}", cutter.address)), name);
     let mut scene = play(base, alice);
     send(&scene.alice, &[&scene.room, "before"]);
     scene.bob.hears("before");
@@ -29,9 +37,8 @@ fn kill(tail: &Lines) {
     kill_process(pid, Signal::KILL).unwrap();
 }
 
-#[test]
-fn a_message_whose_holder_is_killed_before_the_answer_arrives_once() {
-    let (Scene { alice, tail, mut bob, room }, cutter) = behind_a_relay("orphan");
+fn a_message_whose_holder_is_killed_before_the_answer_arrives_once(on: On) {
+    let (Scene { alice, tail, mut bob, room }, cutter) = behind_a_relay(on, "orphan");
     cutter.arm(Cut::Mute);
     let mut command = alice.command(&["--json", "send", &room, "once", "--txn", "job-17"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -52,9 +59,8 @@ fn a_message_whose_holder_is_killed_before_the_answer_arrives_once() {
     assert!(!doubled, "{:#?}", bob.unread());
 }
 
-#[test]
-fn a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction() {
-    let (Scene { alice, tail, mut bob, room }, cutter) = behind_a_relay("limbo");
+fn a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction(on: On) {
+    let (Scene { alice, tail, mut bob, room }, cutter) = behind_a_relay(on, "limbo");
     cutter.arm(Cut::Mute);
     let mut command = alice.command(&["send", &room, "open end", "--timeout", "8"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -64,9 +70,8 @@ fn a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction() {
     fails(&sending.wait_with_output().unwrap(), 4, "--txn grotto-");
 }
 
-#[test]
-fn a_runtime_folder_too_deep_for_a_socket_is_no_hindrance() {
-    let alice = Grotto::log_in(Synapse::shared(), "deep");
+fn a_runtime_folder_too_deep_for_a_socket_is_no_hindrance(on: On) {
+    let alice = Grotto::log_in(on.shared(), "deep");
     let deep = alice.home.join("d".repeat(120));
     std::fs::create_dir_all(&deep).unwrap();
     let command = |arguments: &[&str]| {
@@ -81,10 +86,10 @@ fn a_runtime_folder_too_deep_for_a_socket_is_no_hindrance() {
     assert_eq!(tail.terminate(), Some(0));
 }
 
-#[test]
-fn what_policy_forbids_is_exit_code_5() {
-    let base = Synapse::shared();
-    let alice = Grotto::log_in(base, "strict");
+fn what_policy_forbids_is_exit_code_5(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let alice = Grotto::log_in(place, "strict");
     let token = rig::log_in(base, &alice.user, PASSWORD);
     let unknown = json!({
         "type": "m.room.encryption", "state_key": "", "content": {"algorithm": "org.example.v9"},

@@ -11,12 +11,22 @@ use serde_json::{Value, json};
 use crate::{
     grotto::Grotto,
     headless::{Scene, fails, play, send},
-    rig::{self, GROTTO, Lines, PASSWORD, Synapse},
+    homeserver::{self, On},
+    rig::{self, GROTTO, Lines, PASSWORD},
 };
 
-fn scene(name: &str) -> Scene {
-    let base = Synapse::shared();
-    play(base, Grotto::log_in(base, name))
+homeserver::on_both! {
+    a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog,
+    a_tail_of_one_room_tells_of_no_other,
+    a_tail_tells_who_types_and_who_has_read,
+    a_reader_that_has_enough_ends_the_tail_in_order,
+    everything_goes_through_a_gateway_that_is_named,
+}
+
+fn scene(on: On, name: &str) -> Scene {
+    let place = on.shared();
+    let base = place.base.as_str();
+    play(base, Grotto::log_in(place, name))
 }
 
 fn tail(alice: &Grotto, arguments: &[&str]) -> Lines {
@@ -31,9 +41,8 @@ fn told(tail: &mut Lines, mark: &str) -> Vec<String> {
     bodies.filter(|body| body.ends_with(mark)).map(str::to_owned).collect()
 }
 
-#[test]
-fn a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog() {
-    let Scene { alice, tail: mut first, mut bob, room } = scene("begin");
+fn a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog(on: On) {
+    let Scene { alice, tail: mut first, mut bob, room } = scene(on, "begin");
     bob.say(&room, "one .");
     first.find("one", |line| line["body"] == "one .");
     assert_eq!(first.terminate(), Some(0));
@@ -55,9 +64,8 @@ fn a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog() {
     assert_eq!(backlog.terminate(), Some(0));
 }
 
-#[test]
-fn a_tail_of_one_room_tells_of_no_other() {
-    let Scene { alice, tail: mut first, mut bob, room } = scene("filter");
+fn a_tail_of_one_room_tells_of_no_other(on: On) {
+    let Scene { alice, tail: mut first, mut bob, room } = scene(on, "filter");
     assert_eq!(first.terminate(), Some(0));
     let other = alice.json(&["create", "--name", "Shed"])[0]["room_id"].clone();
     let mut only = tail(&alice, &["Shed"]);
@@ -75,10 +83,9 @@ fn a_tail_of_one_room_tells_of_no_other() {
     fails(&alice.run(&["tail", "No such room"]), 1, "grotto rooms");
 }
 
-#[test]
-fn a_tail_tells_who_types_and_who_has_read() {
-    let Scene { alice, mut tail, bob, room } = scene("ephemeral");
-    let base = Synapse::shared();
+fn a_tail_tells_who_types_and_who_has_read(on: On) {
+    let Scene { alice, mut tail, bob, room } = scene(on, "ephemeral");
+    let base = on.shared().base.as_str();
     let read = send(&alice, &[&room, "read me"]);
     let token = rig::log_in(base, &bob.user, PASSWORD);
     let tell = |method: &str, path: &str, body: Value| {
@@ -101,9 +108,8 @@ fn a_tail_tells_who_types_and_who_has_read() {
     assert_eq!(tail.terminate(), Some(0));
 }
 
-#[test]
-fn a_reader_that_has_enough_ends_the_tail_in_order() {
-    let Scene { alice, tail: mut first, mut bob, room } = scene("head");
+fn a_reader_that_has_enough_ends_the_tail_in_order(on: On) {
+    let Scene { alice, tail: mut first, mut bob, room } = scene(on, "head");
     assert_eq!(first.terminate(), Some(0));
     let mut command = alice.command(&["--json", "tail"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -133,15 +139,15 @@ fn a_closed_standard_output_is_never_a_panic() {
     }
 }
 
-#[test]
-fn everything_goes_through_a_gateway_that_is_named() {
-    let base = Synapse::shared();
+fn everything_goes_through_a_gateway_that_is_named(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
     let mut serve = Command::new(GROTTO);
     serve.args(["--json", "gateway", "--homeserver", base, "--listen", "127.0.0.1:0"]);
     let mut gateway = Lines::start(serve);
     let line = gateway.find("its address", |line| line["listening"].is_string());
     let url = format!("ws://{}{STREAM_PATH}", line["listening"].as_str().unwrap());
-    let alice = Grotto::log_in_with(base, "remote", &["--stream-url", &url]);
+    let alice = Grotto::log_in_with(place, "remote", &["--stream-url", &url]);
     let Scene { alice, mut tail, mut bob, room } = play(base, alice);
     send(&alice, &[&room, "through the gateway"]);
     bob.hears("through the gateway");

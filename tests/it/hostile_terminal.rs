@@ -11,8 +11,15 @@ use serde_json::{Value, json};
 
 use crate::{
     grotto::Grotto,
-    rig::{self, PASSWORD, Peer, Stack, Synapse, Terminal},
+    homeserver::{self, On},
+    rig::{self, PASSWORD, Peer, Stack, Terminal},
 };
+
+homeserver::on_both! {
+    nothing_of_a_stranger_reaches_the_terminal_but_text,
+    nothing_is_drawn_while_nothing_happens,
+    a_signal_to_end_gives_the_terminal_back,
+}
 
 /// What must never come out as it went in. The second column is what is to be seen instead.
 const ATTACKS: [(&str, &str); 17] = [
@@ -165,10 +172,10 @@ impl Stranger {
     }
 }
 
-#[test]
-fn nothing_of_a_stranger_reaches_the_terminal_but_text() {
-    let base = Synapse::shared();
-    let grotto = Grotto::log_in(base, "careful");
+fn nothing_of_a_stranger_reaches_the_terminal_but_text(on: On) {
+    let place = on.shared();
+    let base = place.base.as_str();
+    let grotto = Grotto::log_in(place, "careful");
     let mut peer = Peer::start(Stack::Nio, base, "stranger");
     peer.ask(json!({"do": "name", "name": hostile("eve", 1)}));
     let room = peer.create(&hostile("room", 0), &[&grotto.user]);
@@ -258,10 +265,9 @@ fn assert_given_back(modes: &Modes) {
     assert_eq!(*modes, expected);
 }
 
-#[test]
-fn nothing_is_drawn_while_nothing_happens() {
-    let base = Synapse::shared();
-    let grotto = Grotto::log_in(base, "idle");
+fn nothing_is_drawn_while_nothing_happens(on: On) {
+    let place = on.shared();
+    let grotto = Grotto::log_in(place, "idle");
     grotto.json(&["create", "--name", "quiet place"]);
     let mut terminal = grotto.open((80, 24));
     terminal.shows("quiet place");
@@ -293,10 +299,9 @@ fn assert_usable(terminal: &mut Terminal, status: &str) {
     assert_given_back(&read(&terminal.recording));
 }
 
-#[test]
-fn a_signal_to_end_gives_the_terminal_back() {
-    let base = Synapse::shared();
-    let grotto = Grotto::log_in(base, "ended");
+fn a_signal_to_end_gives_the_terminal_back(on: On) {
+    let place = on.shared();
+    let grotto = Grotto::log_in(place, "ended");
     let environment = grotto.environment();
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -36,6 +36,8 @@ mod headless_secrets;
 #[cfg(test)]
 mod headless_tail;
 #[cfg(test)]
+mod homeserver;
+#[cfg(test)]
 mod hostile_terminal;
 #[cfg(test)]
 mod megolm;

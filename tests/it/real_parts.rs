@@ -2,11 +2,18 @@
 
 use serde_json::json;
 
-use crate::rig::{Peer, RateLimits, Stack, Synapse, Terminal};
+use crate::{
+    homeserver::{self, Homeserver, On, RateLimits},
+    rig::{Peer, Stack, Terminal},
+};
 
-#[test]
-fn both_kinds_of_peer_talk_to_each_other_through_the_shared_homeserver() {
-    let base = Synapse::shared();
+homeserver::on_both! {
+    both_kinds_of_peer_talk_to_each_other_through_the_shared_homeserver,
+    a_homeserver_can_be_killed_and_started_again,
+}
+
+fn both_kinds_of_peer_talk_to_each_other_through_the_shared_homeserver(on: On) {
+    let base = on.shared().base.as_str();
     for (one, other) in [(Stack::Nio, Stack::Sdk), (Stack::Sdk, Stack::Nio)] {
         let mut bob = Peer::start_echo(one, base, "bob");
         let mut carol = Peer::start(other, base, "carol");
@@ -21,12 +28,11 @@ fn both_kinds_of_peer_talk_to_each_other_through_the_shared_homeserver() {
     }
 }
 
-#[test]
-fn a_homeserver_can_be_killed_and_started_again() {
-    let mut synapse = Synapse::start(RateLimits::AsShipped);
-    let base = synapse.base.clone();
-    synapse.kill();
-    synapse.start_again();
+fn a_homeserver_can_be_killed_and_started_again(on: On) {
+    let mut homeserver = Homeserver::start(on, RateLimits::AsShipped);
+    let base = homeserver.place.base.clone();
+    homeserver.kill();
+    homeserver.start_again();
     let answer = crate::rig::http(&base, "GET", "/_matrix/client/versions", None, &json!(null));
     assert!(answer["versions"].is_array(), "{answer}");
 }

@@ -1,5 +1,5 @@
-//! Real parts for tests: a Synapse, matrix-nio peers, a terminal. Each is a program of `tests/rig/`
-//! that speaks JSON lines and ends when this process does.
+//! Real parts for tests: peers that others wrote, a terminal; homeservers are in `homeserver`. Each
+//! is a program of `tests/rig/` that speaks JSON lines and ends when this process does.
 //!
 //! `tests/run` makes the Python environment; without it every test that needs one fails and says so.
 
@@ -9,7 +9,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
-        OnceLock,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
@@ -26,7 +25,8 @@ const SCREEN_PATIENCE: Duration = Duration::from_secs(80);
 /// The grotto program under test.
 pub(crate) const GROTTO: &str = env!("CARGO_BIN_EXE_grotto");
 
-fn python() -> PathBuf {
+/// Python with what tests need.
+pub(crate) fn python() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/py/bin/python");
     assert!(path.exists(), "no Python environment: run tests/run once, it makes target/py");
     path
@@ -117,6 +117,15 @@ impl Lines {
         &mut self.unread
     }
 
+    /// Leaves it running for the life of this process, with its standard input open: its end is
+    /// the order to end.
+    pub(crate) fn keep(self) {
+        std::thread::Builder::new()
+            .name("kept".to_owned())
+            .spawn(move || while self.lines.recv().is_ok() {})
+            .unwrap();
+    }
+
     /// Process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -141,82 +150,8 @@ impl Drop for Lines {
     }
 }
 
-/// A Synapse.
-pub(crate) struct Synapse {
-    lines: Lines,
-    /// `http://127.0.0.1:PORT`
-    pub(crate) base: String,
-}
-
-/// Which rate limits a Synapse has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RateLimits {
-    Raised,
-    AsShipped,
-}
-
-impl Synapse {
-    /// Starts one of its own, for tests that stop or burden it.
-    pub(crate) fn start(limits: RateLimits) -> Self {
-        let port = free_port();
-        let mut command = Command::new(python());
-        command.arg(script("synapse.py")).arg(folder("synapse")).arg(port.to_string());
-        if limits == RateLimits::AsShipped {
-            command.arg("--shipped-limits");
-        }
-        let mut lines = Lines::start(command);
-        lines.find("Synapse's start", |line| line["ready"] == true);
-        Self { lines, base: format!("http://127.0.0.1:{port}") }
-    }
-
-    /// Address of the one that most tests share.
-    pub(crate) fn shared() -> &'static str {
-        // Its supervisor ends it when this process, and so its standard input, ends.
-        static SHARED: OnceLock<(String, SharedLines)> = OnceLock::new();
-        &SHARED
-            .get_or_init(|| {
-                let synapse = Self::start(RateLimits::Raised);
-                (synapse.base.clone(), SharedLines::new(synapse))
-            })
-            .0
-    }
-
-    fn ask(&mut self, command: &Value) -> Value {
-        self.lines.tell(command);
-        self.lines.find("Synapse's answer", |_| true)
-    }
-
-    /// Kills it.
-    pub(crate) fn kill(&mut self) {
-        self.ask(&json!({"do": "kill"}));
-    }
-
-    /// Starts it again, on the same port with the same data.
-    pub(crate) fn start_again(&mut self) {
-        self.ask(&json!({"do": "start"}));
-    }
-}
-
-/// Keeps the shared Synapse's standard input open for the life of the process.
-struct SharedLines {
-    _pid: u32,
-}
-
-impl SharedLines {
-    fn new(synapse: Synapse) -> Self {
-        let pid = synapse.lines.pid();
-        std::thread::Builder::new()
-            .name("shared-synapse".to_owned())
-            .spawn(move || {
-                // Ends with the process; the program's end closes its own output first.
-                while synapse.lines.lines.recv().is_ok() {}
-            })
-            .unwrap();
-        Self { _pid: pid }
-    }
-}
-
-fn script(name: &str) -> PathBuf {
+/// A program of `tests/rig`.
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig").join(name)
 }
 

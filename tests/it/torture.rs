@@ -23,9 +23,14 @@ use vodozemac::{Curve25519PublicKey, Curve25519SecretKey};
 use crate::{
     cutter::{Cut, Cutter},
     grotto::Grotto,
-    rig::{self, GROTTO, Lines, PASSWORD, Peer, RateLimits, Stack, Synapse},
+    homeserver::{self, Homeserver, On, RateLimits},
+    rig::{self, GROTTO, Lines, PASSWORD, Peer, Stack},
     talk,
 };
+
+homeserver::on_both! {
+    nothing_is_lost_doubled_or_garbled_while_everything_fails,
+}
 
 /// Messages each side says while things fail.
 const COUNT: usize = 200;
@@ -182,16 +187,16 @@ fn cut_again_and_again(cutter: &Cutter, over: &Receiver<()>) {
     }
 }
 
-#[test]
-fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
-    let mut synapse = Synapse::start(RateLimits::Raised);
-    let base = synapse.base.clone();
+fn nothing_is_lost_doubled_or_garbled_while_everything_fails(on: On) {
+    let mut homeserver = Homeserver::start(on, RateLimits::Raised);
+    let place = homeserver.place.clone();
+    let base = place.base.as_str();
     let faults = Faults::build();
     let port = rig::free_port();
-    let _gateway = gateway(&base, port);
+    let _gateway = gateway(base, port);
     let cutter = Cutter::start(([127, 0, 0, 1], port).into());
     let stream = format!("ws://{}/_matrix/client/unstable/stream", cutter.address);
-    let alice = Grotto::log_in_with(&base, "alice", &["--stream-url", &stream]);
+    let alice = Grotto::log_in_with(&place, "alice", &["--stream-url", &stream]);
     let mut bob = Peer::start(Stack::Nio, &base, "bob");
     let mut carol = Peer::start(Stack::Sdk, &base, "carol");
     let room = carol.create("torture", &[&bob.user, &alice.user]);
@@ -214,7 +219,7 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
         let (room, cutter) = (room.as_str(), &cutter);
         scope.spawn(move || kill_and_start_again(alice, faults, kills, &killing));
         scope.spawn(move || cut_again_and_again(cutter, &cutting));
-        let synapse = &mut synapse;
+        let homeserver = &mut homeserver;
         scope.spawn(move || {
             // One after the other, spread over the run.
             for fault in FAULTS {
@@ -226,8 +231,8 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
                     What::DiskHasSpace => faults.free_disk(),
                     What::ClockGoesBack => faults.set_clock_back(3_600),
                     What::ServerDies => {
-                        synapse.kill();
-                        synapse.start_again();
+                        homeserver.kill();
+                        homeserver.start_again();
                     }
                 }
                 done.fetch_add(1, Ordering::SeqCst);
@@ -276,9 +281,9 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails() {
     }
     let lost: Vec<&Value> = history.iter().filter(|line| line["type"] == "undecryptable").collect();
     assert!(lost.is_empty(), "{} undecryptable, first {:?}", lost.len(), lost.first());
-    let token = rig::log_in(&base, &bob.user, PASSWORD);
-    assert_no_index_used_twice(&base, &token, &room, &alice.user);
-    assert_one_time_keys_are_whole(&base, &token, &alice);
+    let token = rig::log_in(base, &bob.user, PASSWORD);
+    assert_no_index_used_twice(base, &token, &room, &alice.user);
+    assert_one_time_keys_are_whole(base, &token, &alice);
 }
 
 static SENT: AtomicUsize = AtomicUsize::new(0);

@@ -12,7 +12,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::ends::{Account, Service, account, error_in, remote, room, run, send_path, texts};
-use crate::rig::{RateLimits, Synapse};
+use crate::homeserver::{self, Homeserver, On, RateLimits};
+
+homeserver::on_both! {
+    cuts_anywhere_lose_double_and_reorder_nothing,
+    a_homeserver_that_starts_again_is_waited_for,
+}
 
 /// A relay that passes on a number of bytes in each direction, then cuts.
 async fn cut_after(to: SocketAddr, up: usize, down: usize) -> SocketAddr {
@@ -125,9 +130,8 @@ impl Work {
     }
 }
 
-#[test]
-fn cuts_anywhere_lose_double_and_reorder_nothing() {
-    let base = Synapse::shared();
+fn cuts_anywhere_lose_double_and_reorder_nothing(on: On) {
+    let base = on.shared().base.as_str();
     let alice = account(base, "cut");
     let room = room(base, &alice, &[]);
     let service = Service::start(base);
@@ -151,10 +155,9 @@ fn cuts_anywhere_lose_double_and_reorder_nothing() {
     });
 }
 
-#[test]
-fn a_homeserver_that_starts_again_is_waited_for() {
-    let mut synapse = Synapse::start(RateLimits::Raised);
-    let base = synapse.base.clone();
+fn a_homeserver_that_starts_again_is_waited_for(on: On) {
+    let mut homeserver = Homeserver::start(on, RateLimits::Raised);
+    let base = homeserver.place.base.clone();
     let alice = account(&base, "patient");
     let room = room(&base, &alice, &[]);
     let service = Service::start(&base);
@@ -163,13 +166,13 @@ fn a_homeserver_that_starts_again_is_waited_for() {
         client.sync(None).await;
         let update = client.update().await;
         client.ack(&update).await;
-        synapse.kill();
+        homeserver.kill();
         let error = client.find(error_in).await;
         assert_eq!((error.errcode.as_str(), error.fatal), ("GROTTO_UNREACHABLE", false));
         let path = send_path(&room, "while-down");
         let (status, _) = client.call("PUT", &path, Some(json!({"body": "x"}))).await;
         assert_eq!(status, 502);
-        synapse.start_again();
+        homeserver.start_again();
         client.say(&room, "while-down", "after the restart").await;
         let mut seen = Vec::new();
         while seen.is_empty() {

@@ -7,11 +7,14 @@ use grotto::wire::{
 use serde_json::Value;
 
 use super::ends::{Client, Service, account, room, run};
-use crate::rig::Synapse;
+use crate::homeserver::{self, On};
 
-#[test]
-fn media_go_both_ways_in_chunks_with_chat_between_them() {
-    let base = Synapse::shared();
+homeserver::on_both! {
+    media_go_both_ways_in_chunks_with_chat_between_them,
+}
+
+fn media_go_both_ways_in_chunks_with_chat_between_them(on: On) {
+    let base = on.shared().base.as_str();
     let alice = account(base, "media");
     let room = room(base, &alice, &[]);
     let service = Service::start(base);

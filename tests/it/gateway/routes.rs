@@ -26,7 +26,14 @@ use tokio_rustls::{
 };
 
 use super::ends::{Service, remote, run};
-use crate::rig::{Synapse, folder, free_port};
+use crate::{
+    homeserver::{self, Kind, On},
+    rig::{folder, free_port},
+};
+
+homeserver::on_both! {
+    a_homeserver_is_discovered_by_its_url,
+}
 
 /// A certificate for 127.0.0.1, signed by itself, in two PEM files.
 fn certificate() -> TlsFiles {
@@ -161,13 +168,16 @@ fn a_stream_in_the_clear_is_refused_away_from_this_machine() {
     });
 }
 
-#[test]
-fn a_homeserver_is_discovered_by_its_url() {
-    let base = Synapse::shared();
+fn a_homeserver_is_discovered_by_its_url(on: On) {
+    let base = on.shared().base.as_str();
     run(async {
         let options = GatewayOptions::default();
         let found = discover(&format!("{base}/"), &options).await.unwrap();
-        assert_eq!(found, Discovered { homeserver: base.to_owned(), stream_url: None });
+        let own = match on.kind() {
+            Kind::Synapse => None,
+            Kind::Serve => Some(format!("{}{STREAM_PATH}", base.replace("http", "ws"))),
+        };
+        assert_eq!(found, Discovered { homeserver: base.to_owned(), stream_url: own });
         let nobody = format!("http://127.0.0.1:{}", free_port());
         let error = discover(&nobody, &options).await.unwrap_err();
         assert!(error.to_string().contains("no homeserver"), "{error}");

@@ -19,11 +19,20 @@ use tokio::{
 };
 
 use super::ends::{Client, Service, account, error_in, remote, run};
-use crate::rig::{GROTTO, PASSWORD, Synapse, free_port, register};
+use crate::{
+    homeserver::{self, On},
+    rig::{GROTTO, PASSWORD, free_port, register},
+};
 
-#[test]
-fn without_a_token_one_may_log_in_and_nothing_else() {
-    let base = Synapse::shared();
+homeserver::on_both! {
+    without_a_token_one_may_log_in_and_nothing_else,
+    a_token_that_is_no_longer_valid_ends_the_stream,
+    a_stop_answers_what_is_under_way_and_says_when_to_come_back,
+    the_program_stops_in_good_order_on_sigterm,
+}
+
+fn without_a_token_one_may_log_in_and_nothing_else(on: On) {
+    let base = on.shared().base.as_str();
     let user = register(base, "anonymous");
     let service = Service::start(base);
     run(async {
@@ -46,9 +55,8 @@ fn without_a_token_one_may_log_in_and_nothing_else() {
     });
 }
 
-#[test]
-fn a_token_that_is_no_longer_valid_ends_the_stream() {
-    let base = Synapse::shared();
+fn a_token_that_is_no_longer_valid_ends_the_stream(on: On) {
+    let base = on.shared().base.as_str();
     let alice = account(base, "logged-out");
     let service = Service::start(base);
     run(async {
@@ -117,9 +125,8 @@ fn handshakes_that_must_not_pass_are_refused_with_a_reason() {
     });
 }
 
-#[test]
-fn a_stop_answers_what_is_under_way_and_says_when_to_come_back() {
-    let base = Synapse::shared();
+fn a_stop_answers_what_is_under_way_and_says_when_to_come_back(on: On) {
+    let base = on.shared().base.as_str();
     let alice = account(base, "stop");
     let limits = Limits { drain: Duration::from_secs(3), ..Limits::default() };
     let mut service = Service::with(base, limits, None);
@@ -141,9 +148,8 @@ fn a_stop_answers_what_is_under_way_and_says_when_to_come_back() {
     });
 }
 
-#[test]
-fn the_program_stops_in_good_order_on_sigterm() {
-    let base = Synapse::shared();
+fn the_program_stops_in_good_order_on_sigterm(on: On) {
+    let base = on.shared().base.as_str();
     let alice = account(base, "sigterm");
     let address = format!("127.0.0.1:{}", free_port());
     let mut program = Command::new(GROTTO)

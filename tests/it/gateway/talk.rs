@@ -15,11 +15,22 @@ use tokio_tungstenite::tungstenite::Message;
 use super::ends::{
     Client, Service, account, raw_client, request_text, room, run, texts, to_device,
 };
-use crate::rig::{PASSWORD, Synapse, register};
+use crate::{
+    homeserver::{self, On},
+    rig::{PASSWORD, register},
+};
 
-#[test]
-fn two_clients_talk_through_one_gateway() {
-    let base = Synapse::shared();
+homeserver::on_both! {
+    two_clients_talk_through_one_gateway,
+    a_script_written_from_the_document_logs_in_syncs_and_sends,
+    the_gateway_in_this_process_is_reached_the_same_way,
+    no_to_device_message_is_lost_when_the_client_dies_before_its_ack,
+    a_slow_reader_holds_up_nobody_else,
+    a_canceled_request_gets_no_answer,
+}
+
+fn two_clients_talk_through_one_gateway(on: On) {
+    let base = on.shared().base.as_str();
     let (alice, bob) = (account(base, "alice"), account(base, "bob"));
     let room = room(base, &alice, &[&bob]);
     let service = Service::start(base);
@@ -47,9 +58,8 @@ fn two_clients_talk_through_one_gateway() {
     });
 }
 
-#[test]
-fn a_script_written_from_the_document_logs_in_syncs_and_sends() {
-    let base = Synapse::shared();
+fn a_script_written_from_the_document_logs_in_syncs_and_sends(on: On) {
+    let base = on.shared().base.as_str();
     let user = register(base, "script");
     let service = Service::start(base);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -65,9 +75,8 @@ fn a_script_written_from_the_document_logs_in_syncs_and_sends() {
     assert_eq!(found, expected);
 }
 
-#[test]
-fn the_gateway_in_this_process_is_reached_the_same_way() {
-    let base = Synapse::shared();
+fn the_gateway_in_this_process_is_reached_the_same_way(on: On) {
+    let base = on.shared().base.as_str();
     let alice = account(base, "inside");
     let (halves, mut arriving) = tokio::sync::mpsc::channel::<DuplexStream>(4);
     let connector = DuplexConnector::new(move || {
@@ -94,9 +103,8 @@ fn the_gateway_in_this_process_is_reached_the_same_way() {
     });
 }
 
-#[test]
-fn no_to_device_message_is_lost_when_the_client_dies_before_its_ack() {
-    let base = Synapse::shared();
+fn no_to_device_message_is_lost_when_the_client_dies_before_its_ack(on: On) {
+    let base = on.shared().base.as_str();
     let (alice, bob) = (account(base, "sender"), account(base, "receiver"));
     let service = Service::start(base);
     run(async {
@@ -134,9 +142,8 @@ fn no_to_device_message_is_lost_when_the_client_dies_before_its_ack() {
     });
 }
 
-#[test]
-fn a_slow_reader_holds_up_nobody_else() {
-    let base = Synapse::shared();
+fn a_slow_reader_holds_up_nobody_else(on: On) {
+    let base = on.shared().base.as_str();
     let (slow, quick) = (account(base, "slow"), account(base, "quick"));
     let room = room(base, &quick, &[]);
     let service = Service::start(base);
@@ -169,9 +176,8 @@ fn a_slow_reader_holds_up_nobody_else() {
     });
 }
 
-#[test]
-fn a_canceled_request_gets_no_answer() {
-    let base = Synapse::shared();
+fn a_canceled_request_gets_no_answer(on: On) {
+    let base = on.shared().base.as_str();
     let alice = account(base, "cancel");
     let service = Service::start(base);
     run(async {
