@@ -14,9 +14,10 @@ use super::{
         tokens::Refreshing,
         users,
     },
-    records::{DEVICES, NAME, USERS},
+    records::{DEVICES, NAME, REPORTS, USERS},
     refusal::Refusal,
     step::Step,
+    table::Broken,
 };
 use crate::{
     matrix::{OwnedDeviceId, OwnedUserId},
@@ -130,7 +131,7 @@ pub(super) fn perform(step: &mut Step<'_>, job: AdminJob) -> Result<AdminDone, R
         }
         AdminJob::Users => users(step),
         AdminJob::ResetPassword { user, hash } => reset(step, &user, hash),
-        AdminJob::Reports => Ok(AdminDone::Reports(Vec::new())),
+        AdminJob::Reports => reports(step),
         AdminJob::Enroll { name, device } => enroll(step, &name, device),
     }
 }
@@ -179,6 +180,14 @@ fn users(step: &Step<'_>) -> Result<AdminDone, Refusal> {
         });
     }
     Ok(AdminDone::Users(lines))
+}
+
+fn reports(step: &Step<'_>) -> Result<AdminDone, Refusal> {
+    let mut reports = Vec::new();
+    for (_, report) in step.scan(REPORTS, ())? {
+        reports.push(serde_json::to_value(&report).map_err(|error| Broken(error.to_string()))?);
+    }
+    Ok(AdminDone::Reports(reports))
 }
 
 fn reset(step: &mut Step<'_>, name: &str, hash: String) -> Result<AdminDone, Refusal> {
