@@ -4,6 +4,14 @@
 //! `cargo bench --bench screen` prints the tables; `-- start` or `-- talk` only one part. It needs
 //! the Python environment and the peer on matrix-sdk-crypto that `tests/run` makes.
 
+#[path = "../../tests/it/homeserver.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the rig of the tests, which may panic; it has more than is needed here"
+)]
+mod homeserver;
 #[path = "../../tests/it/grotto.rs"]
 #[expect(
     clippy::unwrap_used,

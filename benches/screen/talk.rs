@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
+    homeserver::{Homeserver, On, RateLimits},
     program::Grotto,
-    rig::{Peer, RateLimits, Stack, Synapse, Terminal},
+    rig::{Peer, Stack, Terminal},
     stats,
 };
 
@@ -24,10 +25,10 @@ const STUCK: f64 = 0.5;
 const REST: Duration = Duration::from_secs(20);
 
 pub(super) fn measure() -> Result<(), Failure> {
-    let synapse = Synapse::start(RateLimits::Raised);
-    let mut alice = Peer::start(Stack::Sdk, &synapse.base, "alice");
-    let mut bob = Peer::start(Stack::Nio, &synapse.base, "bob");
-    let grotto = Grotto::log_in(&synapse.base, "carol");
+    let synapse = Homeserver::start(On::Synapse, RateLimits::Raised);
+    let mut alice = Peer::start(Stack::Sdk, &synapse.place.base, "alice");
+    let mut bob = Peer::start(Stack::Nio, &synapse.place.base, "bob");
+    let grotto = Grotto::log_in(&synapse.place, "carol");
     let room = alice.create("Delivery", &[&bob.user, &grotto.user]);
     bob.find("bob's joining", |line| line["k"] == "joined");
     grotto.json(&["join", &room]);

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     grotto::Grotto,
-    homeserver::{self, Homeserver, On, RateLimits},
+    homeserver::{Homeserver, On, RateLimits},
     rig::{Peer, Stack},
+    scenario,
     talk::{self, COUNT},
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     five_hundred_messages_each_way_with_matrix_nio,
     five_hundred_messages_each_way_with_matrix_sdk_crypto,
     five_hundred_messages_each_way_in_a_group_of_three,

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use crate::{
     grotto::Grotto,
-    homeserver::{self, On},
+    homeserver::On,
     rig::{self, Lines, PASSWORD, Peer, Stack},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     a_script_talks_while_another_process_holds_the_account,
     standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user,
     a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined,

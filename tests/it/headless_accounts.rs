@@ -5,11 +5,12 @@ use std::fs;
 use crate::{
     grotto::Grotto,
     headless::{code, fails, said},
-    homeserver::{self, On},
+    homeserver::On,
     rig::{self, GROTTO, PASSWORD, Terminal},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     of_several_accounts_the_named_or_the_default_one_is_used,
     a_terminal_is_asked_for_password_and_passphrase_without_echo,
 }

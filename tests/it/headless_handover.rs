@@ -9,11 +9,12 @@ use crate::{
     cutter::{Cut, Cutter},
     grotto::Grotto,
     headless::{Scene, fails, play, said, send},
-    homeserver::{self, On, Place},
+    homeserver::{On, Place},
     rig::{self, Lines, PASSWORD},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     a_message_whose_holder_is_killed_before_the_answer_arrives_once,
     a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction,
     a_runtime_folder_too_deep_for_a_socket_is_no_hindrance,

@@ -9,11 +9,12 @@ use std::{
 use crate::{
     grotto::Grotto,
     headless::{code, files, nothing_of, said},
-    homeserver::{self, On},
+    homeserver::On,
     rig::{self, GROTTO, PASSWORD, Peer, Stack, Terminal},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     neither_processes_nor_files_show_a_secret,
 }
 

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use crate::{
     grotto::Grotto,
     headless::{Scene, fails, play, send},
-    homeserver::{self, On},
+    homeserver::On,
     rig::{self, GROTTO, Lines, PASSWORD},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog,
     a_tail_of_one_room_tells_of_no_other,
     a_tail_tells_who_types_and_who_has_read,

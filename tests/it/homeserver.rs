@@ -30,8 +30,7 @@ enum Stream {
     Kept,
 }
 
-/// A homeserver and the way to it. Each scenario runs on several: see [`everywhere`] and
-/// [`on_both`].
+/// A homeserver and the way to it. Each scenario runs on several: see `scenario`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     /// Synapse, by the gateway in grotto's own process.
@@ -45,62 +44,6 @@ pub(crate) enum On {
     /// `grotto serve` over HTTP, by a `grotto gateway` service.
     ServeByGateway,
 }
-
-/// Makes of each scenario, a function of [`On`], a test on both homeservers by each way.
-macro_rules! everywhere {
-    ($($scenario:ident),+ $(,)?) => { $(
-        mod $scenario {
-            use crate::homeserver::On;
-
-            #[test]
-            fn synapse() {
-                super::$scenario(On::Synapse);
-            }
-
-            #[test]
-            fn synapse_by_gateway() {
-                super::$scenario(On::SynapseByGateway);
-            }
-
-            #[test]
-            fn serve() {
-                super::$scenario(On::Serve);
-            }
-
-            #[test]
-            fn serve_over_http() {
-                super::$scenario(On::ServeOverHttp);
-            }
-
-            #[test]
-            fn serve_by_gateway() {
-                super::$scenario(On::ServeByGateway);
-            }
-        }
-    )+ };
-}
-
-/// Makes of each scenario, a function of [`On`], a test on Synapse and one on `grotto serve`, each
-/// by the way that grotto takes by itself.
-macro_rules! on_both {
-    ($($scenario:ident),+ $(,)?) => { $(
-        mod $scenario {
-            use crate::homeserver::On;
-
-            #[test]
-            fn synapse() {
-                super::$scenario(On::Synapse);
-            }
-
-            #[test]
-            fn serve() {
-                super::$scenario(On::Serve);
-            }
-        }
-    )+ };
-}
-
-pub(crate) use {everywhere, on_both};
 
 impl On {
     /// Which homeserver that is.

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 
 use crate::{
     grotto::Grotto,
-    homeserver::{self, On},
+    homeserver::On,
     rig::{self, PASSWORD, Peer, Stack, Terminal},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     nothing_of_a_stranger_reaches_the_terminal_but_text,
     nothing_is_drawn_while_nothing_happens,
     a_signal_to_end_gives_the_terminal_back,

@@ -48,6 +48,8 @@ mod rig;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
+mod scenario;
+#[cfg(test)]
 mod screens;
 #[cfg(test)]
 mod sim;

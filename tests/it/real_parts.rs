@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use crate::{
-    homeserver::{self, Homeserver, On, RateLimits},
+    homeserver::{Homeserver, On, RateLimits},
     rig::{Peer, Stack, Terminal},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     both_kinds_of_peer_talk_to_each_other_through_the_shared_homeserver,
     a_homeserver_can_be_killed_and_started_again,
 }

@@ -23,12 +23,12 @@ use vodozemac::{Curve25519PublicKey, Curve25519SecretKey};
 use crate::{
     cutter::{Cut, Cutter},
     grotto::Grotto,
-    homeserver::{self, Homeserver, On, RateLimits},
+    homeserver::{Homeserver, On, RateLimits},
     rig::{self, GROTTO, Lines, PASSWORD, Peer, Stack},
-    talk,
+    scenario, talk,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     nothing_is_lost_doubled_or_garbled_while_everything_fails,
 }
 

@@ -12,9 +12,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::ends::{Account, Service, account, error_in, remote, room, run, send_path, texts};
-use crate::homeserver::{self, Homeserver, On, RateLimits};
+use crate::{
+    homeserver::{Homeserver, On, RateLimits},
+    scenario,
+};
 
-homeserver::on_both! {
+scenario::on_both! {
     cuts_anywhere_lose_double_and_reorder_nothing,
     a_homeserver_that_starts_again_is_waited_for,
 }

@@ -7,9 +7,9 @@ use grotto::wire::{
 use serde_json::Value;
 
 use super::ends::{Client, Service, account, room, run};
-use crate::homeserver::{self, On};
+use crate::{homeserver::On, scenario};
 
-homeserver::on_both! {
+scenario::on_both! {
     media_go_both_ways_in_chunks_with_chat_between_them,
 }
 

@@ -27,11 +27,12 @@ use tokio_rustls::{
 
 use super::ends::{Service, remote, run};
 use crate::{
-    homeserver::{self, Kind, On},
+    homeserver::{Kind, On},
     rig::{folder, free_port},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     a_homeserver_is_discovered_by_its_url,
 }
 

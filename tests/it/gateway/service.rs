@@ -20,11 +20,12 @@ use tokio::{
 
 use super::ends::{Client, Service, account, error_in, remote, run};
 use crate::{
-    homeserver::{self, On},
+    homeserver::On,
     rig::{GROTTO, PASSWORD, free_port, register},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     without_a_token_one_may_log_in_and_nothing_else,
     a_token_that_is_no_longer_valid_ends_the_stream,
     a_stop_answers_what_is_under_way_and_says_when_to_come_back,

@@ -16,11 +16,12 @@ use super::ends::{
     Client, Service, account, raw_client, request_text, room, run, texts, to_device,
 };
 use crate::{
-    homeserver::{self, On},
+    homeserver::On,
     rig::{PASSWORD, register},
+    scenario,
 };
 
-homeserver::on_both! {
+scenario::on_both! {
     two_clients_talk_through_one_gateway,
     a_script_written_from_the_document_logs_in_syncs_and_sends,
     the_gateway_in_this_process_is_reached_the_same_way,
