@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long nothing happens before a person may break the silence.
-const QUIET: Duration = Duration::from_secs(50);
+const QUIET: Duration = Duration::from_secs(75);
 
 /// A person at an engine.
 pub(super) struct Actor<P> {

@@ -18,6 +18,8 @@ mod conversation;
 #[cfg(test)]
 mod cutter;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod evil_server;

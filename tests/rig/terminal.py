@@ -25,6 +25,16 @@ import termios
 import time
 
 import pyte
+import wcwidth
+
+
+def cells(screen, y):
+    """The letters of a row: (column, text, style). pyte's own `display` fails where half of a wide letter was overwritten."""
+    x = 0
+    while x < screen.columns:
+        cell = screen.buffer[y][x]
+        yield x, cell.data or " ", cell
+        x += 2 if cell.data and wcwidth.wcwidth(cell.data[0]) == 2 else 1
 
 
 class Terminal:
@@ -72,7 +82,7 @@ class Terminal:
         return self.status
 
     def lines(self):
-        return [line.rstrip() for line in self.screen.display]
+        return ["".join(data for _, data, _ in cells(self.screen, y)).rstrip() for y in range(self.screen.lines)]
 
     def wait(self, text, seconds):
         deadline = time.monotonic() + seconds

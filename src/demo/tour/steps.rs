@@ -74,13 +74,13 @@ pub(super) const STEPS: &[Step] = &[
         feat: Feat::Acted,
         task: "A line that begins with a slash is a command. Try: /me waves",
         hint: "Write: /me waves",
-        praise: "*waves back*",
+        praise: "I wave back 👋",
     },
     Step {
         feat: Feat::Removed,
-        task: "Take something back: {next_focus}, choose a message of yours, {redact}. It is \
-               removed for everybody.",
-        hint: "To remove: {next_focus}, choose a message of yours, {redact}, {accept}.",
+        task: "Take something back: {next_focus}, choose a message of yours, {redact}, \
+               and y for yes. It is removed for everybody.",
+        hint: "To remove: {next_focus}, choose a message of yours, {redact}, y.",
         praise: "Gone. I have forgotten it already.",
     },
     Step {

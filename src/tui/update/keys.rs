@@ -56,6 +56,13 @@ fn act(state: &mut State, action: Action, effects: &mut Effects) {
     }
 }
 
+/// Turns a page of what is open: of the help, or of the messages.
+fn page(state: &mut State, direction: Direction) {
+    if !overlay::page(state, direction) {
+        frame::scroll(state, direction, Step::Text);
+    }
+}
+
 fn act_anywhere(state: &mut State, action: AnywhereAction, effects: &mut Effects) {
     match action {
         AnywhereAction::Help => state.overlay = Some(Overlay::Help { scrolled: 0 }),
@@ -65,8 +72,8 @@ fn act_anywhere(state: &mut State, action: AnywhereAction, effects: &mut Effects
         AnywhereAction::PreviousRoom => rooms::neighbor(state, -1, effects),
         AnywhereAction::NextFocus => set_focus(state, state.focus.next()),
         AnywhereAction::PreviousFocus => set_focus(state, state.focus.previous()),
-        AnywhereAction::PageUp => frame::scroll(state, Direction::Back, Step::Text),
-        AnywhereAction::PageDown => frame::scroll(state, Direction::Forward, Step::Text),
+        AnywhereAction::PageUp => page(state, Direction::Back),
+        AnywhereAction::PageDown => page(state, Direction::Forward),
         AnywhereAction::ScrollUp => frame::scroll(state, Direction::Back, Step::Line),
         AnywhereAction::ScrollDown => frame::scroll(state, Direction::Forward, Step::Line),
         AnywhereAction::ToNewest => frame::to_newest(state),

@@ -5,12 +5,15 @@ use crate::{
     engine::{Command, Request},
     tui::{
         action::OverlayAction,
-        state::{Answer, Asked, Overlay, Prompt, Question, State, Tone},
+        state::{Answer, Asked, Direction, Overlay, Prompt, Question, State, Tone},
     },
 };
 
 /// The longest line that is taken.
 const MOST_TYPED: usize = 512;
+
+/// Rows of the screen that a page of the help does not turn: its frame, and one to go on from.
+const FRAME_ROWS: u16 = 3;
 
 /// Does what a key means.
 pub(super) fn act(state: &mut State, action: OverlayAction, effects: &mut Effects) {
@@ -73,6 +76,17 @@ fn first(state: &mut State) {
     if let Some(Overlay::Switcher { chosen, .. }) = &mut state.overlay {
         *chosen = 0;
     }
+}
+
+/// Turns a page of the help; whether it was open.
+pub(super) fn page(state: &mut State, direction: Direction) -> bool {
+    let Some(Overlay::Help { .. }) = state.overlay else { return false };
+    let rows = isize::try_from(state.size.height.saturating_sub(FRAME_ROWS)).unwrap_or(1).max(1);
+    match direction {
+        Direction::Back => step(state, -rows),
+        Direction::Forward => step(state, rows),
+    }
+    true
 }
 
 fn step(state: &mut State, by: isize) {

@@ -5,12 +5,12 @@ use grotto::{
     matrix::Membership,
     rooms::SendState,
     time::Timestamp,
-    tui::{Input, TerminalEffect},
+    tui::{Input, Size, State, TerminalEffect, TuiOptions, update},
 };
 use serde_json::{Value, json};
 
 use super::{
-    OWN, Screen,
+    NOON, OWN, Screen,
     feed::{ROOM, delta, echo, events, open_room, room, text},
 };
 
@@ -287,4 +287,30 @@ fn ctrl_c_takes_back_a_reply_before_it_asks_to_quit() {
     assert!(!seen.contains("replying to") && !seen.contains("Quit grotto?"), "{seen}");
     screen.press("ctrl-c");
     assert!(screen.text().contains("Quit grotto?"));
+}
+
+#[test]
+fn page_keys_turn_the_pages_of_the_help() {
+    let mut screen = open_room(80, 24);
+    screen.press("f1");
+    assert!(screen.text().contains("Shows all keys."));
+    screen.press("pagedown");
+    let second = screen.text();
+    assert!(!second.contains("Shows all keys.") && second.contains("Writing"), "{second}");
+    screen.press("pageup");
+    assert!(screen.text().contains("Shows all keys."));
+}
+
+#[test]
+fn the_first_room_opens_once_it_is_known_and_only_then() {
+    let first = room("!first:x", "First");
+    let options = TuiOptions {
+        first_room: Some(first.room_id.clone()),
+        ..TuiOptions::new(OWN.try_into().unwrap())
+    };
+    let mut state = State::new(options, Size { width: 80, height: 24 }, 1);
+    let mut tell = |rooms| update(&mut state, Input::Update(Update::Rooms(rooms)), NOON).commands;
+    assert_eq!(tell(vec![room("!other:x", "Other")]), []);
+    assert_eq!(tell(vec![first.clone()]), [Command::Open(first.room_id.clone())]);
+    assert_eq!(tell(vec![first]), [], "later the user is where they went");
 }
