@@ -13,6 +13,7 @@
 
 mod action;
 mod input;
+mod key_stream;
 mod keymap;
 mod options;
 mod run;
