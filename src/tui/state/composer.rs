@@ -329,7 +329,8 @@ impl Composer {
     }
 }
 
-/// What may be written: line ends in one form, tabs as spaces, no other controls.
+/// What may be written: line ends in one form, no other controls. Tabs become spaces: how wide one
+/// is depends on where it stands and on who shows it, and a message is sent as it was seen here.
 fn clean(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
