@@ -118,7 +118,7 @@ pub(super) fn say_gone(state: &mut State, gone: &[OwnedRoomId]) {
     let is_asked = state.asked.values().any(|it| *it == Asked::Leave(room.clone()));
     if let Some(listed) = state.rooms.get(&room).filter(|_| !is_asked) {
         let draft = state.pane().is_some_and(|pane| !pane.composer.is_empty());
-        let kept = if draft { "; what you wrote is there if you join again" } else { "" };
+        let kept = if draft { " (your draft is kept)" } else { "" };
         let words = format!("you are no longer in {}{kept}", listed.name);
         state.say(Tone::Failed, &words);
     }

@@ -311,7 +311,7 @@ fn a_room_one_was_put_out_of_is_said_to_be_gone() {
     screen.tell([Update::RoomsGone(vec![ROOM.try_into().unwrap()])]);
     let seen = screen.text();
     assert!(seen.contains("you are no longer in Garden"), "{seen}");
-    assert!(!seen.contains("what you wrote"), "{seen}");
+    assert!(!seen.contains("draft"), "{seen}");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn a_draft_outlives_being_put_out_of_its_room() {
     screen.press("'half a thought'");
     screen.tell([Update::RoomsGone(vec![ROOM.try_into().unwrap()])]);
     let seen = screen.text();
-    assert!(seen.contains("what you wrote is there if you join again"), "{seen}");
+    assert!(seen.contains("your draft is kept"), "{seen}");
     assert!(!seen.contains("half a thought"), "{seen}");
     screen.tell([Update::Rooms(vec![room(ROOM, "Garden")])]);
     screen.press("enter");
