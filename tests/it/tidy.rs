@@ -136,9 +136,10 @@ fn ident(text: &str) -> String {
     text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// The documents name tests as `module::test`: who follows such a name must find it.
+/// The documents name tests as `module::test`, and everything names documents: who follows such a
+/// name must find it.
 #[test]
-fn the_tests_that_the_documents_name_are_there() {
+fn the_tests_and_documents_that_are_named_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut sources, mut docs) = (Vec::new(), Vec::new());
     files(&root.join("src"), "rs", &mut sources);
@@ -157,6 +158,15 @@ fn the_tests_that_the_documents_name_are_there() {
             });
             if !is_there {
                 missing.push(format!("{doc}: {name}"));
+            }
+        }
+    }
+    for (path, text) in sources.iter().chain(&docs) {
+        for rest in text.split("docs/").skip(1) {
+            let name: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || ".-_".contains(*c)).collect();
+            if name.ends_with(".md") && !root.join("docs").join(&name).exists() {
+                missing.push(format!("{path}: docs/{name}"));
             }
         }
     }
