@@ -1,7 +1,8 @@
 //! Tracing to a file, filtered, never to the terminal; a service's to standard error.
 //!
-//! Only lines of this program get in: libraries write URLs and frames into theirs. What may stand
-//! in a line is `docs/style.md` 29; ids go through [`crate::secret::Pseudonyms`].
+//! Only lines of this program get in: libraries write URLs and frames into theirs. A line holds
+//! kinds, counts and times: no names, no text, no keys; ids go through
+//! [`crate::secret::Pseudonyms`].
 
 use std::{
     fs::{self, File, OpenOptions},

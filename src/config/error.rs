@@ -58,19 +58,37 @@ impl ConfigError {
     /// Finds the place of a TOML error in `text`.
     pub(super) fn new(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let start = error.span().map_or(0, |span| span.start);
-        let before = text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
-        let lead = before.get(line_start..).unwrap_or_default();
+        let Place { line, column } = Place::of(start, text);
+        let key = lead(start, text).split_once('=').map(|(key, _)| key.trim().to_owned());
         let (problem, hint) = in_our_words(error.message());
-        Self::Invalid {
-            path: path.to_owned(),
+        Self::Invalid { path: path.to_owned(), line, column, key, problem, hint }
+    }
+}
+
+/// A place in the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// Where the byte at `offset` of `text` is.
+    pub(super) fn of(offset: usize, text: &str) -> Self {
+        let before = text.get(..offset).unwrap_or_default();
+        Self {
             line: before.matches('\n').count().saturating_add(1),
-            column: lead.chars().count().saturating_add(1),
-            key: lead.split_once('=').map(|(key, _)| key.trim().to_owned()),
-            problem,
-            hint,
+            column: lead(offset, text).chars().count().saturating_add(1),
         }
     }
+}
+
+/// What stands in the same line before the byte at `offset`.
+fn lead(offset: usize, text: &str) -> &str {
+    let before = text.get(..offset).unwrap_or_default();
+    before.rsplit('\n').next().unwrap_or_default()
 }
 
 /// Serde lists all names it would have taken; people want the nearest.
@@ -93,7 +111,7 @@ fn in_our_words(message: &str) -> (String, Option<String>) {
 }
 
 /// The known name with the fewest typing errors, if they are few.
-fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     let (distance, name) = known.iter().map(|name| (distance(unknown, name), *name)).min()?;
     (distance <= unknown.chars().count().div_ceil(3)).then_some(name)
 }

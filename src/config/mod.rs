@@ -9,9 +9,9 @@ mod paths;
 mod schema;
 mod server;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, Place, nearest};
 pub use paths::{Overrides, Paths, PathsError};
 pub use schema::{
-    AccountConfig, Bell, Config, General, KeyList, LimitsConfig, LogLevel, StateLines, Timeline,
+    AccountConfig, Bell, Config, General, KeyChange, LimitsConfig, LogLevel, StateLines, Timeline,
 };
 pub use server::{ContactConfig, ContactRole, RateConfig, ServerConfig};

@@ -8,8 +8,9 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Place};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -24,7 +25,8 @@ pub struct Config {
     /// Accounts by a name of the user's choice.
     pub accounts: BTreeMap<String, AccountConfig>,
     /// Names of actions, and the keys that do them instead of the default ones.
-    pub keys: BTreeMap<String, KeyList>,
+    #[serde(deserialize_with = "key_changes")]
+    pub keys: BTreeMap<String, KeyChange>,
 }
 
 /// `[general]`.
@@ -177,22 +179,30 @@ impl fmt::Debug for AccountConfig {
     }
 }
 
-/// One key or several, for one action. Keys in a row are separated by spaces.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// The keys of one action.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Keys in a row are separated by spaces; an empty list takes the action's keys away.
+    pub keys: Vec<String>,
+    /// Where the file names the action.
+    pub place: Place,
+    /// The same in bytes, of which [`Config::parse`] makes the place.
+    offset: usize,
+}
+
+/// One key or several.
+#[derive(Deserialize)]
 #[serde(untagged, expecting = "keys like \"ctrl-k\" or [\"g g\", \"home\"]")]
-pub enum KeyList {
-    /// One.
+enum KeyList {
     One(String),
-    /// Several; none takes the action's keys away.
     Several(Vec<String>),
 }
 
 impl KeyList {
-    /// Them all.
-    pub fn to_vec(&self) -> Vec<String> {
+    fn into_vec(self) -> Vec<String> {
         match self {
-            Self::One(key) => vec![key.clone()],
-            Self::Several(keys) => keys.clone(),
+            Self::One(key) => vec![key],
+            Self::Several(keys) => keys,
         }
     }
 }
@@ -215,12 +225,17 @@ impl Config {
     /// # Errors
     /// When something in it is wrong.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))
+        let mut config: Self =
+            toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))?;
+        for change in config.keys.values_mut() {
+            change.place = Place::of(change.offset, text);
+        }
+        Ok(config)
     }
 
     /// The user's keys by action, as the keymap takes them.
     pub fn key_changes(&self) -> BTreeMap<String, Vec<String>> {
-        self.keys.iter().map(|(action, keys)| (action.clone(), keys.to_vec())).collect()
+        self.keys.iter().map(|(action, change)| (action.clone(), change.keys.clone())).collect()
     }
 
     /// The account that `name` means: its name here, or its user id.
@@ -229,6 +244,17 @@ impl Config {
             .get(name)
             .or_else(|| self.accounts.values().find(|it| it.user_id.as_deref() == Some(name)))
     }
+}
+
+fn key_changes<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, KeyChange>, D::Error> {
+    let given = BTreeMap::<Spanned<String>, KeyList>::deserialize(deserializer)?;
+    let change = |(action, keys): (Spanned<String>, KeyList)| {
+        let (offset, place) = (action.span().start, Place::default());
+        (action.into_inner(), KeyChange { keys: keys.into_vec(), place, offset })
+    };
+    Ok(given.into_iter().map(change).collect())
 }
 
 fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

@@ -36,6 +36,12 @@ pub enum Readiness<'m> {
 }
 
 /// Proof that a room's session was offered to every recipient; the only way to encrypt.
+/// [`Machine::prepare_room`] is its only maker:
+///
+/// ```compile_fail,E0451
+/// # fn any<T>() -> T { loop {} }
+/// grotto::e2ee::ReadyRoom { core: any(), outbound: any(), room: any() };
+/// ```
 #[derive(Debug)]
 pub struct ReadyRoom<'m> {
     core: &'m Core,

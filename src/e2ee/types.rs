@@ -87,7 +87,7 @@ impl fmt::Debug for Plaintext {
 }
 
 /// The content of an `m.room.encrypted` event, as JSON text; only [`super::ReadyRoom::encrypt`]
-/// makes one, and it may be stored and sent.
+/// makes one, and it may be stored, read back and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MegolmCiphertext {
     pub(super) json: String,
@@ -99,8 +99,9 @@ impl MegolmCiphertext {
         &self.json
     }
 
-    /// Takes back what [`MegolmCiphertext::json`] gave, from the outbox.
-    pub fn from_stored(json: String) -> Self {
+    /// One that was never encrypted.
+    #[cfg(test)]
+    pub(crate) fn made_up(json: String) -> Self {
         Self { json }
     }
 }

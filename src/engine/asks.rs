@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    matrix::{Event, MatrixError, OwnedRoomId, OwnedUserId, RoomId, TransactionId, UserId},
+    matrix::{
+        Event, MatrixError, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, TransactionId, UserId,
+    },
     rooms::MemberState,
     store::OutboxState,
 };
@@ -52,6 +54,7 @@ impl Engine {
             Request::History { room, limit, before } => {
                 self.on_history_request(from, room, (limit, before), turn)?;
             }
+            Request::HasEvent { room, event } => self.has_event(from, &room, event, turn)?,
             Request::KeyStatus => self.key_status(from, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
             Request::DiscardSession { room } => {
@@ -96,6 +99,23 @@ impl Engine {
         answer(from.0, from.1, result, turn);
     }
 
+    /// Whether a room has an event that somebody wants to answer.
+    fn has_event(
+        &mut self,
+        from: Sender,
+        room: &RoomId,
+        event: OwnedEventId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        if turn.store.event(room, &event)?.is_some() {
+            answer(from.0, from.1, Ok(Outcome::Done), turn);
+        } else {
+            let call = Call::get(&["rooms", room.as_str(), "event", event.as_str()]);
+            self.ask(from, Asked::HasEvent(event), call);
+        }
+        Ok(())
+    }
+
     fn key_status(&self, from: Sender, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let keys = self.machine.status(&turn.step)?;
         let undecryptable = turn.store.undecryptable_counts()?;
@@ -129,7 +149,7 @@ impl Engine {
         let body = match result {
             Ok(body) => serde_json::from_str(body).unwrap_or(Value::Null),
             Err(error) => {
-                answer(from.0, from.1, Err(CommandError::from(&error)), turn);
+                answer(from.0, from.1, Err(why_not(&asked, &error)), turn);
                 return Ok(());
             }
         };
@@ -137,6 +157,7 @@ impl Engine {
             Asked::Create(dm) => self.on_created(from, dm, &body, turn),
             Asked::Join => self.on_joined(from, &body, turn)?,
             Asked::Find => answer(from.0, from.1, named_room(&body), turn),
+            Asked::HasEvent(_) => answer(from.0, from.1, Ok(Outcome::Done), turn),
             Asked::Leave(room) => self.on_left(from, &room, turn)?,
             Asked::Invite(room, user) => self.on_invited(from, (&room, &user), turn)?,
             Asked::Logout => {
@@ -274,6 +295,22 @@ impl Engine {
             record.direct.push(user);
         }
         Ok(())
+    }
+}
+
+/// What is said of a request that failed.
+fn why_not(asked: &Asked, error: &MatrixError) -> CommandError {
+    match asked {
+        Asked::HasEvent(event) if error.status == 404 => {
+            refusal("unknown_event", format!("this room has no event {event} that you could see"))
+        }
+        Asked::HasEvent(_)
+        | Asked::Create(_)
+        | Asked::Join
+        | Asked::Find
+        | Asked::Leave(_)
+        | Asked::Invite(..)
+        | Asked::Logout => CommandError::from(error),
     }
 }
 

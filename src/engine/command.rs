@@ -151,6 +151,14 @@ pub enum Request {
         /// Only older than this event.
         before: Option<OwnedEventId>,
     },
+    /// Whether a room has this event, asked of the server where the store has it not. Answered by
+    /// [`super::Outcome::Done`], or by a [`super::CommandError`] with the code `unknown_event`.
+    HasEvent {
+        /// The room.
+        room: OwnedRoomId,
+        /// The event.
+        event: OwnedEventId,
+    },
     /// Counts of the session layer.
     KeyStatus,
     /// Wait until this message is sent or failed.

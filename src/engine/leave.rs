@@ -121,6 +121,7 @@ fn is_about(origin: &Origin, room: &RoomId) -> bool {
             Asked::Create(_)
             | Asked::Join
             | Asked::Find
+            | Asked::HasEvent(_)
             | Asked::Leave(_)
             | Asked::Invite(..)
             | Asked::Logout,

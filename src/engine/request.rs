@@ -59,6 +59,8 @@ pub(super) enum Asked {
     Join,
     /// Which room an alias means.
     Find,
+    /// Whether a room has this event.
+    HasEvent(OwnedEventId),
     /// To leave this room.
     Leave(OwnedRoomId),
     /// To invite this user to this room.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     engine::{Command, CommandError, Draft, Outcome, Request},
-    matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId},
+    matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId},
     rooms::{Typed, compose_reaction},
 };
 
@@ -54,7 +54,7 @@ struct Sent {
 /// Sends, and returns once the server's answer is there.
 ///
 /// # Errors
-/// When the room is not known, the message is refused, or no answer comes in time; in that last
+/// When the room or the event it is about is not known, the message is refused, or no answer comes in time; in that last
 /// case the message stays queued and is sent later, once.
 pub async fn send(
     errand: &mut Errand,
@@ -64,6 +64,7 @@ pub async fn send(
     let (kind, content) = event(&options.what)?;
     errand.ready().await?;
     let room = resolve(errand, &options.room).await?;
+    check_targets(errand, &room, &options.what).await?;
     let txn = options.txn;
     let draft = Draft { room: room.clone(), txn: txn.clone(), kind: kind.to_owned(), content };
     errand.tell(Command::Send(draft)).await?;
@@ -77,6 +78,26 @@ pub async fn send(
     };
     let sent = Sent { event_id, txn, room_id: room };
     output.show(&sent, |sent| Some(safe(sent.event_id.as_str())))
+}
+
+/// A mistyped event id would be sent for good: what a message is about must be in the room.
+async fn check_targets(
+    errand: &mut Errand,
+    room: &RoomId,
+    what: &Sending,
+) -> Result<(), HeadlessError> {
+    let events: Vec<&OwnedEventId> = match what {
+        Sending::Message(typed) => typed.target.events().collect(),
+        Sending::Reaction { event, .. } => vec![event],
+    };
+    for event in events {
+        let (room, event) = (room.to_owned(), event.clone());
+        let outcome = errand.ask(Request::HasEvent { room, event }).await?;
+        if outcome != Outcome::Done {
+            return Err(unexpected(&outcome).into());
+        }
+    }
+    Ok(())
 }
 
 /// The event's type and content.

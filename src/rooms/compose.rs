@@ -63,6 +63,18 @@ pub enum Target {
     Edit(OwnedEventId),
 }
 
+impl Target {
+    /// The events it names.
+    pub fn events(&self) -> impl Iterator<Item = &OwnedEventId> {
+        let (first, second) = match self {
+            Self::None => (None, None),
+            Self::Reply(event) | Self::Edit(event) => (Some(event), None),
+            Self::Thread { root, reply } => (Some(root), reply.as_ref()),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
 impl Typed {
     /// A new message in Markdown; `/me` makes an emote, and `//` begins a text with one slash.
     pub fn new(text: &str) -> Self {

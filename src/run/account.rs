@@ -66,7 +66,9 @@ pub(super) fn choose(context: &Context) -> Result<Chosen, Failure> {
 fn by_name(context: &Context, name: &str, known: &[String]) -> Result<String, Failure> {
     let configured = context.config.account(name).and_then(|account| account.user_id.clone());
     let user_id = configured.unwrap_or_else(|| name.to_owned());
-    if known.contains(&user_id) {
+    // The folder of a very long user id is named by a hash, which no list of accounts can read.
+    let is_unlisted = || user_id.starts_with('@') && context.paths.account_dir(&user_id).is_dir();
+    if known.contains(&user_id) || is_unlisted() {
         return Ok(user_id);
     }
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

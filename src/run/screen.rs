@@ -108,9 +108,8 @@ fn options(context: &Context, chosen: &Chosen) -> Result<TuiOptions, Failure> {
     let theme = Theme::load(&config.general.theme, Some(themes))
         .map_err(|error| failed(error.into()))?
         .with_colors(colors());
-    let file = context.paths.config_file.display().to_string();
-    let keymap = Keymap::with_changes(&config.key_changes())
-        .map_err(|error| failed(anyhow::Error::from(error).context(file)))?;
+    let keymap = Keymap::configured(config, &context.paths.config_file)
+        .map_err(|error| failed(error.into()))?;
     Ok(TuiOptions {
         theme,
         keymap,

@@ -271,7 +271,7 @@ fn the_outbox_keeps_the_order_of_typing() {
 #[test]
 fn adding_a_message_again_keeps_the_ciphertext_that_may_have_been_sent() {
     let mut store = store();
-    let sent = OutboxState::Encrypted(MegolmCiphertext::from_stored("{}".to_owned()));
+    let sent = OutboxState::Encrypted(MegolmCiphertext::made_up("{}".to_owned()));
     outbox(
         &mut store,
         vec![

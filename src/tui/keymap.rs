@@ -1,11 +1,12 @@
 //! Keys to actions: a trie for each mode, from the table of actions and the user's changes to it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     action::{Action, Mode},
     input::{KeyError, KeyPress},
 };
+use crate::config::{self, Config, ConfigError};
 
 /// What a row of keys means in a mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,13 @@ pub enum Resolved {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeymapError {
     /// There is no such action.
-    #[error("keys: there is no action `{name}`; config.example.toml names all of them")]
+    #[error("there is no action `{name}`; {}", known(.name))]
     UnknownAction {
         /// As it was written.
         name: String,
     },
     /// A key has no such name.
-    #[error("keys: `{action}`: {source}")]
+    #[error("`{action}`: {source}")]
     BadKey {
         /// For which action.
         action: String,
@@ -36,7 +37,7 @@ pub enum KeymapError {
         source: KeyError,
     },
     /// Two actions of one mode want the same keys.
-    #[error("keys: `{keys}` is both `{first}` and `{second}`; give one of them other keys")]
+    #[error("`{keys}` is both `{first}` and `{second}`; give one of them other keys")]
     Conflict {
         /// The keys.
         keys: String,
@@ -46,7 +47,7 @@ pub enum KeymapError {
         second: String,
     },
     /// Keys of one action begin those of another, which could then never be typed.
-    #[error("keys: `{keys}` is `{short}`, so the longer keys of `{long}` cannot be typed")]
+    #[error("`{keys}` is `{short}`, so the longer keys of `{long}` cannot be typed")]
     Shadowed {
         /// The shorter keys.
         keys: String,
@@ -55,6 +56,26 @@ pub enum KeymapError {
         /// What cannot be reached.
         long: String,
     },
+}
+
+impl KeymapError {
+    /// The actions it is about; at least one of them is in the user's changes.
+    fn actions(&self) -> [&str; 2] {
+        match self {
+            Self::UnknownAction { name: action } | Self::BadKey { action, .. } => [action, action],
+            Self::Conflict { first, second, .. } => [second, first],
+            Self::Shadowed { short, long, .. } => [long, short],
+        }
+    }
+}
+
+/// Which action may have been meant.
+fn known(name: &str) -> String {
+    let names: Vec<&str> = Action::TABLE.iter().map(|entry| entry.name).collect();
+    match config::nearest(name, &names) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "config.example.toml names all of them".to_owned(),
+    }
 }
 
 /// Keys and what they mean.
@@ -77,6 +98,25 @@ impl Default for Keymap {
 }
 
 impl Keymap {
+    /// The keys as the user's file says; `path` is for messages.
+    ///
+    /// # Errors
+    /// When it names actions or keys that do not exist, or gives keys away twice; with the place.
+    pub fn configured(config: &Config, path: &Path) -> Result<Self, ConfigError> {
+        Self::with_changes(&config.key_changes()).map_err(|error| {
+            let change = error.actions().into_iter().find_map(|action| config.keys.get(action));
+            let place = change.map(|change| change.place).unwrap_or_default();
+            ConfigError::Invalid {
+                path: path.to_owned(),
+                line: place.line,
+                column: place.column,
+                key: None,
+                problem: error.to_string(),
+                hint: None,
+            }
+        })
+    }
+
     /// The defaults, with the user's changes: action name to key strings, each of which replaces
     /// all default keys of that action (an empty list takes them away). Keys in a row are
     /// separated by spaces: `g g`. A key that the user gives to one action is taken from others

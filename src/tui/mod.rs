@@ -5,7 +5,7 @@
 //!   updates of the engine ├─▶ Input ─▶ update(&mut State) ─▶ Effects ─┤
 //!   time                 ─┘                │                 └─ to the terminal (copy, suspend, quit)
 //!                                          ▼
-//!                                    view(&State) ─▶ cells, at most once per 16 ms
+//!                                    view(&State) ─▶ cells, at most twice in 32 ms
 //! ```
 //!
 //! `update` knows no ratatui and no clock, `view` cannot change anything, and [`run()`] is the only
@@ -13,6 +13,7 @@
 
 mod action;
 mod input;
+mod key_stream;
 mod keymap;
 mod options;
 mod run;

@@ -2,18 +2,15 @@
 //! and draws only when something changed, 60 times a second at most.
 
 use std::{
-    future::poll_fn,
     hash::{BuildHasher, Hasher, RandomState},
-    task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crossterm::event::EventStream;
-use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::{
     input::Input,
+    key_stream::KeyStream,
     options::{Handle, TuiError, TuiOptions},
     state::State,
     terminal::Screen,
@@ -46,7 +43,7 @@ pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError
     let theme = options.theme.clone();
     let mut state =
         State::new(options, Screen::size()?, RandomState::new().build_hasher().finish());
-    let mut keys = EventStream::new();
+    let mut keys = KeyStream::new();
     let mut pace = Pace { drawn: [None; 2], is_due: true };
     loop {
         let deadline = wake(&state, &pace);
@@ -58,10 +55,7 @@ pub async fn run(mut handle: Handle, options: TuiOptions) -> Result<(), TuiError
                 Signal::Continued => { screen.retake()?; pace.is_due = true; None }
             },
             // Both streams are cancel-safe: an event not taken stays in them.
-            event = keys.next() => match event {
-                Some(event) => Input::from_terminal(event?),
-                None => Some(Input::EndRequested),
-            },
+            input = keys.next() => Some(input?.unwrap_or(Input::EndRequested)),
             told = handle.updates.recv() => Some(Input::Update(told.unwrap_or_else(gone))),
             () = tokio::time::sleep_until(deadline) => Some(Input::Tick),
         };
@@ -119,16 +113,11 @@ fn wake(state: &State, pace: &Pace) -> Instant {
 }
 
 /// What is there without waiting: keys first.
-///
-/// The stream keeps the waker of the poll that found it empty, so it must be polled with the
-/// loop's own; a poll with a waker that wakes nobody would be the last key ever seen.
-async fn ready(keys: &mut EventStream, handle: &mut Handle) -> Result<Option<Input>, TuiError> {
-    while let Poll::Ready(Some(event)) = poll_fn(|cx| Poll::Ready(keys.poll_next_unpin(cx))).await {
-        if let Some(input) = Input::from_terminal(event?) {
-            return Ok(Some(input));
-        }
+async fn ready(keys: &mut KeyStream, handle: &mut Handle) -> Result<Option<Input>, TuiError> {
+    match keys.ready().await? {
+        Some(input) => Ok(Some(input)),
+        None => Ok(handle.updates.try_recv().ok().map(Input::Update)),
     }
-    Ok(handle.updates.try_recv().ok().map(Input::Update))
 }
 
 fn gone() -> Update {

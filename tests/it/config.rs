@@ -15,6 +15,11 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("config.toml"))
 }
 
+/// The keys of a file: what is wrong with them is told as anything else in it is.
+fn keymap(text: &str) -> Result<Keymap, ConfigError> {
+    Keymap::configured(&parse(text)?, Path::new("config.toml"))
+}
+
 /// The text of each file of a kind, with its name.
 fn cases(kind: &str) -> Vec<(String, String)> {
     let mut cases: Vec<_> = fs::read_dir(format!("{DATA}/{kind}"))
@@ -31,8 +36,7 @@ fn cases(kind: &str) -> Vec<(String, String)> {
 #[test]
 fn valid_files_are_taken() {
     for (name, text) in cases("valid") {
-        let config = parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        Keymap::with_changes(&config.key_changes()).unwrap();
+        keymap(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 
@@ -40,7 +44,7 @@ fn valid_files_are_taken() {
 fn invalid_files_are_refused_with_place_and_hint() {
     for (name, text) in cases("invalid") {
         let expected = fs::read_to_string(name.replace(".toml", ".txt")).unwrap();
-        let error = parse(&text).unwrap_err().to_string();
+        let error = keymap(&text).unwrap_err().to_string();
         let expected = format!("config.toml:{}", expected.trim_end_matches('\n'));
         assert!(error.starts_with(&expected), "{name}\n  says     {error}\n  expected {expected}");
         assert!(!error.contains("hunter2") && !error.contains('\n'), "{name}: {error}");

@@ -107,6 +107,11 @@ fn a_script_talks_while_another_process_holds_the_account(on: On) {
     let reply = tail.find("the reply", |line| line["body"] == "so it is");
     assert_eq!(reply["reply_to"], first.as_str());
 
+    for about in [["--reply", "$nothing"], ["--edit", "$nothing"]] {
+        let refused = alice.run(&[&["send", "Garden", "lost"][..], &about].concat());
+        fails(&refused, 1, "this room has no event $nothing");
+    }
+
     bob.ask(json!({"do": "redact", "room": room, "event": echo["event_id"]}));
     let deletion = tail.find("the redaction", |line| line["type"] == "redaction");
     assert_eq!(deletion["relates_to"], echo["event_id"]);

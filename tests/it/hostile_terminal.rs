@@ -233,6 +233,10 @@ fn walk(terminal: &mut Terminal) {
     terminal.shows("Leave room");
     terminal.type_keys("\x1b");
     terminal.shows("encrypted");
+    // Alt with an arrow as many terminals send it: nothing of it is typed.
+    terminal.type_keys("\x1b\x1b[Dmarker");
+    terminal.shows("> marker");
+    terminal.type_keys("\x03");
     // The switcher, all messages one after another, a reply, and the question before a removal.
     terminal.type_keys("\x0b");
     terminal.shows("Go to a room");

@@ -144,6 +144,61 @@ fn ident(text: &str) -> String {
     text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
+/// The documents name tests as `module::test`, and everything names documents: who follows such a
+/// name must find it.
+#[test]
+fn the_tests_and_documents_that_are_named_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut sources, mut docs) = (Vec::new(), Vec::new());
+    files(&root.join("src"), "rs", &mut sources);
+    files(&root.join("tests/it"), "rs", &mut sources);
+    files(&root.join("docs"), "md", &mut docs);
+    let mut missing = Vec::new();
+    for (doc, text) in &docs {
+        for name in text.split('`').skip(1).step_by(2).filter(|code| is_path(code)) {
+            let (place, last) = name.rsplit_once("::").unwrap();
+            let is_in = |path: &str, module: &str| {
+                path.trim_end_matches(".rs").split('/').any(|part| part == module)
+            };
+            let is_there = sources.iter().any(|(path, text)| {
+                place.split("::").all(|module| is_in(path, module))
+                    && (is_in(path, last) || text.contains(&format!("fn {last}(")))
+            });
+            if !is_there {
+                missing.push(format!("{doc}: {name}"));
+            }
+        }
+    }
+    for (path, text) in sources.iter().chain(&docs) {
+        for rest in text.split("docs/").skip(1) {
+            let name: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || ".-_".contains(*c)).collect();
+            if name.ends_with(".md") && !root.join("docs").join(&name).exists() {
+                missing.push(format!("{path}: docs/{name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{}\n", missing.join("\n"));
+}
+
+/// Whether it looks like `module::test`.
+fn is_path(code: &str) -> bool {
+    let is_ours = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':';
+    code.contains("::") && code.chars().all(is_ours)
+}
+
+/// Path and text of every file below `dir` with this extension.
+fn files(dir: &Path, extension: &str, into: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, extension, into);
+        } else if path.extension().is_some_and(|found| found == extension) {
+            into.push((path.to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
 #[test]
 fn use_lists_are_understood() {
     assert_eq!(crate_paths("use crate::{a::{b, c}, d,\n e};\ncrate::f::g()"), ["a", "d", "e", "f"]);

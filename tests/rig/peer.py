@@ -4,7 +4,7 @@
   peer.py BASE USER PASSWORD DIR [--echo]
 
 Joins whatever it is invited to and trusts every device it sees (matrix-nio sends to trusted devices only). With --echo it
-answers each text with the notice "echo: …". Lives as long as its standard input is open. Prints JSON lines, each with "t",
+answers each text sent after it began with the notice "echo: …". Lives as long as its standard input is open. Prints JSON lines, each with "t",
 the time in seconds:
   {"k": "ready", "user", "device"} once it has synced · {"k": "joined", "room"}
   {"k": "decrypted" | "plain", "room", "event", "sender", "type", "content"} for every room event of others and its own
@@ -53,6 +53,7 @@ class Peer:
                                          max_timeouts=0)
         self.client = Client(base, user, store_path=folder, config=settings)
         self.password, self.echo, self.waiting = password, echo, []
+        self.began = time.time() * 1000
 
     async def start(self):
         answer = await self.client.login(self.password, device_name="peer")
@@ -99,7 +100,7 @@ class Peer:
         content = source.get("content", {})
         say(k=kind, room=room.room_id, event=event.event_id, sender=event.sender, type=source.get("type"), content=content)
         if self.echo and event.sender != self.client.user_id and content.get("msgtype") == "m.text":
-            if "m.new_content" in content:
+            if "m.new_content" in content or event.server_timestamp < self.began:
                 return
             await self.send(room.room_id, "m.room.message", {"msgtype": "m.notice", "body": "echo: " + content["body"]})
 

@@ -128,18 +128,6 @@ pub(super) fn is_invisible(c: char) -> bool {
     )
 }
 
-/// Letters of scripts written from right to left.
-pub(super) fn is_right_to_left(c: char) -> bool {
-    matches!(
-        c,
-        '\u{590}'..='\u{8ff}'
-            | '\u{fb1d}'..='\u{fdff}'
-            | '\u{fe70}'..='\u{feff}'
-            | '\u{10800}'..='\u{10fff}'
-            | '\u{1e800}'..='\u{1efff}'
-    )
-}
-
 /// Adds a grapheme without what does not belong into it.
 fn push_grapheme(out: &mut String, grapheme: &str) {
     // Joiners and selectors without anything before them join and select nothing; half a syllable

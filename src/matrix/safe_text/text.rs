@@ -5,7 +5,7 @@ use std::fmt;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use super::clean::{Lines, clean, is_right_to_left};
+use super::clean::{Lines, clean};
 
 /// Text that may be written to a terminal: no control character (in a block: none but `\n`), no
 /// bidirectional control, no invisible character outside of emoji and of scripts that need it, at
@@ -18,7 +18,7 @@ use super::clean::{Lines, clean, is_right_to_left};
 ///
 /// There is no other way to make one:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0423
 /// let text = grotto::matrix::SafeText(String::from("\u{1b}[2J"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,25 +91,6 @@ impl SafeText {
         let mut text: String = fits.map(|(grapheme, _)| grapheme).collect();
         text.extend((width > 0).then_some('…'));
         Self(text)
-    }
-
-    /// Both texts, one after the other.
-    #[must_use]
-    pub fn followed_by(mut self, other: &Self) -> Self {
-        self.0.push_str(&other.0);
-        self
-    }
-
-    /// Whether it holds letters written from right to left, so that a terminal that reorders could
-    /// move what stands beside it.
-    pub fn is_right_to_left(&self) -> bool {
-        self.0.chars().any(is_right_to_left)
-    }
-
-    /// The text for a place that reorders: isolated by FSI and PDI if it needs to be. The two
-    /// characters are ours, so this is a `String` and no `SafeText`.
-    pub fn isolated(&self) -> String {
-        if self.is_right_to_left() { format!("\u{2068}{}\u{2069}", self.0) } else { self.0.clone() }
     }
 }
 

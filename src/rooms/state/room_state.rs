@@ -39,7 +39,7 @@ pub struct RoomState {
 /// Proof that a room's state is known and that it was never seen encrypted; the only key to
 /// sending clear text. [`RoomState::clear`] is its only maker:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0423
 /// # fn forge(state: &grotto::rooms::RoomState) -> grotto::rooms::ClearRoom<'_> {
 /// grotto::rooms::ClearRoom(state)
 /// # }

@@ -68,7 +68,7 @@ pub enum FileKind {
 }
 
 impl<'a> MessageContent<'a> {
-    /// The name that `cli.md` promises for it.
+    /// The name that `docs/cli.md` promises for it.
     pub fn kind_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",

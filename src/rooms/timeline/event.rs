@@ -13,8 +13,8 @@ use crate::{
 /// An event with its place in the room and what became of its encryption.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredEvent {
-    /// Place in the room: later events have larger positions; history loaded backwards has
-    /// negative ones. Unique within a room.
+    /// Place in the room: later events have larger positions, history loaded backwards has smaller
+    /// ones. Unique within a room.
     pub position: i64,
     /// The event as the server sent it.
     pub event: Event,

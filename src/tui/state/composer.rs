@@ -33,6 +33,16 @@ pub(in crate::tui) enum Purpose {
     },
 }
 
+impl Purpose {
+    /// What was being written before, of an edit.
+    fn into_set_aside(self) -> String {
+        match self {
+            Self::Edit { set_aside, .. } => set_aside,
+            Self::New | Self::Reply { .. } => String::new(),
+        }
+    }
+}
+
 /// Whether a text found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tui) enum Taken {
@@ -164,11 +174,7 @@ impl Composer {
             }
         }
         let purpose = std::mem::take(&mut self.purpose);
-        let next = match &purpose {
-            Purpose::Edit { set_aside, .. } => set_aside.clone(),
-            Purpose::New | Purpose::Reply { .. } => String::new(),
-        };
-        self.replace(next);
+        self.replace(purpose.clone().into_set_aside());
         (text, purpose)
     }
 
@@ -178,13 +184,13 @@ impl Composer {
         self.replace(text);
     }
 
-    /// Empties it, and forgets what it was for.
+    /// Empties it, and forgets what it was for. What an edit had set aside comes back.
     pub(in crate::tui) fn clear(&mut self) {
         if !self.text.is_empty() {
             self.cut = std::mem::take(&mut self.text);
         }
-        self.purpose = Purpose::New;
-        self.replace(String::new());
+        let purpose = std::mem::take(&mut self.purpose);
+        self.replace(purpose.into_set_aside());
     }
 
     /// The text will answer `event`.
@@ -329,7 +335,8 @@ impl Composer {
     }
 }
 
-/// What may be written: line ends in one form, tabs as spaces, no other controls.
+/// What may be written: line ends in one form, no other controls. Tabs become spaces: how wide one
+/// is depends on where it stands and on who shows it, and a message is sent as it was seen here.
 fn clean(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
@@ -410,10 +417,15 @@ mod tests {
     fn an_edit_gives_back_what_was_being_written() {
         let mut composer = written("draft");
         let event: OwnedEventId = "$e".try_into().unwrap();
-        composer.edit(event, "old message");
+        composer.edit(event.clone(), "old message");
         assert_eq!(composer.text(), "old message");
         assert!(composer.cancel_purpose());
         assert_eq!(composer.text(), "draft");
+        composer.edit(event, "old message");
+        composer.clear();
+        assert_eq!((composer.text(), composer.purpose()), ("draft", &Purpose::New));
+        composer.clear();
+        assert!(composer.is_empty());
     }
 
     #[test]

@@ -153,12 +153,16 @@ fn on_prompt(
 
 fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Effects) {
     match (kind, answer) {
-        (_, Answer::Cancel) => {}
-        (Question::Redact { room, event, .. }, Answer::Yes | Answer::Decline) => {
+        (_, Answer::Cancel)
+        | (
+            Question::Redact { .. } | Question::Leave { .. } | Question::Quit { .. },
+            Answer::Decline,
+        ) => {}
+        (Question::Redact { room, event, .. }, Answer::Yes) => {
             let txn = state.new_txn();
             effects.command(Command::Redact { room, txn, event, reason: None });
         }
-        (Question::Leave { room, .. }, Answer::Yes | Answer::Decline)
+        (Question::Leave { room, .. }, Answer::Yes)
         | (Question::Invitation { room, .. }, Answer::Decline) => {
             let asked = Asked::Leave(room.clone());
             rooms::request(state, asked, Request::Leave { room }, effects);
@@ -166,8 +170,6 @@ fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Ef
         (Question::Invitation { room, .. }, Answer::Yes) => {
             rooms::join(state, room.to_string(), effects);
         }
-        (Question::Quit { .. }, Answer::Yes | Answer::Decline) => {
-            effects.terminal(TerminalEffect::Quit);
-        }
+        (Question::Quit { .. }, Answer::Yes) => effects.terminal(TerminalEffect::Quit),
     }
 }

@@ -126,16 +126,23 @@ pub(super) fn say_gone(state: &mut State, gone: &[OwnedRoomId]) {
     let Some(room) = state.current.clone().filter(|room| gone.contains(room)) else { return };
     let is_asked = state.asked.values().any(|it| *it == Asked::Leave(room.clone()));
     if let Some(listed) = state.rooms.get(&room).filter(|_| !is_asked) {
-        let words = format!("you are no longer in {}", listed.name);
+        let draft = state.pane().is_some_and(|pane| !pane.composer.is_empty());
+        let kept = if draft { " (your draft is kept)" } else { "" };
+        let words = format!("you are no longer in {}{kept}", listed.name);
         state.say(Tone::Failed, &words);
     }
 }
 
-/// The room is no longer ours.
+/// The room is no longer ours. What was written there stays, for whoever comes back.
 pub(super) fn forget(state: &mut State, gone: &[OwnedRoomId]) {
     state.rooms.forget(gone);
     state.followed.retain(|room| !gone.contains(room));
-    state.panes.retain(|room, _| !gone.contains(room));
+    for room in gone {
+        match state.panes.get_mut(room) {
+            Some(pane) if !pane.composer.is_empty() => pane.forget_messages(&state.user_id),
+            Some(_) | None => drop(state.panes.remove(room)),
+        }
+    }
     if state.current.as_ref().is_some_and(|current| gone.contains(current)) {
         state.current = None;
         state.focus = Focus::Rooms;

@@ -311,6 +311,20 @@ fn a_room_one_was_put_out_of_is_said_to_be_gone() {
     screen.tell([Update::RoomsGone(vec![ROOM.try_into().unwrap()])]);
     let seen = screen.text();
     assert!(seen.contains("you are no longer in Garden"), "{seen}");
+    assert!(!seen.contains("draft"), "{seen}");
+}
+
+#[test]
+fn a_draft_outlives_being_put_out_of_its_room() {
+    let mut screen = open_room(80, 14);
+    screen.press("'half a thought'");
+    screen.tell([Update::RoomsGone(vec![ROOM.try_into().unwrap()])]);
+    let seen = screen.text();
+    assert!(seen.contains("your draft is kept"), "{seen}");
+    assert!(!seen.contains("half a thought"), "{seen}");
+    screen.tell([Update::Rooms(vec![room(ROOM, "Garden")])]);
+    screen.press("enter");
+    assert!(screen.text().contains("half a thought"), "{}", screen.text());
 }
 
 #[test]
