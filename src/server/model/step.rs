@@ -58,9 +58,10 @@ impl Lookup for Overlay<'_> {
         }
         let own = || self.changes.range(range.start.clone()..range.end.clone());
         // Each change hides at most one record below.
-        let limit = range.limit.saturating_add(own().count());
+        let changed = own().count();
+        let limit = range.limit.saturating_add(changed);
         let below = self.below.scan(&Range { limit, ..range.clone() })?;
-        if limit == range.limit {
+        if changed == 0 {
             return Ok(below);
         }
         let mut all: Vec<Record> =
@@ -309,4 +310,23 @@ pub(super) struct Span {
 
 fn read<V: DeserializeOwned>(value: &[u8]) -> Result<V, Broken> {
     serde_json::from_slice(value).map_err(|error| Broken(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::model::testing::Records;
+
+    #[test]
+    fn a_scan_sees_what_was_changed_a_moment_ago_whatever_its_limit() {
+        let key = |byte: u8| vec![byte];
+        let records = Records([(key(1), key(10)), (key(2), key(20))].into());
+        let mut overlay = Overlay::new(&records);
+        overlay.extend([(key(1), None), (key(3), Some(key(30)))].into());
+        for limit in [2, 100, usize::MAX] {
+            let range = Range { start: key(0), end: key(9), order: Order::Ascending, limit };
+            let seen = overlay.scan(&range).unwrap();
+            assert_eq!(seen, [(key(2), key(20)), (key(3), key(30))], "limit {limit}");
+        }
+    }
 }
