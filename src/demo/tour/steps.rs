@@ -41,7 +41,7 @@ pub(super) const STEPS: &[Step] = &[
         feat: Feat::Wrote,
         task: "Write me something, anything, and press {submit}.",
         hint: "Write me something.",
-        praise: "It came encrypted, and only your devices and mine can read it.",
+        praise: "It came encrypted: only the people of this room can read it.",
     },
     Step {
         feat: Feat::Replied,
