@@ -73,6 +73,7 @@ pub struct RegistrationConfig {
 /// `[limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of the file")]
 pub struct ServerLimits {
     /// Largest file that may be uploaded, in MiB.
     pub max_file_mib: u32,

@@ -58,7 +58,13 @@ fn enroll(admin: &mut Admin, name: &str) -> Result<Enrolled, DemoError> {
     let job = AdminJob::Enroll { name: name.to_owned(), device: "grotto demo".to_owned() };
     match admin.perform(job)? {
         AdminDone::Enrolled(enrolled) => Ok(enrolled),
-        other => Err(DemoError::Refused { what: name.to_owned(), answer: format!("{other:?}") }),
+        other @ (AdminDone::Settled { .. }
+        | AdminDone::Invited(_)
+        | AdminDone::Users(_)
+        | AdminDone::Reset(_)
+        | AdminDone::Reports(_)) => {
+            Err(DemoError::Refused { what: name.to_owned(), answer: format!("{other:?}") })
+        }
     }
 }
 

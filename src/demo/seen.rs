@@ -217,6 +217,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "made for the call")]
     fn update(room: &str, (id, sender, kind): (&str, &str, &str), content: Value) -> Update {
         let event = json!({"type": kind, "event_id": id, "sender": sender,
             "origin_server_ts": 1, "content": content});

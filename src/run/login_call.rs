@@ -52,8 +52,11 @@ impl CallError {
         match self {
             Self::Dial(_) | Self::Transport(_) => true,
             Self::Matrix(error) => error.is_retryable(),
-            Self::Stream { .. } | Self::Malformed(_) | Self::Stages | Self::NoInvite => false,
-            Self::Request(_) => false,
+            Self::Stream { .. }
+            | Self::Malformed(_)
+            | Self::Stages
+            | Self::NoInvite
+            | Self::Request(_) => false,
         }
     }
 }

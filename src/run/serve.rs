@@ -1,6 +1,6 @@
 //! `grotto serve`: the embedded homeserver, and what is done to its data.
 
-use std::{path::Path, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -87,7 +87,8 @@ fn words(serving: &Serving) -> String {
     let Serving { name, listening, url, invite } = serving;
     let mut text = format!("serving {name} on {listening}");
     if let Some(invite) = invite {
-        text += &format!(
+        let _written = write!(
+            text,
             "\n\nNobody has an account yet. The first one, on this machine or another:\n\n  \
              grotto login @you:{name} --homeserver {url} --register\n\n\
              It asks for an invitation, which is: {invite}\n\

@@ -35,7 +35,7 @@ const MAX_WORK: usize = 256;
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// An answer with its whole body.
-pub type Response = http::Response<Vec<u8>>;
+pub(super) type Response = http::Response<Vec<u8>>;
 
 /// A running server. Cheap to clone; the last one that goes ends it.
 #[derive(Clone)]

@@ -61,14 +61,12 @@ impl MediaCall {
             (&Method::PUT, ["_matrix", "media", "v1" | "v3" | "r0", "upload", _server, id]) => {
                 Some(Self::Upload(Some(decode(id)?)))
             }
-            (&Method::GET, ["_matrix", "client", "v1", "media", "download", server, id]) => {
-                download(server, id, None)
-            }
+            (
+                &Method::GET,
+                ["_matrix", "client", "v1", "media", "download" | "thumbnail", server, id],
+            ) => download(server, id, None),
             (&Method::GET, ["_matrix", "client", "v1", "media", "download", server, id, name]) => {
                 download(server, id, Some(name))
-            }
-            (&Method::GET, ["_matrix", "client", "v1", "media", "thumbnail", server, id]) => {
-                download(server, id, None)
             }
             _ => None,
         }
@@ -156,7 +154,7 @@ impl Server {
             headers.insert(header::CONTENT_RANGE, value(&range));
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
-        describe(&mut response, &record, wanted.name);
+        describe(&mut response, &record, wanted.name.as_deref());
         Ok(response)
     }
 
@@ -228,14 +226,14 @@ fn stretch(range: &str, size: u64) -> Asked {
 }
 
 /// Headers that say what it is, and keep a browser from believing too much of it.
-fn describe(response: &mut Response<BodyStream>, record: &MediaRecord, name: Option<String>) {
+fn describe(response: &mut Response<BodyStream>, record: &MediaRecord, name: Option<&str>) {
     let essence = record.content_type.split(';').next().unwrap_or_default().trim();
     let kind = if SHOWN.contains(&essence.to_ascii_lowercase().as_str()) {
         "inline"
     } else {
         "attachment"
     };
-    let disposition = match name.as_deref().or(record.file_name.as_deref()) {
+    let disposition = match name.or(record.file_name.as_deref()) {
         Some(name) => {
             format!("{kind}; filename*=utf-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
         }

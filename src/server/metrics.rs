@@ -42,16 +42,16 @@ impl Metrics {
         }
     }
 
-    /// All of them.
+    /// All of them. Writing to a text cannot fail.
     pub(super) fn text(&self) -> String {
         let mut text = String::from("# TYPE grotto_http_answers counter\n");
         for (class, count) in self.answers.iter().enumerate().skip(1) {
             let count = count.load(Ordering::Relaxed);
-            // Writing to a string cannot fail.
-            drop(writeln!(text, "grotto_http_answers{{status=\"{class}xx\"}} {count}"));
+            let _written = writeln!(text, "grotto_http_answers{{status=\"{class}xx\"}} {count}");
         }
         let connections = self.connections.load(Ordering::Relaxed);
-        drop(writeln!(text, "# TYPE grotto_connections gauge\ngrotto_connections {connections}"));
+        let _written =
+            writeln!(text, "# TYPE grotto_connections gauge\ngrotto_connections {connections}");
         text
     }
 }

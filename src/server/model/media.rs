@@ -15,7 +15,7 @@ use super::{
 use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
 
 /// Bytes of a piece; the last one of a file may have fewer.
-pub const PIECE_BYTES: usize = 256 << 10;
+pub(in crate::server) const PIECE_BYTES: usize = 256 << 10;
 /// Files that somebody may have begun and not finished.
 const MAX_PENDING: usize = 16;
 /// Longest file name and content type, in bytes.
@@ -125,8 +125,8 @@ pub(super) fn perform(step: &mut Step<'_>, job: MediaJob) -> Result<MediaDone, R
             };
             let record = MediaRecord {
                 owner,
-                content_type: shortened(content_type),
-                file_name: file_name.map(shortened),
+                content_type: shortened(&content_type),
+                file_name: file_name.as_deref().map(shortened),
                 created: step.now,
                 size: None,
                 pieces: 0,
@@ -226,6 +226,6 @@ fn too_large(step: &Step<'_>) -> Refusal {
     Refusal::new(413, "M_TOO_LARGE", format!("a file has at most {most} bytes here"))
 }
 
-fn shortened(text: String) -> String {
+fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_NAME_BYTES / 4).collect()
 }

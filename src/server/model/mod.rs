@@ -43,7 +43,8 @@ mod volatile;
 
 pub use admin::{AdminDone, AdminJob, Enrolled, UserLine};
 pub use machine::{Answer, Ask, Model, Outcome};
-pub use media::{MediaDone, MediaJob, MediaRecord, PIECE_BYTES};
+pub(super) use media::PIECE_BYTES;
+pub use media::{MediaDone, MediaJob, MediaRecord};
 pub use refusal::{Done, Refusal, Work};
 pub use route::Address;
 pub use settings::{Contact, Rate, Rates, Registration, Settings};

@@ -29,6 +29,7 @@ fn config(
     Ok(get_media_config::v1::Response::new(limit(step)?))
 }
 
+#[expect(deprecated, reason = "older clients ask here")]
 fn old_config(
     step: &mut Step<'_>,
     _context: &Context<'_>,
