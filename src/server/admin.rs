@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     db::{Database, DatabaseError},
-    folder::{FolderError, open_beside},
+    folder::{FolderError, open_beside, private},
     host::{fill, now},
     model::{AdminDone, AdminJob, Done, Model, Overlay, Refusal, Settings, Work},
     work::perform,
@@ -89,6 +89,9 @@ impl Admin {
     /// # Errors
     /// When the file is there already, or cannot be written.
     pub fn back_up(&self, file: &Path) -> Result<(), AdminError> {
+        private(file).map_err(|error| {
+            AdminError::Refused(format!("{} cannot be made: {error}", file.display()))
+        })?;
         Ok(self.database.back_up(file)?)
     }
 

@@ -74,7 +74,13 @@ impl Folder {
     /// # Errors
     /// When it does not open.
     pub fn database(&self) -> Result<Database, FolderError> {
-        Ok(Database::open(&self.dir.join(DATABASE))?)
+        let file = self.dir.join(DATABASE);
+        match private(&file) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(FolderError::Io { dir: self.dir.clone(), source: error })
+            }
+            Ok(()) | Err(_) => Ok(Database::open(&file)?),
+        }
     }
 }
 
@@ -88,6 +94,19 @@ pub fn open_beside(dir: &Path) -> Result<Database, FolderError> {
         return Err(FolderError::Missing { dir: dir.to_owned() });
     }
     Ok(Database::open(&file)?)
+}
+
+/// Makes an empty file that is not there yet, for its owner alone; what SQLite puts beside it is
+/// then for its owner alone too.
+///
+/// # Errors
+/// When it is there, or cannot be made.
+pub(super) fn private(file: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
 }
 
 fn make(dir: &Path) -> io::Result<()> {
