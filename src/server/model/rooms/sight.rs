@@ -101,9 +101,10 @@ impl Sight {
             let visibility = |v: u64| at(&self.visibilities, v).unwrap_or("shared");
             let allows = |visibility: &str| match visibility {
                 "world_readable" => true,
-                "shared" => membership == "join" || is_joined_later(),
+                "joined" => membership == "join",
                 "invited" => matches!(membership, "join" | "invite"),
-                _ => membership == "join",
+                // Also what nobody understands, as the specification says.
+                _ => membership == "join" || is_joined_later(),
             };
             allows(visibility(number.saturating_sub(1))) || allows(visibility(number))
         })
