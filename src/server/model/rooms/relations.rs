@@ -30,6 +30,9 @@ const THREAD: &str = "m.thread";
 const MAX_KEY_BYTES: usize = 500;
 /// Relations that are looked through for one event.
 const MAX_LOOKED_AT: usize = 1000;
+/// Most edits of an event that are looked at for one that counts: anybody can send those of
+/// others' events, which count for nothing.
+const MAX_EDITS_LOOKED_AT: usize = 100;
 /// References that come with an event.
 const MAX_REFERENCES: usize = 100;
 
@@ -228,9 +231,15 @@ fn edit(step: &Step<'_>, event: &RoomEvent, reader: Reader<'_>) -> Result<Option
     if event.record.redacted_because.is_some() {
         return Ok(None);
     }
-    let edits = newest(step, &event.id, REPLACE, MAX_LOOKED_AT)?;
-    let edit = edits.iter().find(|edit| is_edit(edit, event) && reader.sight.sees(edit));
-    edit.map(|edit| shown(step, edit, reader, None)).transpose()
+    let span =
+        Span { after: 0, up_to: u64::MAX, order: Order::Descending, limit: MAX_EDITS_LOOKED_AT };
+    for (_, id) in step.scan_numbers(RELATIONS, (&event.id, REPLACE), &span)? {
+        let edit = RoomEvent::expect(step, &id)?;
+        if is_edit(&edit, event) && reader.sight.sees(&edit) {
+            return shown(step, &edit, reader, None).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an event is an edit of another, not only says so.

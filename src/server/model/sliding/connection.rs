@@ -14,6 +14,8 @@ use crate::{
 
 /// Connections that are remembered; the one that was used least recently goes first.
 const MOST_CONNECTIONS: usize = 2_000;
+/// Most of them that are remembered of one user.
+const MOST_OF_A_USER: usize = 32;
 
 /// A connection of a device: there may be some, told apart by `conn_id`.
 pub(in crate::server::model) type Line = (OwnedUserId, OwnedDeviceId, String);
@@ -90,8 +92,12 @@ impl Connections {
         token: &SyncToken,
         memory: Memory,
     ) -> String {
-        if MOST_CONNECTIONS <= self.lines.len() && !self.lines.contains_key(line) {
-            self.forget_oldest();
+        if !self.lines.contains_key(line) {
+            if MOST_OF_A_USER <= self.of_user(&line.0).count() {
+                self.forget_oldest(Some(&line.0));
+            } else if MOST_CONNECTIONS <= self.lines.len() {
+                self.forget_oldest(None);
+            }
         }
         self.last = self.last.max(token.serial) + 1;
         let connection = self.lines.entry(line.clone()).or_default();
@@ -103,11 +109,42 @@ impl Connections {
         format!("{}/{token}", self.last)
     }
 
-    fn forget_oldest(&mut self) {
+    fn of_user(&self, user: &OwnedUserId) -> impl Iterator<Item = (&Line, &Connection)> {
+        let first = (user.clone(), OwnedDeviceId::from(""), String::new());
+        self.lines.range(first..).take_while(move |((owner, ..), _)| owner == user)
+    }
+
+    /// Forgets the connection that was used least recently: of a user, or of all.
+    fn forget_oldest(&mut self, user: Option<&OwnedUserId>) {
         let newest = |connection: &Connection| connection.answers.keys().next_back().copied();
-        let oldest = self.lines.iter().min_by_key(|(_, connection)| newest(connection));
+        let oldest = match user {
+            Some(user) => self.of_user(user).min_by_key(|(_, connection)| newest(connection)),
+            None => self.lines.iter().min_by_key(|(_, connection)| newest(connection)),
+        };
         if let Some(line) = oldest.map(|(line, _)| line.clone()) {
             self.lines.remove(&line);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_opens_many_connections_loses_only_their_own() {
+        let mut connections = Connections::default();
+        let line = |user: &str, id: usize| {
+            (user.try_into().unwrap(), OwnedDeviceId::from("A"), id.to_string())
+        };
+        let token = SyncToken::default();
+        let friend: Line = line("@friend:x", 0);
+        let place = connections.advance(&friend, &token, Memory::default());
+        for id in 0..MOST_CONNECTIONS {
+            connections.advance(&line("@eve:x", id), &token, Memory::default());
+        }
+        assert!(connections.resume(&friend, Some(&place)).unwrap().is_some());
+        assert_eq!(connections.lines.len(), MOST_OF_A_USER + 1);
+        assert!(connections.lines.contains_key(&line("@eve:x", MOST_CONNECTIONS - 1)));
     }
 }
