@@ -15,8 +15,10 @@ pub(crate) enum Limited {
     Proof,
     /// Attempts to register, by address.
     Register,
-    /// Events sent, by account.
+    /// Events and messages for devices sent, rooms made, members moved; by account.
     Send,
+    /// Reports to those who run the server, by account: many would push others out.
+    Report,
 }
 
 /// Buckets that fill by one each pause. One that is full is not kept.
@@ -51,7 +53,7 @@ impl Step<'_> {
     pub(crate) fn limit(&mut self, what: Limited, who: &str) -> Result<(), Refusal> {
         let rates = self.settings.rates;
         let rate = match what {
-            Limited::Login | Limited::Proof => rates.login,
+            Limited::Login | Limited::Proof | Limited::Report => rates.login,
             Limited::Register => rates.register,
             Limited::Send => rates.send,
         };

@@ -14,6 +14,7 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     matrix::{OwnedRoomId, OwnedUserId},
     server::model::{
+        rate::Limited,
         records::PUBLIC_ROOMS,
         refusal::{Refusal, Stop},
         rooms::{
@@ -35,6 +36,7 @@ fn upgrade(
     context: &Context<'_>,
     request: upgrade_room::v3::Request,
 ) -> Result<upgrade_room::v3::Response, Stop> {
+    step.limit(Limited::Send, context.caller()?.user.as_str())?;
     let upgrade_room::v3::Request { room_id, new_version, additional_creators, .. } = request;
     let upgrade = Upgrade {
         old: room_id,
@@ -51,6 +53,7 @@ fn create_room(
     request: Request,
 ) -> Result<Response, Stop> {
     let creator = context.caller()?.user.clone();
+    step.limit(Limited::Send, creator.as_str())?;
     let plan = Plan::new(creator, request)?;
     plan.check_alias(step)?;
     let room = append_create(step, plan.creator.clone(), &plan.version, plan.create_content()?)?;
@@ -107,6 +110,10 @@ impl Plan {
     fn new(creator: OwnedUserId, request: Request) -> Result<Self, Refusal> {
         if !request.invite_3pid.is_empty() {
             return Err(Refusal::new(400, "M_THREEPID_DENIED", "there is no identity server here"));
+        }
+        if MAX_AT_ONCE < request.initial_state.len() || MAX_AT_ONCE < request.invite.len() {
+            let error = "the room begins with too many events or invitations";
+            return Err(Refusal::new(413, "M_TOO_LARGE", error));
         }
         let preset = Preset::new(request.preset.as_ref(), &request.visibility)?;
         let version = request.room_version.clone().unwrap_or(DEFAULT_VERSION);
@@ -307,4 +314,6 @@ fn add_creators(content: &mut CanonicalJsonObject, users: &[OwnedUserId]) -> Res
     Ok(())
 }
 
+/// Most events, and most invitations, with which a room begins: others wait while it is made.
+const MAX_AT_ONCE: usize = 1_000;
 const POWER_LEVELS: &str = "m.room.power_levels";

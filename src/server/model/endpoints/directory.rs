@@ -121,8 +121,9 @@ fn answer(page: &[Summary], (start, limit, count): (usize, usize, usize)) -> Loo
             answer.insert(field.to_owned(), place.to_string().into());
         }
     };
-    if start + limit < count {
-        put("next_batch", start + limit);
+    let end = start.saturating_add(limit);
+    if end < count {
+        put("next_batch", end);
     }
     if 0 < start {
         put("prev_batch", start.saturating_sub(limit));

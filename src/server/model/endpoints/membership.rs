@@ -13,6 +13,7 @@ use crate::{
     matrix::OwnedRoomId,
     server::model::{
         body::Loose,
+        rate::Limited,
         records::MEMBERSHIPS,
         refusal::{Refusal, Stop},
         rooms::{Action, MemberChange, aliases, membership_of},
@@ -42,8 +43,15 @@ fn join(
 ) -> Result<join_room_by_id::v3::Response, Stop> {
     let user = &context.caller()?.user;
     let what = (&**user, Action::Join, &**user);
-    MemberChange::new(request.room_id.clone(), what, request.reason).apply(step)?;
+    change(step, MemberChange::new(request.room_id.clone(), what, request.reason))?;
     Ok(join_room_by_id::v3::Response::new(request.room_id))
+}
+
+/// Makes a change, unless its sender makes too many.
+fn change(step: &mut Step<'_>, change: MemberChange) -> Result<(), Refusal> {
+    step.limit(Limited::Send, change.sender.as_str())?;
+    change.apply(step)?;
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -80,7 +88,7 @@ fn enter<R>(
     let user = &context.caller()?.user;
     let room = aliases::room_of(step, request.argument(0))?;
     let WithReason { reason } = request.read()?;
-    MemberChange::new(room.clone(), (user, action, user), reason).apply(step)?;
+    change(step, MemberChange::new(room.clone(), (user, action, user), reason))?;
     Ok(room)
 }
 
@@ -108,7 +116,7 @@ fn invite(
         return Err(Refusal::new(400, "M_THREEPID_DENIED", error).into());
     };
     let what = (&*context.caller()?.user, Action::Invite, &*invited.user_id);
-    MemberChange::new(request.room_id, what, invited.reason).apply(step)?;
+    change(step, MemberChange::new(request.room_id, what, invited.reason))?;
     Ok(invite_user::v3::Response::new())
 }
 
@@ -119,6 +127,7 @@ fn leave(
 ) -> Result<leave_room::v3::Response, Stop> {
     let user = &context.caller()?.user;
     let what = (&**user, Action::Leave, &**user);
+    // Never too often: nobody is to be kept.
     MemberChange::new(request.room_id, what, request.reason).apply(step)?;
     Ok(leave_room::v3::Response::new())
 }
@@ -129,7 +138,7 @@ fn kick(
     request: kick_user::v3::Request,
 ) -> Result<kick_user::v3::Response, Stop> {
     let what = (&*context.caller()?.user, Action::Kick, &*request.user_id);
-    MemberChange::new(request.room_id, what, request.reason).apply(step)?;
+    change(step, MemberChange::new(request.room_id, what, request.reason))?;
     Ok(kick_user::v3::Response::new())
 }
 
@@ -139,7 +148,7 @@ fn ban(
     request: ban_user::v3::Request,
 ) -> Result<ban_user::v3::Response, Stop> {
     let what = (&*context.caller()?.user, Action::Ban, &*request.user_id);
-    MemberChange::new(request.room_id, what, request.reason).apply(step)?;
+    change(step, MemberChange::new(request.room_id, what, request.reason))?;
     Ok(ban_user::v3::Response::new())
 }
 
@@ -149,7 +158,7 @@ fn unban(
     request: unban_user::v3::Request,
 ) -> Result<unban_user::v3::Response, Stop> {
     let what = (&*context.caller()?.user, Action::Unban, &*request.user_id);
-    MemberChange::new(request.room_id, what, request.reason).apply(step)?;
+    change(step, MemberChange::new(request.room_id, what, request.reason))?;
     Ok(unban_user::v3::Response::new())
 }
 

@@ -10,6 +10,7 @@ use crate::{
     server::model::{
         body::{LooseResponse, Plain},
         profile,
+        rate::Limited,
         refusal::{Refusal, Stop},
         route::{Context, Routes},
         step::Step,
@@ -77,6 +78,7 @@ fn set(
     profile::check_field(name)?;
     let value = request.body.get(name).cloned();
     let value = value.ok_or_else(|| Refusal::missing(format!("there is no {name}")))?;
+    step.limit(Limited::Send, context.caller()?.user.as_str())?;
     profile::set(step, &context.caller()?.user, (name, Some(value)))?;
     Ok(LooseResponse(json!({})))
 }
@@ -90,6 +92,7 @@ fn remove(
     check_own(context, request.argument(0))?;
     let name = request.argument(1);
     profile::check_field(name)?;
+    step.limit(Limited::Send, context.caller()?.user.as_str())?;
     profile::set(step, &context.caller()?.user, (name, None))?;
     Ok(LooseResponse(json!({})))
 }

@@ -10,6 +10,7 @@ use crate::{
     matrix::{OwnedEventId, OwnedRoomId, OwnedUserId},
     server::model::{
         body::Loose,
+        rate::Limited,
         records::{REPORTS, ROOMS, ReportRecord, ReportSubject, USERS},
         refusal::{Refusal, Stop},
         rooms::Visit,
@@ -99,6 +100,7 @@ fn file(
     reason: Option<String>,
 ) -> Result<(), Refusal> {
     let reporter = context.caller()?.user.clone();
+    step.limit(Limited::Report, reporter.as_str())?;
     let number = last(step)? + 1;
     if MAX_REPORTS < number {
         step.delete(REPORTS, (number - MAX_REPORTS,));

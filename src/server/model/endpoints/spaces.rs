@@ -61,10 +61,11 @@ fn hierarchy(
     walk.go(room)?;
     let page: Vec<&Value> = walk.found.iter().skip(start).take(limit).collect();
     let mut answer = json!({"rooms": page});
+    let end = start.saturating_add(limit);
     if let Value::Object(answer) = &mut answer
-        && start + limit < walk.found.len()
+        && end < walk.found.len()
     {
-        answer.insert("next_batch".to_owned(), format!("{}-{choice}", start + limit).into());
+        answer.insert("next_batch".to_owned(), format!("{end}-{choice}").into());
     }
     Ok(LooseResponse(answer))
 }

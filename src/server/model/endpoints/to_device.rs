@@ -8,6 +8,7 @@ use crate::{
     server::model::{
         accounts::devices,
         body::{LooseResponse, Plain},
+        rate::Limited,
         records::{DEVICES, ToDeviceRecord},
         refusal::{Refusal, Stop},
         route::{Context, Routes},
@@ -36,6 +37,7 @@ fn send(
     if let Some(answer) = transaction.answer(step)? {
         return Ok(LooseResponse(answer));
     }
+    step.limit(Limited::Send, caller.user.as_str())?;
     let messages = request
         .body
         .get("messages")
