@@ -13,7 +13,7 @@ use crate::{
     talk::{self, COUNT},
 };
 
-scenario::on_both! {
+scenario::everywhere! {
     five_hundred_messages_each_way_with_matrix_nio,
     five_hundred_messages_each_way_with_matrix_sdk_crypto,
     five_hundred_messages_each_way_in_a_group_of_three,

@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use crate::homeserver::Place;
+
 /// Where the next cut goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -34,6 +36,21 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
+    /// Stands before a homeserver, or before the stream where grotto is told of one; gives the way
+    /// through it too.
+    pub(crate) fn before(place: &Place) -> (Self, Place) {
+        let url = place.stream_url.as_ref().unwrap_or(&place.base);
+        let (_, address) = url.split_once("://").unwrap();
+        let address = address.split('/').next().unwrap();
+        let cutter = Self::start(address.parse().unwrap());
+        let through = url.replace(address, &cutter.address.to_string());
+        let place = match &place.stream_url {
+            Some(_) => Place { stream_url: Some(through), ..place.clone() },
+            None => Place::at(through),
+        };
+        (cutter, place)
+    }
+
     /// Relays to `target`.
     pub(crate) fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

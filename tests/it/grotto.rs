@@ -30,22 +30,20 @@ impl Grotto {
     /// The same with more arguments for `login`.
     pub(crate) fn log_in_with(place: &Place, name: &str, arguments: &[&str]) -> Self {
         let grotto = Self { home: rig::folder("grotto"), user: rig::register(&place.base, name) };
-        let login = grotto.login(place);
-        let login = login.iter().map(String::as_str).chain(arguments.iter().copied());
-        let login: Vec<&str> = ["--json"].into_iter().chain(login).collect();
+        let login = [&["--json"], &grotto.login(place)[..], arguments].concat();
         let output = grotto.run_with_input(&login, PASSWORD);
         assert!(output.status.success(), "login: {}", String::from_utf8_lossy(&output.stderr));
         grotto
     }
 
     /// The arguments of a login by a password on standard input.
-    pub(crate) fn login(&self, place: &Place) -> Vec<String> {
+    pub(crate) fn login<'a>(&'a self, place: &'a Place) -> Vec<&'a str> {
         let mut arguments = vec!["login", &self.user, "--homeserver", &place.base];
         arguments.extend(["--password-file", "-"]);
         if let Some(url) = &place.stream_url {
             arguments.extend(["--stream-url", url]);
         }
-        arguments.into_iter().map(str::to_owned).collect()
+        arguments
     }
 
     /// Variables that keep it inside its folder.

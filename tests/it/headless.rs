@@ -15,7 +15,7 @@ use crate::{
     scenario,
 };
 
-scenario::on_both! {
+scenario::everywhere! {
     a_script_talks_while_another_process_holds_the_account,
     standard_input_is_a_message_and_a_direct_chat_is_found_by_its_user,
     a_direct_chat_one_is_invited_to_is_one_as_soon_as_one_has_joined,
@@ -206,16 +206,16 @@ fn a_holder_that_was_killed_leaves_nothing_in_the_way(on: On) {
 }
 
 fn login_undoes_what_it_cannot_finish(on: On) {
-    let base = on.shared().base.as_str();
-    let user = rig::register(base, "carol");
+    let place = on.shared();
+    let user = rig::register(&place.base, "carol");
     let carol = Grotto { home: rig::folder("carol"), user: user.clone() };
-    let login = ["login", &user, "--homeserver", base, "--password-file", "-"];
+    let login = carol.login(place);
     let refused = carol.run_with_input(&login, "wrong");
     fails(&refused, 1, "wrong user name or password");
     let nowhere = format!("http://127.0.0.1:{}", rig::free_port());
     let login_nowhere = ["login", &user, "--homeserver", &nowhere, "--password-file", "-"];
     fails(&carol.run_with_input(&login_nowhere, PASSWORD), 4, "homeserver");
-    let no_password = ["login", &user, "--homeserver", base];
+    let no_password = ["login", &user, "--homeserver", &place.base];
     fails(&carol.run(&no_password), 2, "--password-file");
     assert!(!carol.home.join("xdg_data_home/grotto/accounts").exists(), "a folder was left");
     fails(&carol.run(&["rooms"]), 1, "grotto login");
@@ -264,7 +264,6 @@ fn a_locked_store_is_exit_code_3(on: On) {
 
 fn a_store_that_cannot_be_read_can_be_given_up(on: On) {
     let place = on.shared();
-    let base = place.base.as_str();
     let alice = Grotto::log_in(place, "giveup");
     let accounts = alice.home.join("xdg_data_home/grotto/accounts");
     let account = fs::read_dir(accounts).unwrap().next().unwrap().unwrap().path();
@@ -273,8 +272,7 @@ fn a_store_that_cannot_be_read_can_be_given_up(on: On) {
     let given_up = alice.run(&["logout", "--local", "--yes"]);
     assert_eq!(code(&given_up), Some(0), "{}", said(&given_up));
     assert!(said(&given_up).contains("the server was not told"), "{}", said(&given_up));
-    let login = ["login", &alice.user, "--homeserver", base, "--password-file", "-"];
-    assert_eq!(code(&alice.run_with_input(&login, PASSWORD)), Some(0));
+    assert_eq!(code(&alice.run_with_input(&alice.login(place), PASSWORD)), Some(0));
 }
 
 fn logout_is_refused_while_the_account_is_held_and_leaves_nothing_afterwards(on: On) {

@@ -10,18 +10,17 @@ use crate::{
     scenario,
 };
 
-scenario::on_both! {
+scenario::everywhere! {
     of_several_accounts_the_named_or_the_default_one_is_used,
     a_terminal_is_asked_for_password_and_passphrase_without_echo,
 }
 
 fn of_several_accounts_the_named_or_the_default_one_is_used(on: On) {
     let place = on.shared();
-    let base = place.base.as_str();
     let alice = Grotto::log_in(place, "severala");
-    let bob = Grotto { home: alice.home.clone(), user: rig::register(base, "severalb") };
-    let login = ["login", &bob.user, "--homeserver", base, "--password-file", "-"];
-    let output = alice.run_with_input(&login, PASSWORD);
+    let user = rig::register(&place.base, "severalb");
+    let bob = Grotto { home: alice.home.clone(), user };
+    let output = alice.run_with_input(&bob.login(place), PASSWORD);
     assert_eq!(code(&output), Some(0), "{}", said(&output));
     fails(&alice.run(&["rooms"]), 2, "--account");
     fails(&alice.run(&["--account", "nobody", "rooms"]), 1, "nobody");
@@ -54,15 +53,17 @@ fn asks(terminal: &mut Terminal, question: &str, times: usize) {
 }
 
 fn a_terminal_is_asked_for_password_and_passphrase_without_echo(on: On) {
-    let base = on.shared().base.as_str();
-    let asked = Grotto { home: rig::folder("asked"), user: rig::register(base, "asked") };
+    let place = on.shared();
+    let asked = Grotto { home: rig::folder("asked"), user: rig::register(&place.base, "asked") };
     let environment = asked.environment();
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let start = |arguments: &[&str]| {
         Terminal::start((150, 24), &[&[GROTTO], arguments].concat(), &environment)
     };
-    let mut login = start(&["login", &asked.user, "--homeserver", base]);
+    let mut login = asked.login(place);
+    login.retain(|argument| !["--password-file", "-"].contains(argument));
+    let mut login = start(&login);
     for (question, times, answer) in [
         ("Password of", 1, PASSWORD),
         ("Passphrase for messages", 1, "open sesame"),

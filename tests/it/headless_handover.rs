@@ -1,6 +1,6 @@
 //! The process that holds the account goes away while others work in it, or cannot be reached.
 
-use std::{net::SocketAddr, process::Stdio};
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -9,12 +9,12 @@ use crate::{
     cutter::{Cut, Cutter},
     grotto::Grotto,
     headless::{Scene, fails, play, said, send},
-    homeserver::{On, Place},
+    homeserver::On,
     rig::{self, Lines, PASSWORD},
     scenario,
 };
 
-scenario::on_both! {
+scenario::everywhere! {
     a_message_whose_holder_is_killed_before_the_answer_arrives_once,
     a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction,
     a_runtime_folder_too_deep_for_a_socket_is_no_hindrance,
@@ -23,11 +23,9 @@ scenario::on_both! {
 
 /// Alice behind a relay that a test can make mute.
 fn behind_a_relay(on: On, name: &str) -> (Scene, Cutter) {
-    let base = on.shared().base.as_str();
-    let address: SocketAddr = base.strip_prefix("http://").unwrap().parse().unwrap();
-    let cutter = Cutter::start(address);
-    let alice = Grotto::log_in(&Place::at(format!("http://{}", cutter.address)), name);
-    let mut scene = play(base, alice);
+    let place = on.shared();
+    let (cutter, through) = Cutter::before(place);
+    let mut scene = play(&place.base, Grotto::log_in(&through, name));
     send(&scene.alice, &[&scene.room, "before"]);
     scene.bob.hears("before");
     (scene, cutter)

@@ -14,7 +14,7 @@ use crate::{
     scenario,
 };
 
-scenario::on_both! {
+scenario::everywhere! {
     neither_processes_nor_files_show_a_secret,
 }
 
@@ -41,13 +41,15 @@ fn shows_no_secret(pid: u32) {
 }
 
 fn neither_processes_nor_files_show_a_secret(on: On) {
-    let base = on.shared().base.as_str();
+    let place = on.shared();
+    let base = place.base.as_str();
     let file = rig::folder("passphrase").join("passphrase");
     fs::write(&file, PASSPHRASE).unwrap();
     let file = file.to_str().unwrap();
     let alice = Grotto { home: rig::folder("hidden"), user: rig::register(base, "hidden") };
-    let login = ["-vvv", "login", &alice.user, "--homeserver", base, "--password-file", "-"];
-    let mut command = alice.command(&[&login[..], &["--passphrase-file", file]].concat());
+    let login = alice.login(place);
+    let login = [&["-vvv"], &login[..], &["--passphrase-file", file]].concat();
+    let mut command = alice.command(&login);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();

@@ -11,16 +11,19 @@ use serde_json::{Value, json};
 use crate::{
     grotto::Grotto,
     headless::{Scene, fails, play, send},
-    homeserver::On,
+    homeserver::{On, Place},
     rig::{self, GROTTO, Lines, PASSWORD},
     scenario,
 };
 
-scenario::on_both! {
+scenario::everywhere! {
     a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog,
     a_tail_of_one_room_tells_of_no_other,
     a_tail_tells_who_types_and_who_has_read,
     a_reader_that_has_enough_ends_the_tail_in_order,
+}
+
+scenario::on_both! {
     everything_goes_through_a_gateway_that_is_named,
 }
 
@@ -148,7 +151,7 @@ fn everything_goes_through_a_gateway_that_is_named(on: On) {
     let mut gateway = Lines::start(serve);
     let line = gateway.find("its address", |line| line["listening"].is_string());
     let url = format!("ws://{}{STREAM_PATH}", line["listening"].as_str().unwrap());
-    let alice = Grotto::log_in_with(place, "remote", &["--stream-url", &url]);
+    let alice = Grotto::log_in(&Place { stream_url: Some(url), ..place.clone() }, "remote");
     let Scene { alice, mut tail, mut bob, room } = play(base, alice);
     send(&alice, &[&room, "through the gateway"]);
     bob.hears("through the gateway");

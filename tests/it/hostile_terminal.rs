@@ -16,7 +16,7 @@ use crate::{
     scenario,
 };
 
-scenario::on_both! {
+scenario::everywhere! {
     nothing_of_a_stranger_reaches_the_terminal_but_text,
     nothing_is_drawn_while_nothing_happens,
     a_signal_to_end_gives_the_terminal_back,

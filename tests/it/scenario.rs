@@ -54,4 +54,29 @@ macro_rules! on_both {
     )+ };
 }
 
-pub(crate) use {everywhere, on_both};
+/// Makes of each scenario, a function of [`On`], a test on every server end of the stream: the
+/// gateway before either homeserver, and our homeserver's own.
+macro_rules! on_each_stream {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use crate::homeserver::On;
+
+            #[test]
+            fn synapse_by_gateway() {
+                super::$scenario(On::SynapseByGateway);
+            }
+
+            #[test]
+            fn serve() {
+                super::$scenario(On::Serve);
+            }
+
+            #[test]
+            fn serve_by_gateway() {
+                super::$scenario(On::ServeByGateway);
+            }
+        }
+    )+ };
+}
+
+pub(crate) use {everywhere, on_both, on_each_stream};

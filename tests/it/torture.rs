@@ -16,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use grotto::{
     e2ee::{Lookup as _, Table},
     store::Store,
+    wire::STREAM_PATH,
 };
 use serde_json::{Map, Value, json};
 use vodozemac::{Curve25519PublicKey, Curve25519SecretKey};
@@ -23,7 +24,7 @@ use vodozemac::{Curve25519PublicKey, Curve25519SecretKey};
 use crate::{
     cutter::{Cut, Cutter},
     grotto::Grotto,
-    homeserver::{Homeserver, On, RateLimits},
+    homeserver::{Homeserver, Kind, On, Place, RateLimits},
     rig::{self, GROTTO, Lines, PASSWORD, Peer, Stack},
     scenario, talk,
 };
@@ -119,20 +120,26 @@ fn pause(over: &Receiver<()>, milliseconds: u64) -> bool {
 }
 
 /// A running gateway; asked to end when dropped.
-struct Gateway(Lines);
+struct Gateway {
+    lines: Lines,
+    base: String,
+}
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.0.terminate();
+        self.lines.terminate();
     }
 }
 
 /// `grotto gateway` in front of the homeserver.
-fn gateway(base: &str, port: u16) -> Gateway {
+fn gateway(base: &str) -> Gateway {
+    let address = format!("127.0.0.1:{}", rig::free_port());
     let mut command = Command::new(GROTTO);
-    command.args(["gateway", "--homeserver", base, "--listen", &format!("127.0.0.1:{port}")]);
+    command.args(["--json", "gateway", "--homeserver", base, "--listen", &address]);
     command.env("XDG_STATE_HOME", rig::folder("gateway"));
-    Gateway(Lines::start(command))
+    let mut lines = Lines::start(command);
+    lines.find("its address", |line| line["listening"].is_string());
+    Gateway { lines, base: format!("http://{address}") }
 }
 
 /// Sends until the server has it, as a careful script does: the same transaction id each time.
@@ -192,13 +199,16 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails(on: On) {
     let place = homeserver.place.clone();
     let base = place.base.as_str();
     let faults = Faults::build();
-    let port = rig::free_port();
-    let _gateway = gateway(base, port);
-    let cutter = Cutter::start(([127, 0, 0, 1], port).into());
-    let stream = format!("ws://{}/_matrix/client/unstable/stream", cutter.address);
-    let alice = Grotto::log_in_with(&place, "alice", &["--stream-url", &stream]);
-    let mut bob = Peer::start(Stack::Nio, &base, "bob");
-    let mut carol = Peer::start(Stack::Sdk, &base, "carol");
+    let gateway = match on.kind() {
+        Kind::Synapse => Some(gateway(base)),
+        Kind::Serve => None,
+    };
+    let stream = gateway.as_ref().map_or(base, |gateway| &gateway.base);
+    let stream_url = Some(format!("{}{STREAM_PATH}", stream.replace("http", "ws")));
+    let (cutter, through) = Cutter::before(&Place { stream_url, ..place.clone() });
+    let alice = Grotto::log_in(&through, "alice");
+    let mut bob = Peer::start(Stack::Nio, base, "bob");
+    let mut carol = Peer::start(Stack::Sdk, base, "carol");
     let room = carol.create("torture", &[&bob.user, &alice.user]);
     bob.find("bob's join", |line| line["k"] == "joined");
     alice.json(&["join", &room]);
@@ -210,6 +220,7 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails(on: On) {
 
     let kills = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
+    let sent = AtomicUsize::new(0);
     let (ends, overs): (Vec<Sender<()>>, Vec<Receiver<()>>) = (0..3).map(|_| channel()).unzip();
     let mut overs = overs.into_iter();
     let (killing, cutting, breaking) =
@@ -262,9 +273,9 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails(on: On) {
             peer.join().unwrap();
         }
         drop(ends);
-        SENT.store(number, Ordering::SeqCst);
+        sent.store(number, Ordering::SeqCst);
     });
-    let said = SENT.load(Ordering::SeqCst);
+    let said = sent.load(Ordering::SeqCst);
     assert!(kills.load(Ordering::SeqCst) >= KILLS && cutter.cuts() >= CUTS);
 
     // Calm: whatever is on its way arrives, and every side holds the same.
@@ -285,8 +296,6 @@ fn nothing_is_lost_doubled_or_garbled_while_everything_fails(on: On) {
     assert_no_index_used_twice(base, &token, &room, &alice.user);
     assert_one_time_keys_are_whole(base, &token, &alice);
 }
-
-static SENT: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads the whole room from the server: no two events of `sender` share session and index.
 fn assert_no_index_used_twice(base: &str, token: &str, room: &str, sender: &str) {

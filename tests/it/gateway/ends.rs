@@ -21,7 +21,10 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::rig::{PASSWORD, PATIENCE, http, register};
+use crate::{
+    homeserver::On,
+    rig::{PASSWORD, PATIENCE, http, register},
+};
 
 /// Runs `test` within the patience of all tests.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
@@ -29,7 +32,8 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") })
 }
 
-/// A gateway service on a thread of its own; stops when dropped.
+/// A server end of the stream: a gateway service on a thread of its own, which stops when dropped,
+/// or a homeserver's own.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -37,6 +41,20 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// The server end of the shared homeserver by this way.
+    pub(crate) fn before(on: On) -> Self {
+        let base = on.shared().base.as_str();
+        match on {
+            On::Synapse | On::SynapseByGateway | On::ServeOverHttp | On::ServeByGateway => {
+                Self::start(base)
+            }
+            On::Serve => {
+                let address = base.strip_prefix("http://").unwrap().parse().unwrap();
+                Self { address, stop: None, thread: None }
+            }
+        }
+    }
+
     pub(crate) fn start(homeserver: &str) -> Self {
         Self::with(homeserver, Limits::default(), None)
     }
@@ -84,7 +102,9 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.stop();
-        self.thread.take().unwrap().join().unwrap();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
     }
 }
 
@@ -97,7 +117,7 @@ pub(crate) fn remote(url: &str) -> Route {
     })
 }
 
-/// A login on Synapse, made behind the gateway's back.
+/// A login, made behind the gateway's back.
 pub(crate) struct Account {
     pub(crate) user: String,
     pub(crate) device: String,

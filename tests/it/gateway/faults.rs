@@ -17,8 +17,11 @@ use crate::{
     scenario,
 };
 
-scenario::on_both! {
+scenario::on_each_stream! {
     cuts_anywhere_lose_double_and_reorder_nothing,
+}
+
+scenario::on_both! {
     a_homeserver_that_starts_again_is_waited_for,
 }
 
@@ -137,7 +140,7 @@ fn cuts_anywhere_lose_double_and_reorder_nothing(on: On) {
     let base = on.shared().base.as_str();
     let alice = account(base, "cut");
     let room = room(base, &alice, &[]);
-    let service = Service::start(base);
+    let service = Service::before(on);
     run(async {
         let mut link = Link::new(None);
         let mut work = Work { room, total: 30, answered: 0, seen: Vec::new() };

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::ends::{Client, Service, account, room, run};
 use crate::{homeserver::On, scenario};
 
-scenario::on_both! {
+scenario::on_each_stream! {
     media_go_both_ways_in_chunks_with_chat_between_them,
 }
 
@@ -17,7 +17,7 @@ fn media_go_both_ways_in_chunks_with_chat_between_them(on: On) {
     let base = on.shared().base.as_str();
     let alice = account(base, "media");
     let room = room(base, &alice, &[]);
-    let service = Service::start(base);
+    let service = Service::before(on);
     let media: Vec<u8> = (0..3_000_000_u32).flat_map(|n| [(n % 251) as u8]).collect();
     run(async {
         let mut client = service.client(&alice).await;

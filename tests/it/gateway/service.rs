@@ -25,9 +25,12 @@ use crate::{
     scenario,
 };
 
-scenario::on_both! {
+scenario::on_each_stream! {
     without_a_token_one_may_log_in_and_nothing_else,
     a_token_that_is_no_longer_valid_ends_the_stream,
+}
+
+scenario::on_both! {
     a_stop_answers_what_is_under_way_and_says_when_to_come_back,
     the_program_stops_in_good_order_on_sigterm,
 }
@@ -35,7 +38,7 @@ scenario::on_both! {
 fn without_a_token_one_may_log_in_and_nothing_else(on: On) {
     let base = on.shared().base.as_str();
     let user = register(base, "anonymous");
-    let service = Service::start(base);
+    let service = Service::before(on);
     run(async {
         let transport = Transport::connect(&service.route(), None).await.unwrap();
         let mut client = Client { transport, last_id: 0, seen: Vec::new() };
@@ -59,7 +62,7 @@ fn without_a_token_one_may_log_in_and_nothing_else(on: On) {
 fn a_token_that_is_no_longer_valid_ends_the_stream(on: On) {
     let base = on.shared().base.as_str();
     let alice = account(base, "logged-out");
-    let service = Service::start(base);
+    let service = Service::before(on);
     run(async {
         let mut client = service.client(&alice).await;
         client.sync(None).await;

@@ -21,20 +21,23 @@ use crate::{
     scenario,
 };
 
-scenario::on_both! {
-    two_clients_talk_through_one_gateway,
+scenario::on_each_stream! {
+    two_clients_talk_through_one_server_end,
     a_script_written_from_the_document_logs_in_syncs_and_sends,
-    the_gateway_in_this_process_is_reached_the_same_way,
     no_to_device_message_is_lost_when_the_client_dies_before_its_ack,
     a_slow_reader_holds_up_nobody_else,
     a_canceled_request_gets_no_answer,
 }
 
-fn two_clients_talk_through_one_gateway(on: On) {
+scenario::on_both! {
+    the_gateway_in_this_process_is_reached_the_same_way,
+}
+
+fn two_clients_talk_through_one_server_end(on: On) {
     let base = on.shared().base.as_str();
     let (alice, bob) = (account(base, "alice"), account(base, "bob"));
     let room = room(base, &alice, &[&bob]);
-    let service = Service::start(base);
+    let service = Service::before(on);
     run(async {
         let (mut a, mut b) = (service.client(&alice).await, service.client(&bob).await);
         let (status, _) =
@@ -62,7 +65,7 @@ fn two_clients_talk_through_one_gateway(on: On) {
 fn a_script_written_from_the_document_logs_in_syncs_and_sends(on: On) {
     let base = on.shared().base.as_str();
     let user = register(base, "script");
-    let service = Service::start(base);
+    let service = Service::before(on);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(root.join("target/py/bin/python"))
         .arg(root.join("tests/stream_client.py"))
@@ -107,7 +110,7 @@ fn the_gateway_in_this_process_is_reached_the_same_way(on: On) {
 fn no_to_device_message_is_lost_when_the_client_dies_before_its_ack(on: On) {
     let base = on.shared().base.as_str();
     let (alice, bob) = (account(base, "sender"), account(base, "receiver"));
-    let service = Service::start(base);
+    let service = Service::before(on);
     run(async {
         let mut first = service.client(&bob).await;
         first.sync(None).await;
@@ -147,7 +150,7 @@ fn a_slow_reader_holds_up_nobody_else(on: On) {
     let base = on.shared().base.as_str();
     let (slow, quick) = (account(base, "slow"), account(base, "quick"));
     let room = room(base, &quick, &[]);
-    let service = Service::start(base);
+    let service = Service::before(on);
     run(async {
         let url = service.url();
         let mut raw = raw_client(&url, Some(&slow.token)).await;
@@ -180,7 +183,7 @@ fn a_slow_reader_holds_up_nobody_else(on: On) {
 fn a_canceled_request_gets_no_answer(on: On) {
     let base = on.shared().base.as_str();
     let alice = account(base, "cancel");
-    let service = Service::start(base);
+    let service = Service::before(on);
     run(async {
         let mut client = service.client(&alice).await;
         client.sync(None).await;
