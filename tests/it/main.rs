@@ -54,6 +54,8 @@ mod scenario;
 #[cfg(test)]
 mod screens;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod store;

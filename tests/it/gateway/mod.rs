@@ -2,7 +2,7 @@
 //! service; a real Synapse behind it.
 
 mod attacks;
-mod ends;
+pub(crate) mod ends;
 mod faults;
 mod limits;
 mod media;
