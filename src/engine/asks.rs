@@ -123,10 +123,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for a message's end; one that is not in the outbox was sent long ago or never was.
+    /// Waits for a message's end, which may be there already: one that is not in the outbox was sent
+    /// lately, or long ago, or never was.
     fn await_sent(&mut self, (face, id): Sender, txn: &TransactionId, turn: &mut Turn<'_>) {
         match self.outbox.get(txn).map(|row| &row.stored.state) {
             None => {
+                if let Some(event) = self.outbox.sent_lately(txn) {
+                    let event_id = event.to_owned();
+                    return answer(face, id, Ok(Outcome::Sent { event_id }), turn);
+                }
                 let message = "no message of this name waits; it was sent, or taken back";
                 answer(face, id, Err(refusal("unknown_transaction", message)), turn);
             }

@@ -1,17 +1,20 @@
 //! Messages of ours that the server has not confirmed, in the order they were typed: the store's
 //! rows, and where each stands on this link.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    matrix::{OwnedRoomId, OwnedTransactionId, RoomId, TransactionId},
+    matrix::{EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId, TransactionId},
     rooms::{Echo, SendState},
     store::{OutboxItem, OutboxRow, OutboxState, OutboxWrite, Store},
 };
 
 use super::{Update, error::EngineError, turn::Turn};
+
+/// How many of those that were sent are remembered.
+const MAX_SENT: usize = 1000;
 
 /// What a row does, beyond what is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub(super) struct Outbox {
     waiting: BTreeMap<OwnedRoomId, BTreeSet<i64>>,
     failed: usize,
     last: i64,
+    /// What was sent lately, the oldest first: whoever asks may ask after its end.
+    sent: VecDeque<(OwnedTransactionId, OwnedEventId)>,
     told: (usize, Vec<OwnedRoomId>),
 }
 
@@ -178,6 +183,27 @@ impl Outbox {
         let row = self.take(*self.places.get(txn)?)?;
         turn.writes.outbox.push(OutboxWrite::Remove { txn: txn.to_owned() });
         Some(row)
+    }
+
+    /// Takes out a row that was sent.
+    pub(super) fn sent(
+        &mut self,
+        txn: &TransactionId,
+        event: &EventId,
+        turn: &mut Turn<'_>,
+    ) -> Option<Row> {
+        let row = self.remove(txn, turn)?;
+        self.sent.push_back((txn.to_owned(), event.to_owned()));
+        if MAX_SENT < self.sent.len() {
+            self.sent.pop_front();
+        }
+        Some(row)
+    }
+
+    /// The event that a message became which was sent lately.
+    pub(super) fn sent_lately(&self, txn: &TransactionId) -> Option<&EventId> {
+        let found = self.sent.iter().rev().find(|(sent, _)| sent == txn);
+        found.map(|(_, event)| &**event)
     }
 
     /// The link is gone: what was under way or waited is merely queued to the eye. The calls stay

@@ -237,7 +237,7 @@ impl Engine {
         event: &EventId,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let Some(row) = self.outbox.remove(txn, turn) else { return Ok(()) };
+        let Some(row) = self.outbox.sent(txn, event, turn) else { return Ok(()) };
         self.requests.forget(|origin| matches!(origin, Origin::Send(_, other) if other == txn));
         let sent = Echo { state: SendState::Sent(event.to_owned()), ..row.echo() };
         self.show_echo(&row.stored.room, sent, turn);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use grotto::{
     e2ee::{Shield, ShieldReason},
     engine::{
-        Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outgoing, Receipt, Request, Update,
+        Command, CommandId, Draft, Engine, FaceId, Faces, Input, Outcome, Outgoing, Receipt,
+        Request, Update,
     },
     matrix::{Membership, OwnedEventId, OwnedRoomId, Position},
     rooms::{SendState, TimelineDelta},
@@ -343,6 +344,24 @@ fn the_remote_echo_ends_a_message_whose_answer_was_lost() {
 
 /// Ids are the server's to give: those of our messages must not end by an event that cannot be
 /// theirs.
+#[test]
+fn who_asks_for_a_message_that_is_sent_already_learns_its_event() {
+    let (mut bench, room) = Bench::in_clear_room();
+    bench.send(&room, "one");
+    let call = bench.sends().remove(0);
+    bench.answer(call.id, 200, &json!({ "event_id": "$one" }));
+    for (txn, expected) in [("one", Some("$one")), ("other", None)] {
+        bench.request(Request::AwaitSent { txn: txn.into() });
+        let Some(Update::Outcome { result, .. }) = bench.updates.last() else { panic!("no end") };
+        let event = match result {
+            Ok(Outcome::Sent { event_id }) => Some(event_id.as_str()),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        };
+        assert_eq!(event, expected, "{txn}");
+    }
+}
+
 #[test]
 fn an_event_of_another_sender_or_room_does_not_pass_for_our_message() {
     let (mut bench, room) = Bench::in_clear_room();
