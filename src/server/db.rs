@@ -1,6 +1,9 @@
 //! The records of a server in one SQLite file, or in memory.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -31,6 +34,12 @@ pub enum DatabaseError {
     Newer {
         /// The format found.
         found: u32,
+    },
+    /// A copy goes into a new file.
+    #[error("{} is there already: name a file that is not", file.display())]
+    Exists {
+        /// Which.
+        file: PathBuf,
     },
 }
 
@@ -113,6 +122,9 @@ impl Database {
     /// # Errors
     /// When the file is there already, or cannot be written.
     pub fn back_up(&self, file: &Path) -> Result<(), DatabaseError> {
+        if file.exists() {
+            return Err(DatabaseError::Exists { file: file.to_owned() });
+        }
         self.connection.execute("VACUUM INTO ?1", [file.to_string_lossy()])?;
         Ok(())
     }
