@@ -14,11 +14,14 @@ use crate::{
 };
 
 scenario::everywhere! {
-    five_hundred_messages_each_way_with_matrix_nio,
-    five_hundred_messages_each_way_with_matrix_sdk_crypto,
     five_hundred_messages_each_way_in_a_group_of_three,
     replies_edits_reactions_and_redactions_arrive_on_both_sides,
-    shipped_rate_limits_neither_lose_nor_reorder_messages,
+}
+
+scenario::on_both! {
+    five_hundred_messages_each_way_with_matrix_nio,
+    five_hundred_messages_each_way_with_matrix_sdk_crypto,
+    rate_limits_neither_lose_nor_reorder_messages,
 }
 
 /// Messages a side says before the other goes on.
@@ -173,8 +176,8 @@ fn replies_edits_reactions_and_redactions_arrive_on_both_sides(on: On) {
     }
 }
 
-fn shipped_rate_limits_neither_lose_nor_reorder_messages(on: On) {
-    let homeserver = Homeserver::start(on, RateLimits::AsShipped);
+fn rate_limits_neither_lose_nor_reorder_messages(on: On) {
+    let homeserver = Homeserver::start(on, RateLimits::Tight);
     let place = &homeserver.place;
     let alice = Grotto::log_in(place, "alice");
     let mut others = [("bob", Peer::start(Stack::Sdk, &place.base, "bob"))];

@@ -30,7 +30,7 @@ fn both_kinds_of_peer_talk_to_each_other_through_the_shared_homeserver(on: On) {
 }
 
 fn a_homeserver_can_be_killed_and_started_again(on: On) {
-    let mut homeserver = Homeserver::start(on, RateLimits::AsShipped);
+    let mut homeserver = Homeserver::start(on, RateLimits::Tight);
     let base = homeserver.place.base.clone();
     homeserver.kill();
     homeserver.start_again();

@@ -226,7 +226,11 @@ fn a_backup_of_a_running_server_is_a_server() {
     let folder = rig::folder("restored");
     let file = folder.join("server.db");
     served.admin(&["backup", file.to_str().unwrap()]);
-    fails(&admin(&served.data, &["backup", file.to_str().unwrap()]), 1, "server.db");
+    fails(
+        &admin(&served.data, &["backup", file.to_str().unwrap()]),
+        1,
+        "server.db is there already",
+    );
     let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/t2");
     served.http("PUT", &path, Some(&token), &json!({"msgtype": "m.text", "body": "too late"}));
 
@@ -254,7 +258,7 @@ fn what_cannot_be_served_is_said_with_a_way_out() {
 
     for (text, words) in [
         ("[limits]\nmax_file_mb = 5\n", "max_file_mb"),
-        ("[rates]\nlogin = { burst = -1, pause_ms = 1 }\n", "burst"),
+        ("[rates]\nlogin = { burst = -1, pause_ms = 1 }\n", "expected u32"),
         ("[public\n", "server.toml"),
     ] {
         fs::write(data.join("server.toml"), text).unwrap();
