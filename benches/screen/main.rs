@@ -1,7 +1,7 @@
 //! What the real program costs whoever looks at it: the start with much on disk, delivery through a
 //! real homeserver, keys, bytes on the terminal.
 //!
-//! `cargo bench --bench screen` prints the tables; `-- start` or `-- talk` only one part. It needs
+//! `cargo bench --bench screen` prints the tables; `-- start`, `-- demo` or `-- talk` only one part. It needs
 //! the Python environment and the peer on matrix-sdk-crypto that `tests/run` makes.
 
 #[path = "../../tests/it/homeserver.rs"]
@@ -33,6 +33,8 @@ mod program;
 mod rig;
 
 #[expect(clippy::indexing_slicing, reason = "in the rig's answers; a missing field is null")]
+mod demo;
+#[expect(clippy::indexing_slicing, reason = "in the rig's answers; a missing field is null")]
 mod start;
 mod stats;
 #[expect(clippy::indexing_slicing, reason = "in the rig's answers; a missing field is null")]
@@ -46,6 +48,9 @@ fn main() -> Result<(), Failure> {
     let wants = |part: &str| asked.is_empty() || asked.iter().any(|asked| asked == part);
     if wants("start") {
         start::measure()?;
+    }
+    if wants("demo") {
+        demo::measure()?;
     }
     if wants("talk") {
         talk::measure()?;
