@@ -56,16 +56,8 @@ impl House {
 
 fn enroll(admin: &mut Admin, name: &str) -> Result<Enrolled, DemoError> {
     let job = AdminJob::Enroll { name: name.to_owned(), device: "grotto demo".to_owned() };
-    match admin.perform(job)? {
-        AdminDone::Enrolled(enrolled) => Ok(enrolled),
-        other @ (AdminDone::Settled { .. }
-        | AdminDone::Invited(_)
-        | AdminDone::Users(_)
-        | AdminDone::Reset(_)
-        | AdminDone::Reports(_)) => {
-            Err(DemoError::Refused { what: name.to_owned(), answer: format!("{other:?}") })
-        }
-    }
+    let AdminDone::Enrolled(enrolled) = admin.perform(job)? else { return Err(DemoError::Bug) };
+    Ok(enrolled)
 }
 
 fn encryption() -> Value {
