@@ -310,7 +310,8 @@ fn finish(
     room: RoomRecord,
     rules: &RoomVersionRules,
 ) -> Result<OwnedEventId, Refusal> {
-    filing::file(step, &mut event, room)?;
+    // First what it takes away: then nobody is notified of that any more.
     redaction::apply(step, &event, rules)?;
+    filing::file(step, &mut event, room)?;
     Ok(event.id)
 }

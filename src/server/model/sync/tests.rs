@@ -101,8 +101,11 @@ fn unread_counts_grow_until_a_receipt() {
     assert_eq!(world.post(&path, &bob, json!({})).0, 200);
     assert_eq!(count(&mut world), (0, 0));
     world.say(&bob, &room, "mine");
-    world.say(&alice, &room, "again");
+    let event = world.say(&alice, &room, "again");
     assert_eq!(count(&mut world), (1, 0));
+    let path = format!("/rooms/{room}/redact/{event}/1");
+    assert_eq!(world.put(&path, &alice, json!({})).0, 200);
+    assert_eq!(count(&mut world), (0, 0), "what was taken back is not unread");
 }
 
 #[test]
