@@ -116,3 +116,25 @@ fn make(dir: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_database_is_its_owners_also_in_a_folder_that_others_may_read() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let folder = Folder::lock(dir.path()).unwrap();
+        let database = folder.database().unwrap();
+        database.begin().unwrap();
+        database.commit(&[(vec![1], Some(vec![1]))].into()).unwrap();
+        for name in [DATABASE, "server.db-wal", "server.db-shm"] {
+            let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name}");
+        }
+        assert!(private(&dir.path().join(DATABASE)).is_err(), "a copy replaces no file");
+    }
+}

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{act, read, refused, set};
-use crate::server::model::testing::World;
+use crate::server::model::{settings::Settings, testing::World};
 
 #[test]
 fn a_private_room_lets_in_who_is_invited_and_nobody_else() {
@@ -246,4 +246,28 @@ fn a_room_that_cannot_be_made_is_not_made_at_all() {
         assert_eq!(refused(&reply), expected, "{reply:?}");
     }
     assert_eq!(world.get("/joined_rooms", &alice).1["joined_rooms"], json!([]));
+}
+
+#[test]
+fn whoever_moves_without_end_waits_and_can_always_leave() {
+    let mut world = World::with(Settings::new("test"));
+    let (alice, eve) = (world.user("alice"), world.user("eve"));
+    let room = world.room_of(&[&alice]);
+    let mut go = |way: &str| {
+        let reply = world.post(&format!("/rooms/{room}/{way}"), &eve, json!({}));
+        reply.0
+    };
+    let joined = (0..1_000).take_while(|_| go("join") == 200 && go("leave") == 200).count();
+    assert_eq!(joined, 500);
+    assert_eq!(go("join"), 429);
+    assert_eq!(go("leave"), 200);
+}
+
+#[test]
+fn a_room_does_not_begin_with_more_than_others_can_wait_for() {
+    let mut world = World::new();
+    let alice = world.user("alice");
+    let state = vec![json!({"type": "m.x", "content": {}}); 1_001];
+    let reply = world.post("/createRoom", &alice, json!({"initial_state": state}));
+    assert_eq!(refused(&reply), (413, "M_TOO_LARGE"));
 }

@@ -30,6 +30,7 @@ fn a_new_member_sees_as_much_of_the_past_as_the_room_allows() {
         ("shared", vec!["joined", "invited", "before"]),
         ("invited", vec!["joined", "invited"]),
         ("joined", vec!["joined"]),
+        ("as nobody understands", vec!["joined", "invited", "before"]),
     ] {
         let (mut world, [_, bob], room) = joined_late(visibility);
         assert_eq!(read(&mut world, &bob, &room), expected, "{visibility}");

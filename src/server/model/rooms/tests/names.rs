@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{refused, set};
-use crate::server::model::{records::REPORTS, testing::World};
+use crate::server::model::{records::REPORTS, settings::Settings, testing::World};
 
 #[test]
 fn a_room_is_joined_by_its_alias_and_the_alias_is_taken_once() {
@@ -149,4 +149,17 @@ fn a_report_keeps_the_evidence_when_the_event_is_redacted() {
     assert_eq!(reports.len(), 3);
     assert!(format!("{:?}", reports[0].1).contains("nasty"));
     assert_eq!(reports[0].1.reporter, bob.id);
+}
+
+#[test]
+fn whoever_reports_without_end_pushes_nobodys_report_out() {
+    let mut world = World::with(Settings::new("test"));
+    let (alice, eve) = (world.user("alice"), world.user("eve"));
+    let room = world.room_of(&[&alice]);
+    let path = format!("/rooms/{room}/report");
+    assert_eq!(world.post(&path, &alice, json!({"reason": "eve"})).0, 200);
+    let flood = |world: &mut World| world.post(&path, &eve, json!({"reason": ""})).0;
+    let taken = (0..100).filter(|_| flood(&mut world) == 200).count();
+    assert_eq!(taken, 10);
+    assert_eq!(world.post(&path, &alice, json!({"reason": "eve again"})).0, 200);
 }
