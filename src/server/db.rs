@@ -43,7 +43,9 @@ pub enum DatabaseError {
     },
 }
 
-/// The format of the file.
+/// The format of the file. New tables, and new fields that have a default, are no new format. What
+/// rewrites records is: then this grows, and an older file is rewritten where it is opened to be
+/// served, in one transaction; whoever opens it beside a running server leaves it as it is.
 const FORMAT: u32 = 1;
 
 impl Database {
@@ -74,11 +76,13 @@ impl Database {
         if FORMAT < found {
             return Err(DatabaseError::Newer { found });
         }
-        connection.execute_batch(
-            "CREATE TABLE IF NOT EXISTS records (key BLOB PRIMARY KEY, value BLOB NOT NULL)
-             WITHOUT ROWID, STRICT;",
-        )?;
-        connection.pragma_update(None, "user_version", FORMAT)?;
+        if found == 0 {
+            connection.execute_batch(
+                "CREATE TABLE IF NOT EXISTS records (key BLOB PRIMARY KEY, value BLOB NOT NULL)
+                 WITHOUT ROWID, STRICT;",
+            )?;
+            connection.pragma_update(None, "user_version", FORMAT)?;
+        }
         Ok(Self { connection })
     }
 
@@ -160,5 +164,23 @@ impl Lookup for Database {
 
     fn scan(&self, range: &Range) -> Result<Vec<Record>, Broken> {
         self.select(range).map_err(|error| Broken(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_later_version_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.db");
+        let database = Database::open(&file).unwrap();
+        database.connection.pragma_update(None, "user_version", FORMAT + 1).unwrap();
+        drop(database);
+        for _ in 0..2 {
+            let error = Database::open(&file).unwrap_err();
+            assert!(matches!(error, DatabaseError::Newer { found } if found == FORMAT + 1));
+        }
     }
 }
