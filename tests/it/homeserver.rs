@@ -61,9 +61,9 @@ impl On {
     pub(crate) fn shared(self) -> &'static Place {
         static PLACES: [OnceLock<Place>; 5] = [const { OnceLock::new() }; 5];
         PLACES[self as usize].get_or_init(|| match self {
-            Self::Synapse => Homeserver::start(self, RateLimits::Raised).keep(),
-            Self::Serve => Homeserver::start(self, RateLimits::Raised).keep(),
-            Self::ServeOverHttp => Homeserver::start(self, RateLimits::Raised).keep(),
+            Self::Synapse | Self::Serve | Self::ServeOverHttp => {
+                Homeserver::start(self, RateLimits::Raised).keep()
+            }
             Self::SynapseByGateway => gateway(&Self::Synapse.shared().base),
             Self::ServeByGateway => gateway(&Self::Serve.shared().base),
         })
