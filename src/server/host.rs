@@ -258,6 +258,7 @@ impl Host {
         let changes = overlay.into_changes();
         if let Err(error) = begun.and_then(|()| self.database.commit(&changes)) {
             report(&error);
+            self.model.forget();
             replies.into_iter().for_each(Reply::refuse);
             return Vec::new();
         }

@@ -83,6 +83,12 @@ impl Model {
         &self.settings
     }
 
+    /// To be called when changes that it gave were not written, and never will be: it forgets
+    /// what follows from them.
+    pub fn forget(&mut self) {
+        self.volatile.forget_derived();
+    }
+
     /// Answers a call. `random` fills its argument with bytes that nobody can guess.
     pub fn handle(
         &mut self,
@@ -98,11 +104,11 @@ impl Model {
                 let (changes, woken) = step.finish();
                 Outcome { answer: Answer::Now(response), changes, woken }
             }
-            Err(unanswered) => Outcome {
-                answer: unanswered.into_answer(),
-                changes: Changes::new(),
-                woken: BTreeSet::new(),
-            },
+            Err(unanswered) => {
+                step.give_up();
+                let answer = unanswered.into_answer();
+                Outcome { answer, changes: Changes::new(), woken: BTreeSet::new() }
+            }
         }
     }
 }
@@ -120,7 +126,10 @@ impl Model {
         let mut step = Step::new(Parts { lookup, volatile, settings, now, random });
         match media::perform(&mut step, job) {
             Ok(done) => (Ok(done), step.finish().0),
-            Err(refusal) => (Err(refusal), Changes::new()),
+            Err(refusal) => {
+                step.give_up();
+                (Err(refusal), Changes::new())
+            }
         }
     }
 }
@@ -138,7 +147,10 @@ impl Model {
         let mut step = Step::new(Parts { lookup, volatile, settings, now, random });
         match admin::perform(&mut step, job) {
             Ok(done) => (Ok(done), step.finish().0),
-            Err(refusal) => (Err(refusal), Changes::new()),
+            Err(refusal) => {
+                step.give_up();
+                (Err(refusal), Changes::new())
+            }
         }
     }
 }

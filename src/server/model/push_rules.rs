@@ -19,18 +19,21 @@ const KINDS: [&str; 5] = ["override", "content", "room", "sender", "underride"];
 
 /// The rules of a user.
 pub(crate) fn of(step: &Step<'_>, user: &UserId) -> Result<Ruleset, Broken> {
-    let default = Ruleset::server_default(user);
+    Ok(own(step, user)?.unwrap_or_else(|| Ruleset::server_default(user)))
+}
+
+/// The rules of a user who ever changed one; `None` for everybody else.
+pub(crate) fn own(step: &Step<'_>, user: &UserId) -> Result<Option<Ruleset>, Broken> {
     let stored = account_data::get(step, user, None, PUSH_RULES)?;
     let stored = stored.and_then(|content| {
         let mut content: Value = serde_json::from_str(content.get()).ok()?;
         serde_json::from_value::<Ruleset>(content.get_mut("global")?.take()).ok()
     });
-    let Some(mut rules) = stored else {
-        return Ok(default);
-    };
-    // Rules that the specification added since.
-    rules.update_with_server_default(default);
-    Ok(rules)
+    Ok(stored.map(|mut rules| {
+        // Rules that the specification added since.
+        rules.update_with_server_default(Ruleset::server_default(user));
+        rules
+    }))
 }
 
 /// Replaces the rules of a user.

@@ -15,7 +15,10 @@ use super::{
     },
     volatile::Volatile,
 };
-use crate::{matrix::OwnedUserId, time::Timestamp};
+use crate::{
+    matrix::{OwnedRoomId, OwnedUserId, RoomId, UserId},
+    time::Timestamp,
+};
 
 /// Entries of the stream that are kept. Who was away for longer has all of their rooms looked at,
 /// as after far fewer entries.
@@ -80,6 +83,8 @@ impl Lookup for Overlay<'_> {
 pub(super) struct Step<'a> {
     records: Overlay<'a>,
     woken: BTreeSet<OwnedUserId>,
+    touched: Touched,
+    has_published: bool,
     /// What is not on the disk: who types, who is there, how often who asked.
     pub(super) volatile: &'a mut Volatile,
     /// How this server is set up.
@@ -87,6 +92,14 @@ pub(super) struct Step<'a> {
     /// The moment of the call.
     pub(super) now: Timestamp,
     random: &'a mut dyn FnMut(&mut [u8]),
+}
+
+/// What a step changed of what follows from the records and is kept ready. Should its changes not
+/// be written, that is to be forgotten.
+#[derive(Debug, Default)]
+struct Touched {
+    rooms: BTreeSet<OwnedRoomId>,
+    users: BTreeSet<OwnedUserId>,
 }
 
 /// What a step is made of.
@@ -104,6 +117,8 @@ impl<'a> Step<'a> {
         Self {
             records: Overlay::new(parts.lookup),
             woken: BTreeSet::new(),
+            touched: Touched::default(),
+            has_published: false,
             volatile: parts.volatile,
             settings: parts.settings,
             now: parts.now,
@@ -114,6 +129,33 @@ impl<'a> Step<'a> {
     /// What it changed and whom it wakes.
     pub(super) fn finish(self) -> (Changes, BTreeSet<OwnedUserId>) {
         (self.records.into_changes(), self.woken)
+    }
+
+    /// It was refused: nothing of it is written, and nothing of it may be kept ready.
+    pub(super) fn give_up(self) {
+        for room in &self.touched.rooms {
+            self.volatile.rooms.forget(room);
+        }
+        for user in &self.touched.users {
+            self.volatile.personal.forget(user);
+        }
+    }
+
+    /// To be called once members or power levels of a room changed.
+    pub(super) fn forget_room(&mut self, room: &RoomId) {
+        self.volatile.rooms.forget(room);
+        self.touched.rooms.insert(room.to_owned());
+    }
+
+    /// To be called once account data of somebody changed.
+    pub(super) fn forget_user(&mut self, user: &UserId) {
+        self.volatile.personal.forget(user);
+        self.touched.users.insert(user.to_owned());
+    }
+
+    /// Whether it gave a number of the stream, which another will get should it be refused.
+    pub(super) fn has_published(&self) -> bool {
+        self.has_published
     }
 
     /// The polls of this user are to look again.
@@ -141,6 +183,7 @@ impl Step<'_> {
     /// Gives the next number of the stream to what happened.
     pub(super) fn publish(&mut self, change: &Change) -> Result<u64, Broken> {
         let number = self.position()? + 1;
+        self.has_published = true;
         self.put(POSITION, (), &number)?;
         self.put(STREAM, (number,), change)?;
         if let Some(old) = number.checked_sub(MAX_STREAM) {
@@ -154,12 +197,11 @@ impl Step<'_> {
                 self.put(DEVICE_PLACES, (&**user,), &number)?;
                 self.put(DEVICE_LOG, (number,), user)?;
             }
-            Change::AccountData { user, .. } => self.volatile.personal.forget(user),
+            Change::AccountData { user, .. } => self.forget_user(user),
             Change::Event { .. }
             | Change::Receipt { .. }
             | Change::Signed { .. }
-            | Change::ToDevice { .. }
-            | Change::Parted { .. } => {}
+            | Change::ToDevice { .. } => {}
         }
         Ok(number)
     }

@@ -6,6 +6,7 @@ use super::{
     presence::Presence,
     push::{PersonalCache, UnreadCache},
     rate::Buckets,
+    rooms::RoomCache,
     sliding::Connections,
     sync::SentMembers,
     typing::Typing,
@@ -30,12 +31,27 @@ pub(super) struct Volatile {
     pub(super) typing: Typing,
     /// Push rules and the like, kept ready.
     pub(super) personal: PersonalCache,
+    /// Members and power levels of rooms, kept ready.
+    pub(super) rooms: RoomCache,
     /// Unread counts, kept ready.
     pub(super) unread: UnreadCache,
     /// Which members which device has been sent.
     pub(super) sent_members: SentMembers,
     /// Connections of sliding sync.
     pub(super) connections: Connections,
+}
+
+impl Volatile {
+    /// Forgets everything that follows from the records: some that it was made of were not
+    /// written. What clients were sent goes too: the answers were not, and the numbers they end at
+    /// will be given again.
+    pub(super) fn forget_derived(&mut self) {
+        self.personal = PersonalCache::default();
+        self.rooms = RoomCache::default();
+        self.unread = UnreadCache::default();
+        self.sent_members = SentMembers::default();
+        self.connections = Connections::default();
+    }
 }
 
 /// Gives growing numbers to changes that are not on the disk. They go on growing when the server

@@ -100,7 +100,7 @@ pub(crate) fn deactivate(step: &mut Step<'_>, user: &UserId) -> Result<(), Refus
     step.clear(BACKUP_KEYS, (user,))?;
     step.delete(ACCOUNT_DATA_SIZES, (user,));
     step.delete(PROFILES, (user,));
-    step.volatile.personal.forget(user);
+    step.forget_user(user);
     if let Some(record) = step.get(USERS, (user,))? {
         let record = UserRecord { password_hash: None, is_deactivated: true, ..record };
         step.put(USERS, (user,), &record)?;

@@ -142,6 +142,9 @@ pub(in crate::server::model) fn unread(
         known.up_to = now;
     }
     let counts = known.counts.clone();
-    step.volatile.unread.put(room, user, known);
+    // The numbers of a step that is refused are given again, to events that count.
+    if !step.has_published() {
+        step.volatile.unread.put(room, user, known);
+    }
     Ok(counts)
 }

@@ -3,23 +3,32 @@
 //! # Spec
 //! Client-Server API, "Push notifications": "Receiving notifications".
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures_util::FutureExt as _;
 use ruma::{
     RoomVersionId, UInt,
     events::AnyTimelineEvent,
     events::room::power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent},
-    push::{Action, FlattenedJson, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset},
+    push::{
+        Action, FlattenedJson, PushCondition, PushConditionPowerLevelsCtx, PushConditionRoomCtx,
+        Ruleset,
+    },
     serde::Raw,
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::rules::personal;
 use crate::{
     matrix::{OwnedEventId, OwnedUserId, RoomId, UserId},
     server::model::{
-        records::{BUMPS, EVENTS, NOTIFICATIONS, Notice, NotificationRecord, ROOMS, STATE_LOG},
+        records::{
+            BUMPS, EVENTS, NOTIFICATIONS, Notice, NotificationRecord, ROOMS, RoomRecord, STATE_LOG,
+        },
         rooms::{RoomEvent, current},
         step::Step,
         table::Broken,
@@ -67,11 +76,7 @@ pub(in crate::server::model) fn on_event(
     if members.is_empty() || MAX_DEPTH <= depth(event.record.pdu.get()) {
         return Ok(());
     }
-    let mut notices = evaluate(step, event, members)?;
-    for user in joined {
-        notices.entry(user.clone()).or_insert(Notice::None);
-    }
-    let record = compact(notices);
+    let record = compact(&evaluate(step, event, &members)?, joined);
     if record != NotificationRecord::default() {
         let record = NotificationRecord { thread: thread_of(step, event)?, ..record };
         step.put(NOTIFICATIONS, (&**room, event.number()), &record)?;
@@ -90,7 +95,7 @@ fn asked<'a>(event: &'a RoomEvent, joined: &'a [OwnedUserId]) -> Vec<&'a OwnedUs
         .collect()
 }
 
-/// What is redacted notifies nobody any more.
+/// What is redacted notifies nobody any more. That it may be redacted was asked before.
 fn forget_redacted(step: &mut Step<'_>, event: &RoomEvent) -> Result<(), Broken> {
     #[derive(Default, Deserialize)]
     struct Content {
@@ -105,7 +110,6 @@ fn forget_redacted(step: &mut Step<'_>, event: &RoomEvent) -> Result<(), Broken>
     };
     if let Some(target) = step.get(EVENTS, (&*target,))?
         && target.room == event.record.room
-        && target.redacted_because.is_some()
     {
         step.delete(NOTIFICATIONS, (&*target.room, target.number));
         step.volatile.unread.forget(&target.room);
@@ -113,60 +117,126 @@ fn forget_redacted(step: &mut Step<'_>, event: &RoomEvent) -> Result<(), Broken>
     Ok(())
 }
 
-/// Runs the rules of these members.
-fn evaluate(
+/// Runs the rules of these members; gives what comes of them, in their order.
+///
+/// Most have the default rules, of which only two ask for whom they are run: those are run once
+/// for all whom the event does not name.
+fn evaluate<'a>(
     step: &mut Step<'_>,
     event: &RoomEvent,
-    members: Vec<&OwnedUserId>,
-) -> Result<BTreeMap<OwnedUserId, Notice>, Broken> {
+    members: &[&'a OwnedUserId],
+) -> Result<Vec<(&'a OwnedUserId, Notice)>, Broken> {
     let flat =
         FlattenedJson::from_raw(&Raw::<AnyTimelineEvent>::from_json(event.record.pdu.clone()));
-    let needs_names = flat.get_str("content.body").is_some() && !flat.contains_mentions();
+    let named = Named::by(event);
     let mut context = context(step, event)?;
-    let mut notices = BTreeMap::new();
+    let mut common = None;
+    let mut notices = Vec::with_capacity(members.len());
     for user in members {
-        context.user_id.clone_from(user);
-        context.user_display_name =
-            if needs_names { display_name(step, &event.record.room, user)? } else { String::new() };
         let personal = personal(step, user)?;
         let notice = if personal.ignored.contains(&event.fields.sender) {
             Notice::None
+        } else if let Some(rules) = &personal.rules {
+            context.user_id.clone_from(user);
+            context.user_display_name = display_name(step, &event.record.room, (user, rules))?;
+            notice(rules, &flat, &context)
+        } else if named.has(user) {
+            by_default(user, &flat, &mut context)
         } else {
-            notice(&personal.rules, &flat, &context)
+            *common.get_or_insert_with(|| by_default(user, &flat, &mut context))
         };
-        notices.insert(user.clone(), notice);
+        notices.push((*user, notice));
     }
     Ok(notices)
 }
 
-/// The most common notice once, the others by name.
-fn compact(mut notices: BTreeMap<OwnedUserId, Notice>) -> NotificationRecord {
-    let count = |of: Notice| notices.values().filter(|notice| **notice == of).count();
-    let others =
-        if count(Notice::None) < count(Notice::Notify) { Notice::Notify } else { Notice::None };
-    notices.retain(|_, notice| *notice != others);
-    NotificationRecord { thread: None, others, named: notices }
+/// What the default rules of somebody say.
+fn by_default(user: &UserId, event: &FlattenedJson, context: &mut PushConditionRoomCtx) -> Notice {
+    context.user_id = user.to_owned();
+    context.user_display_name.clear();
+    notice(&Ruleset::server_default(user), event, context)
 }
 
-fn context(step: &Step<'_>, event: &RoomEvent) -> Result<PushConditionRoomCtx, Broken> {
+/// Whom an event names where the default rules look for whom they are run for.
+#[derive(Debug, Default, Deserialize)]
+struct Named {
+    #[serde(default, rename = "m.mentions")]
+    mentions: Value,
+    #[serde(skip)]
+    state_key: Option<String>,
+}
+
+impl Named {
+    fn by(event: &RoomEvent) -> Self {
+        let named: Self = event.content().unwrap_or_default();
+        Self { state_key: event.fields.state_key.clone(), ..named }
+    }
+
+    fn has(&self, user: &UserId) -> bool {
+        let mut mentioned = self.mentions.get("user_ids").and_then(Value::as_array).into_iter();
+        self.state_key.as_deref() == Some(user.as_str())
+            || mentioned.any(|ids| ids.iter().any(|id| id.as_str() == Some(user.as_str())))
+    }
+}
+
+/// The most common notice once, the others by name. Who is joined and was not asked gets nothing.
+fn compact(notices: &[(&OwnedUserId, Notice)], joined: &[OwnedUserId]) -> NotificationRecord {
+    let count = |of: Notice| notices.iter().filter(|(_, notice)| *notice == of).count();
+    let unasked = joined.len().saturating_sub(notices.len());
+    let others = if count(Notice::None) + unasked < count(Notice::Notify) {
+        Notice::Notify
+    } else {
+        Notice::None
+    };
+    let unlike = notices.iter().filter(|(_, notice)| *notice != others);
+    let mut named: BTreeMap<_, _> =
+        unlike.map(|(user, notice)| ((*user).clone(), *notice)).collect();
+    if others != Notice::None && unasked != 0 {
+        let asked: BTreeSet<&OwnedUserId> = notices.iter().map(|(user, _)| *user).collect();
+        let unasked = joined.iter().filter(|user| !asked.contains(user));
+        named.extend(unasked.map(|user| (user.clone(), Notice::None)));
+    }
+    NotificationRecord { thread: None, others, named }
+}
+
+fn context(step: &mut Step<'_>, event: &RoomEvent) -> Result<PushConditionRoomCtx, Broken> {
     let room = event.record.room.clone();
     let record = step.get(ROOMS, (&*room,))?;
     let joined = record.as_ref().map_or(0, |record| record.joined);
     let count = UInt::try_from(joined).unwrap_or_default();
     let sender = event.fields.sender.clone();
-    let context = PushConditionRoomCtx::new(room.clone(), count, sender, String::new());
-    let version = record.and_then(|record| RoomVersionId::try_from(record.version).ok());
+    let levels = match step.volatile.rooms.levels(&room) {
+        Some(levels) => levels,
+        None => {
+            let levels = read_levels(step, &room, record.as_ref())?.map(Arc::new);
+            step.volatile.rooms.keep_levels(&room, levels.clone());
+            levels
+        }
+    };
+    let context = PushConditionRoomCtx::new(room, count, sender, String::new());
+    Ok(match levels {
+        Some(levels) => context.with_power_levels((*levels).clone()),
+        None => context,
+    })
+}
+
+/// The power levels of a room; `None` when it has none.
+fn read_levels(
+    step: &Step<'_>,
+    room: &RoomId,
+    record: Option<&RoomRecord>,
+) -> Result<Option<PushConditionPowerLevelsCtx>, Broken> {
+    let version = record.and_then(|record| RoomVersionId::try_from(&*record.version).ok());
     let rules = version.and_then(|version| version.rules()).map(|rules| rules.authorization);
-    let levels = current(step, &room, "m.room.power_levels", "")?
+    let levels = current(step, room, "m.room.power_levels", "")?
         .and_then(|event| event.content::<RoomPowerLevelsEventContent>());
-    let create = current(step, &room, "m.room.create", "")?;
+    let create = current(step, room, "m.room.create", "")?;
     let (Some(rules), Some(levels), Some(create)) = (rules, levels, create) else {
-        return Ok(context);
+        return Ok(None);
     };
     let creators = rules.explicitly_privilege_room_creators.then(|| creators(&create));
     let levels = RoomPowerLevels::new(Some(levels).into(), &rules, creators.unwrap_or_default());
-    let levels: PushConditionPowerLevelsCtx = levels.into();
-    Ok(context.with_power_levels(levels))
+    Ok(Some(levels.into()))
 }
 
 /// Who made the room, as far as their power is without limit.
@@ -181,10 +251,21 @@ fn creators(create: &RoomEvent) -> Vec<OwnedUserId> {
     creators
 }
 
-fn display_name(step: &Step<'_>, room: &RoomId, user: &UserId) -> Result<String, Broken> {
+/// The name of somebody in a room, if their rules ask for it.
+fn display_name(
+    step: &Step<'_>,
+    room: &RoomId,
+    (user, rules): (&UserId, &Ruleset),
+) -> Result<String, Broken> {
     #[derive(Default, Deserialize)]
     struct Content {
         displayname: Option<String>,
+    }
+    let mut conditional = rules.override_.iter().chain(&rules.underride);
+    #[expect(deprecated, reason = "rules that clients made may still have it")]
+    let asks = |condition: &PushCondition| matches!(condition, PushCondition::ContainsDisplayName);
+    if !conditional.any(|rule| rule.conditions.iter().any(asks)) {
+        return Ok(String::new());
     }
     let member = current(step, room, "m.room.member", user.as_str())?;
     let content = member.and_then(|member| member.content::<Content>()).unwrap_or_default();

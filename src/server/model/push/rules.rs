@@ -2,7 +2,7 @@
 //! rules, and whom they ignore.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -15,13 +15,16 @@ use crate::{
     server::model::{account_data, push_rules, step::Step, table::Broken},
 };
 
-/// Most people whose rules are kept ready; those of one are some kilobytes.
-const MOST_KEPT: usize = 2_000;
+/// Most weight of what is kept ready: an entry weighs one, and as much as it has rules and people.
+const MOST_KEPT: usize = 100_000;
+/// What the rules of somebody weigh, who has their own: the default ones are among them.
+const RULES_WEIGHT: usize = 20;
 
 /// What somebody set up for themselves.
 #[derive(Debug)]
 pub(in crate::server::model) struct Personal {
-    pub(in crate::server::model) rules: Ruleset,
+    /// Their push rules; `None`: the default ones, which most people have.
+    pub(in crate::server::model) rules: Option<Ruleset>,
     /// Those whose messages they do not want.
     pub(in crate::server::model) ignored: BTreeSet<OwnedUserId>,
 }
@@ -29,13 +32,35 @@ pub(in crate::server::model) struct Personal {
 /// What was read of it.
 #[derive(Debug, Default)]
 pub(in crate::server::model) struct PersonalCache {
-    by_user: BTreeMap<OwnedUserId, Arc<Personal>>,
+    by_user: HashMap<OwnedUserId, Arc<Personal>>,
+    weight: usize,
 }
 
 impl PersonalCache {
     /// To be called when somebody's account data changes.
     pub(in crate::server::model) fn forget(&mut self, user: &UserId) {
-        self.by_user.remove(user);
+        let gone = self.by_user.remove(user).map_or(0, |personal| personal.weight());
+        self.weight = self.weight.saturating_sub(gone);
+    }
+
+    fn keep(&mut self, user: &UserId, personal: Arc<Personal>) {
+        let weight = personal.weight();
+        if MOST_KEPT < self.weight.saturating_add(weight) {
+            *self = Self::default();
+        }
+        self.weight += weight;
+        self.by_user.insert(user.to_owned(), personal);
+    }
+}
+
+impl Personal {
+    fn weight(&self) -> usize {
+        let own = |rules: &Ruleset| {
+            let Ruleset { content, override_, room, sender, underride, .. } = rules;
+            let own = [content.len(), override_.len(), room.len(), sender.len(), underride.len()];
+            RULES_WEIGHT + own.iter().sum::<usize>()
+        };
+        1 + self.ignored.len() + self.rules.as_ref().map_or(0, own)
     }
 }
 
@@ -51,12 +76,8 @@ pub(in crate::server::model) fn personal(
         return Ok(Arc::clone(known));
     }
     let personal =
-        Arc::new(Personal { rules: push_rules::of(step, user)?, ignored: ignored(step, user)? });
-    let kept = &mut step.volatile.personal.by_user;
-    if MOST_KEPT <= kept.len() {
-        kept.clear();
-    }
-    kept.insert(user.to_owned(), Arc::clone(&personal));
+        Arc::new(Personal { rules: push_rules::own(step, user)?, ignored: ignored(step, user)? });
+    step.volatile.personal.keep(user, Arc::clone(&personal));
     Ok(personal)
 }
 

@@ -58,11 +58,4 @@ pub(crate) enum Change {
         /// Which.
         device: OwnedDeviceId,
     },
-    /// Somebody is no longer seen by this user, so that their devices need not be followed.
-    Parted {
-        /// Who is to know.
-        user: OwnedUserId,
-        /// Who is gone.
-        other: OwnedUserId,
-    },
 }

@@ -1,6 +1,6 @@
 //! Files a new event everywhere it belongs, and tells who has to know.
 
-use super::relations;
+use super::{kept, relations};
 use crate::{
     matrix::OwnedUserId,
     server::model::{
@@ -9,11 +9,14 @@ use crate::{
             Change, EVENTS, JOINED, MEMBER_HISTORY, MEMBERSHIPS, MembershipRecord, ROOMS,
             RoomRecord, STATE, STATE_HISTORY, StateRecord, TIMELINE, VISIBILITY_HISTORY,
         },
-        rooms::{RoomEvent, joined_members, membership_of, state::MemberContent},
+        rooms::{RoomEvent, membership_of, state::MemberContent},
         step::Step,
         table::Broken,
     },
 };
+
+/// State that is kept ready.
+const KEPT: [&str; 3] = ["m.room.create", "m.room.member", "m.room.power_levels"];
 
 /// Gives the event its number and files it.
 pub(super) fn file(
@@ -31,10 +34,10 @@ pub(super) fn file(
     step.put(TIMELINE, (&id, event.number()), &event.id)?;
     step.put(ROOMS, (&id,), &room)?;
     relations::file(step, event)?;
-    let joined = joined_members(step, &id)?;
+    let joined = kept::joined_kept(step, &id)?;
     push::on_event(step, event, &joined)?;
-    for user in joined {
-        step.wake(user);
+    for user in joined.iter() {
+        step.wake(user.clone());
     }
     Ok(())
 }
@@ -60,7 +63,11 @@ fn file_state(
     }
     let place = StateRecord { event: event.id.clone(), number };
     step.put(STATE, (&id, &kind, &state_key), &place)?;
-    step.put(STATE_HISTORY, (&id, &kind, &state_key, number), &event.id)
+    step.put(STATE_HISTORY, (&id, &kind, &state_key, number), &event.id)?;
+    if KEPT.contains(&kind.as_str()) {
+        step.forget_room(&id);
+    }
+    Ok(())
 }
 
 /// What a history visibility says; `shared` when it says nothing that is known.

@@ -7,7 +7,7 @@ use ruma::api::client::filter::{LazyLoadOptions, RoomEventFilter, UrlFilter};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
-    matrix::OwnedUserId,
+    matrix::{OwnedRoomId, OwnedUserId, RoomId},
     server::model::{
         rooms::{RoomEvent, relations},
         step::Step,
@@ -60,15 +60,41 @@ impl RoomFilter {
 
 /// Whether an event passes the parts that ask for the event alone.
 pub(in crate::server::model) fn passes(filter: &RoomEventFilter, event: &RoomEvent) -> bool {
-    let (room, sender, kind) = (&event.record.room, &event.fields.sender, event.kind());
-    let fits = |pattern: &String| is_like(pattern, kind);
-    !filter.not_types.iter().any(fits)
-        && filter.types.as_ref().is_none_or(|types| types.iter().any(fits))
+    let sender = &event.fields.sender;
+    passes_kind(filter, &event.record.room, event.kind())
         && !filter.not_senders.contains(sender)
         && filter.senders.as_ref().is_none_or(|senders| senders.contains(sender))
-        && !filter.not_rooms.contains(room)
-        && filter.rooms.as_ref().is_none_or(|rooms| rooms.contains(room))
         && filter.url_filter.as_ref().is_none_or(|wanted| has_url(event) == wants_url(*wanted))
+}
+
+/// Whether something of a room that has a type and no sender passes.
+pub(in crate::server::model) fn passes_kind(
+    filter: &RoomEventFilter,
+    room: &RoomId,
+    kind: &str,
+) -> bool {
+    is_listed(filter.rooms.as_deref(), &filter.not_rooms, room)
+        && is_wanted(filter.types.as_deref(), &filter.not_types, kind)
+}
+
+/// Whether a room is among those that are wanted, and not among those that are not.
+pub(in crate::server::model) fn is_listed(
+    wanted: Option<&[OwnedRoomId]>,
+    unwanted: &[OwnedRoomId],
+    room: &RoomId,
+) -> bool {
+    !unwanted.iter().any(|other| other == room)
+        && wanted.is_none_or(|wanted| wanted.iter().any(|other| other == room))
+}
+
+/// The same for types, where `*` is any text.
+pub(in crate::server::model) fn is_wanted(
+    wanted: Option<&[String]>,
+    unwanted: &[String],
+    kind: &str,
+) -> bool {
+    let fits = |pattern: &String| is_like(pattern, kind);
+    !unwanted.iter().any(fits) && wanted.is_none_or(|wanted| wanted.iter().any(fits))
 }
 
 /// Whether a text is like a pattern, where `*` is any text.
@@ -114,10 +140,14 @@ mod tests {
             ("*.b*d", "a.bcd"),
             ("ab", "ab"),
             ("a*a", "aba"),
+            ("m.*.mess*e", "m.room.message"),
+            ("m.**", "m."),
         ] {
             assert!(is_like(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("m.room.*", "m.roo"), ("a", "ab"), ("a*a", "a"), ("", "a")] {
+        for (pattern, text) in
+            [("m.room.*", "m.roo"), ("a", "ab"), ("a*a", "a"), ("", "a"), ("ab*ba", "aba")]
+        {
             assert!(!is_like(pattern, text), "{pattern} {text}");
         }
     }

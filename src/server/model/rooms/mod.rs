@@ -11,6 +11,7 @@ mod client_event;
 mod event;
 mod filing;
 pub(super) mod filter;
+mod kept;
 mod membership;
 pub(super) mod pages;
 mod power;
@@ -29,6 +30,7 @@ mod visit;
 pub(super) use append::{Draft, append_create, append_event, canonical, canonical_text};
 pub(super) use client_event::{Reader, raw, sync_event};
 pub(super) use event::RoomEvent;
+pub(super) use kept::RoomCache;
 pub(super) use membership::{Action, MemberChange};
 pub(super) use sight::Sight;
 pub(super) use state::{

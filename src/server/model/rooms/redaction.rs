@@ -87,6 +87,12 @@ pub(super) fn apply(
     let pdu = serde_json::from_str(found.record.pdu.get()).map_err(|e| broken(e.to_string()))?;
     let pdu = redact(pdu, &rules.redaction, None).map_err(|e| broken(e.to_string()))?;
     let pdu = serde_json::value::to_raw_value(&pdu).map_err(|e| broken(e.to_string()))?;
-    let record = EventRecord { pdu, redacted_because: Some(event.id.clone()), ..found.record };
-    step.put(EVENTS, (&target,), &record)
+    let record =
+        EventRecord { pdu, redacted_because: Some(event.id.clone()), ..found.record.clone() };
+    step.put(EVENTS, (&target,), &record)?;
+    if found.fields.state_key.is_some() {
+        // It may be what the room's power levels are.
+        step.forget_room(&event.record.room);
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The current state of a room, and who is in it.
 
+use super::kept;
 use crate::{
     matrix::{OwnedUserId, RoomId, UserId},
     server::model::{
@@ -95,6 +96,14 @@ pub(in crate::server::model) fn joined_members(
     step: &Step<'_>,
     room: &RoomId,
 ) -> Result<Vec<OwnedUserId>, Broken> {
+    match kept::joined(step, room) {
+        Some(joined) => Ok(joined.to_vec()),
+        None => read_joined(step, room),
+    }
+}
+
+/// Who is joined, by the records.
+pub(super) fn read_joined(step: &Step<'_>, room: &RoomId) -> Result<Vec<OwnedUserId>, Broken> {
     let rows = step.scan(JOINED, (room,))?;
     rows.into_iter()
         .map(|(mut key, ())| {

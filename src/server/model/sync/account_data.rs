@@ -4,16 +4,13 @@ use ruma::serde::Raw;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{
-    News, Question,
-    filter::{allows, allows_kind},
-    news::AccountNews,
-};
+use super::{News, Question, filter::allows, news::AccountNews};
 use crate::{
     matrix::RoomId,
     server::model::{
         account_data::{self, PUSH_RULES},
         push_rules,
+        rooms::filter::passes_kind,
         step::Step,
         table::Broken,
     },
@@ -71,7 +68,7 @@ pub(in crate::server::model) fn of_room<T>(
             found
         }
     };
-    found.retain(|(kind, _)| allows_kind(&question.filter.room.account_data, room, kind));
+    found.retain(|(kind, _)| passes_kind(&question.filter.room.account_data, room, kind));
     write(found)
 }
 

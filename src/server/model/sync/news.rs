@@ -115,10 +115,7 @@ impl News {
                 self.signed.insert(other);
             }
             // To-device messages are looked for in any case.
-            Change::AccountData { .. }
-            | Change::Signed { .. }
-            | Change::ToDevice { .. }
-            | Change::Parted { .. } => {}
+            Change::AccountData { .. } | Change::Signed { .. } | Change::ToDevice { .. } => {}
         }
     }
 }

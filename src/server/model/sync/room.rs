@@ -17,7 +17,7 @@ use serde_json::{json, value::to_raw_value};
 
 use super::{
     News, Question, account_data,
-    filter::{allows_kind, allows_room, is_lazy, timeline_limit},
+    filter::{allows_room, is_lazy, timeline_limit},
     invite::stripped_state,
     question::Placing,
     state::{self, MEMBER},
@@ -30,7 +30,7 @@ use crate::{
         push::{Count, personal, unread},
         receipts::receipts_since,
         records::{MEMBERSHIPS, MembershipRecord, ROOMS},
-        rooms::{Reader, RoomEvent, Sight, raw, sync_event},
+        rooms::{Reader, RoomEvent, Sight, filter::passes_kind, raw, sync_event},
         route::Caller,
         step::Step,
         table::Broken,
@@ -219,13 +219,13 @@ fn ephemeral(step: &Step<'_>, question: &Question<'_>, room: &RoomId) -> Result<
         answer.events.push(Raw::from_json(event.map_err(|error| Broken(error.to_string()))?));
         Ok(())
     };
-    if allows_kind(filter, room, "m.typing")
+    if passes_kind(filter, room, "m.typing")
         && let Some(users) = step.volatile.typing.changed(room, question.since_serial())
         && (question.since.is_some() || !users.is_empty())
     {
         add("m.typing", json!({ "user_ids": users }))?;
     }
-    if allows_kind(filter, room, "m.receipt")
+    if passes_kind(filter, room, "m.receipt")
         && let Some(content) =
             receipts_since(step, room, &question.caller.user, question.since_number())?
     {

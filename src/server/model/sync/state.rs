@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Question,
-    filter::{allows_event, is_lazy, is_redundant},
+    filter::{is_lazy, is_redundant},
     question::Placing,
     timeline::Timeline,
 };
@@ -12,7 +12,7 @@ use crate::{
     matrix::{OwnedEventId, RoomId},
     server::model::{
         records::{STATE, STATE_HISTORY, STATE_LOG},
-        rooms::RoomEvent,
+        rooms::{RoomEvent, filter::passes},
         step::{Span, Step},
         table::{Broken, Order},
     },
@@ -88,7 +88,7 @@ pub(super) fn beside(
     let mut events = Vec::new();
     for (_, id) in state {
         let event = RoomEvent::expect(step, &id)?;
-        if allows_event(&question.filter.room.state, &event) {
+        if passes(&question.filter.room.state, &event) {
             events.push(event);
         }
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use ruma::api::client::filter::RoomEventFilter;
 
-use super::{filter::allows_event, state::MEMBER};
+use super::state::MEMBER;
 use crate::{
     matrix::{OwnedEventId, OwnedUserId, RoomId, UserId},
     server::model::{
         records::{STATE, TIMELINE},
-        rooms::{RoomEvent, Sight},
+        rooms::{RoomEvent, Sight, filter::passes},
         step::{Span, Step},
         table::{Broken, Order},
     },
@@ -124,7 +124,7 @@ impl Wanted<'_> {
             let event = RoomEvent::expect(step, &id)?;
             let is_ignored = !event.is_state() && self.ignored.contains(&event.fields.sender);
             if !is_ignored
-                && allows_event(self.filter, &event)
+                && passes(self.filter, &event)
                 && (self.sight.sees_number(number)
                     || event.is(MEMBER, self.user.as_str())
                     || self.is_current(step, &event)?)
