@@ -190,3 +190,21 @@ fn run(routes: &Routes, step: &mut Step<'_>, ask: &Ask<'_>) -> Result<Response, 
         .from(ask.request.extensions().get::<Address>());
     route.run(step, &context, &found).map_err(|stop| Box::new(Unanswered { stop, caller }))
 }
+
+#[cfg(test)]
+impl Model {
+    /// Does something and then refuses it.
+    pub(super) fn try_out<T>(
+        &mut self,
+        lookup: &dyn Lookup,
+        now: Timestamp,
+        attempt: impl FnOnce(&mut Step<'_>) -> T,
+    ) -> T {
+        let (volatile, settings) = (&mut self.volatile, &self.settings);
+        let random = &mut |bytes: &mut [u8]| bytes.fill(7);
+        let mut step = Step::new(Parts { lookup, volatile, settings, now, random });
+        let value = attempt(&mut step);
+        step.give_up();
+        value
+    }
+}

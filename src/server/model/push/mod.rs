@@ -11,3 +11,6 @@ mod rules;
 pub(super) use counts::{Count, ReadUpTo, UnreadCache, unread};
 pub(super) use evaluate::{on_event, thread_of};
 pub(super) use rules::{PersonalCache, personal};
+
+#[cfg(test)]
+mod tests;
