@@ -299,6 +299,9 @@ impl InitialState {
 
 /// Adds creators to those that the call may name.
 fn add_creators(content: &mut CanonicalJsonObject, users: &[OwnedUserId]) -> Result<(), Refusal> {
+    if users.is_empty() {
+        return Ok(());
+    }
     let named = content
         .entry("additional_creators".to_owned())
         .or_insert_with(|| CanonicalJsonValue::Array(Vec::new()));

@@ -28,6 +28,10 @@ fn create(
     let user = own(context, request.argument(0))?;
     let filter = Value::Object(request.body.clone());
     body::read::<FilterDefinition>(filter.clone())?;
+    let format = request.body.get("event_format").and_then(Value::as_str);
+    if format.is_some_and(|format| !["client", "federation"].contains(&format)) {
+        return Err(Refusal::bad_json("there is no such event_format").into());
+    }
     let filter = to_raw_value(&filter).map_err(|error| Refusal::bad_json(error.to_string()))?;
     let id = filters::add(step, user, &filter)?;
     Ok(LooseResponse(json!({ "filter_id": id.to_string() })))

@@ -184,7 +184,7 @@ fn typing(
     let user = &context.caller()?.user;
     let room = room_id(request.argument(0))?;
     if request.argument(1) != user.as_str() {
-        return Err(Refusal::new(400, "M_UNKNOWN", "another user cannot be made to type").into());
+        return Err(Refusal::forbidden("another user cannot be made to type").into());
     }
     let body: Body = request.read()?;
     if step.get(JOINED, (&*room, &**user))?.is_none() {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     matrix::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId},
     server::model::{
-        records::{EventRecord, ROOMS, RoomRecord},
+        records::{EventRecord, JOINED, ROOMS, RoomRecord},
         refusal::Refusal,
         rooms::{RoomEvent, current, room},
         step::Step,
@@ -108,6 +108,11 @@ pub(in crate::server::model) fn append_event(
 ) -> Result<OwnedEventId, Refusal> {
     let record = room(step, &draft.room)?;
     let rules = rules_of(&record)?;
+    let is_member = draft.kind == "m.room.member";
+    if !is_member && step.get(JOINED, (&draft.room, &draft.sender))?.is_none() {
+        // Before anything that is said of the content: it may tell what holds in the room.
+        return Err(Refusal::forbidden("you are not in this room"));
+    }
     validate::check(&draft)?;
     if let Some(same) = standing(step, &draft)? {
         return Ok(same);

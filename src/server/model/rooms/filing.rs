@@ -106,6 +106,8 @@ fn file_member(
             "join" => {
                 room.joined = room.joined.saturating_sub(1);
                 step.delete(JOINED, (id, &user));
+                let volatile = &mut *step.volatile;
+                volatile.typing.set(id, &user, None, &mut volatile.serials);
             }
             "invite" => room.invited = room.invited.saturating_sub(1),
             _ => {}

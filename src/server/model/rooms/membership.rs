@@ -109,6 +109,15 @@ impl MemberChange {
             return Err(self.no_room());
         }
         let old = membership_of(step, &self.room, &self.target)?;
+        let is_for_others = self.sender != self.target || self.action == Action::Invite;
+        if is_for_others && step.get(JOINED, (&self.room, &self.sender))?.is_none() {
+            // Also so that nobody outside gets to know who is banned.
+            return Err(Refusal::forbidden("you are not in this room"));
+        }
+        let has_place = matches!(old.as_deref(), Some("join" | "invite" | "knock"));
+        if self.action == Action::Leave && !is_for_others && !has_place && room.joined == 0 {
+            return Err(self.no_room());
+        }
         self.check_transition(old.as_deref())?;
         let mut draft = self.draft(step)?;
         let is_inside = matches!(old.as_deref(), Some("join" | "invite"));

@@ -132,6 +132,9 @@ pub(in crate::server::model) fn may_know(
     room: &RoomId,
     user: Option<&UserId>,
 ) -> Result<bool, Broken> {
+    if step.get(ROOMS, (room,))?.is_none_or(|record| record.joined == 0) {
+        return Ok(false);
+    }
     let access = Access::read(step, room)?;
     let is_open =
         matches!(access.join_rule.as_deref(), Some("public" | "knock" | "knock_restricted"));

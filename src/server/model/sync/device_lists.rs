@@ -14,8 +14,8 @@ use super::{
 use crate::{
     matrix::{OwnedUserId, RoomId, UserId},
     server::model::{
-        records::{DEVICE_LOG, JOINED, MEMBERSHIPS},
-        rooms::{Sight, joined_members},
+        records::{DEVICE_LOG, JOINED, MEMBERSHIPS, STATE},
+        rooms::{Sight, joined_members, membership_of},
         step::{Span, Step},
         table::{Broken, Order},
     },
@@ -82,6 +82,7 @@ impl<'a> Gathering<'a> {
         match (was_in, sight.is_joined()) {
             (_, true) if !sight.was_joined_since(self.since) => {
                 self.changed.extend(joined_members(step, room)?);
+                self.read_invited(step, room)?;
             }
             (true, true) => self.read_members(step, room)?,
             (true, false) => self.parted.extend(joined_members(step, room)?),
@@ -89,6 +90,23 @@ impl<'a> Gathering<'a> {
                 self.parted.extend(joined_members(step, room)?);
             }
             (false, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Those who may come into a room that the device's owner came into: messages may be encrypted
+    /// for them too.
+    fn read_invited(&mut self, step: &Step<'_>, room: &RoomId) -> Result<(), Broken> {
+        for (mut key, _) in step.scan(STATE, (room, MEMBER))? {
+            key.text()?;
+            key.text()?;
+            let Ok(user) = OwnedUserId::try_from(key.text()?) else {
+                continue;
+            };
+            let membership = membership_of(step, room, &user)?;
+            if membership.as_deref() == Some("invite") {
+                self.changed.insert(user);
+            }
         }
         Ok(())
     }

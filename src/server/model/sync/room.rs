@@ -325,7 +325,8 @@ fn left(
     let stretch = Stretch { room, sight, after, up_to: membership.number };
     let timeline = stretch.timeline(step, question)?;
     // Who was never in knows nothing of the state; who was, nothing of what came after they left.
-    let state = match stretch.sight.end() {
+    let known = stretch.sight.end().filter(|_| stretch.sight.was_joined());
+    let state = match known {
         Some(end) => state::beside(
             step,
             question,

@@ -1,4 +1,5 @@
 //! What the endpoints do, by topic.
 
 mod odd;
+mod outside;
 mod people;
