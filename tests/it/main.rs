@@ -20,6 +20,8 @@ mod cutter;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod differ;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod evil_server;

@@ -43,6 +43,8 @@ def config(folder, port, shipped_limits):
         "enable_registration_without_verification": True,
         "url_preview_enabled": False,
         "presence": {"enabled": False},
+        "bcrypt_rounds": 4,
+        "room_list_publication_rules": [{"action": "allow"}],
         "max_upload_size": "100M",
     }
     if not shipped_limits:

@@ -1,0 +1,362 @@
+//! The differences that are meant, each with its reason. `docs/serve-differences.md` is the same.
+//!
+//! None of them is a rule of who may do or see what: see the test below.
+
+/// Something that `serve` does otherwise. Patterns: ` | ` between alternatives, `*` at the end of
+/// one for anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Difference {
+    /// Which calls: method and path as the report names them.
+    pub(super) call: &'static str,
+    /// What was made wrong about the call; nothing for a call as a client makes it.
+    pub(super) wrong: &'static str,
+    /// Where in the answer: `answer` for status and code, `event.` for a field of any event.
+    pub(super) place: &'static str,
+    /// What Synapse says.
+    pub(super) synapse: &'static str,
+    /// What `serve` says.
+    pub(super) serve: &'static str,
+    /// Why.
+    pub(super) reason: &'static str,
+}
+
+const fn answer(
+    call: &'static str,
+    synapse: &'static str,
+    serve: &'static str,
+    reason: &'static str,
+) -> Difference {
+    Difference { call, wrong: "*", place: "answer", synapse, serve, reason }
+}
+
+const fn field(call: &'static str, place: &'static str, reason: &'static str) -> Difference {
+    Difference { call, wrong: "*", place, synapse: "*", serve: "*", reason }
+}
+
+const UNREADABLE: &str =
+    "400 M_UNKNOWN | 400 M_BAD_JSON | 400 M_INVALID_PARAM | 400 M_MISSING_PARAM | 400 M_NOT_JSON";
+
+/// All of them.
+pub(super) const DIFFERENCES: &[Difference] = &[
+    answer(
+        "*",
+        UNREADABLE,
+        UNREADABLE,
+        "A call that cannot be read: the specification leaves open which of these codes it gets.",
+    ),
+    answer(
+        "*",
+        "500 M_UNKNOWN",
+        "4*",
+        "Synapse fails inside on some wrong types; serve says what is wrong.",
+    ),
+    Difference {
+        call: "*",
+        wrong: "a* | u* | n*",
+        place: "answer",
+        synapse: "400 * | 403 * | 404 * | 413 *",
+        serve: "400 * | 403 * | 404 * | 413 *",
+        reason: "Two things are wrong with the call; which is told first is nobody's promise.",
+    },
+    Difference {
+        call: "*",
+        wrong: "a* | u* | n*",
+        place: "answer",
+        synapse: "200",
+        serve: "400 *",
+        reason: "serve takes no body that is not what the specification says; Synapse takes some.",
+    },
+    answer(
+        "POST /client/v3/rooms/{}/kick | POST /client/v3/rooms/{}/unban | \
+        PUT /client/v3/rooms/{}/redact/{}/{} | GET /client/v1/rooms/{}/relations/{}* | \
+        POST /client/v3/rooms/{}/upgrade",
+        "404 M_UNKNOWN | 404 M_NOT_FOUND",
+        "403 M_FORBIDDEN",
+        "A room that is not there is told as one the caller is not in.",
+    ),
+    answer(
+        "*",
+        "502 M_UNKNOWN",
+        "404 M_NOT_FOUND",
+        "There is no federation: a room of another server is none.",
+    ),
+    answer(
+        "GET /client/v1/rooms/{}/relations/{}* | GET /client/v3/profile/{}*",
+        "404 M_UNKNOWN",
+        "404 M_NOT_FOUND",
+        "Synapse says that there is no such thing with a code that does not say so.",
+    ),
+    answer(
+        "GET /client/v1/room_summary/{}",
+        "400 M_UNKNOWN",
+        "404 M_NOT_FOUND",
+        "There is no federation to ask for a room that is not here.",
+    ),
+    answer(
+        "GET /client/v3/rooms/{}/context/{}",
+        "403 M_FORBIDDEN",
+        "404 M_NOT_FOUND",
+        "Nobody gets to know whether there is an event that they may not see.",
+    ),
+    answer(
+        "PUT /client/v3/profile/{}/* | PUT /client/v3/rooms/{}/typing/{}",
+        "400 M_FORBIDDEN",
+        "403 M_FORBIDDEN",
+        "The status that belongs to the code.",
+    ),
+    answer(
+        "PUT /client/v3/rooms/{}/state/* | PUT /client/v3/rooms/{}/send/{}/{} | \
+         POST /client/v3/createRoom",
+        "400 *",
+        "403 M_FORBIDDEN",
+        "What the authorization rules forbid is told as that; Synapse looks at some contents first.",
+    ),
+    answer(
+        "GET /client/v3/rooms/{}/members | GET /client/v3/rooms/{}/state* | \
+        GET /client/v3/rooms/{}/messages | GET /client/v3/rooms/{}/joined_members | \
+        GET /client/v1/rooms/{}/timestamp_to_event",
+        "200 | 404 M_NOT_FOUND",
+        "403 M_FORBIDDEN",
+        "serve is stricter: who was invited and never came in reads nothing, and only those in a \
+        room list those in it.",
+    ),
+    answer(
+        "GET /client/v3/rooms/{}/initialSync",
+        "200 | 401 * | 403 M_FORBIDDEN",
+        "404 M_UNRECOGNIZED",
+        "Deprecated since 2016; no client of today asks for it.",
+    ),
+    answer(
+        "GET /client/v3/user/{}/rooms/{}/account_data/{}",
+        "200",
+        "404 M_NOT_FOUND",
+        "Synapse has an empty object of push rules for each room.",
+    ),
+    answer(
+        "POST /client/v3/user/{}/filter",
+        "200",
+        "400 M_BAD_JSON",
+        "A limit below nothing is no limit.",
+    ),
+    field(
+        "*",
+        "event.age | event.user_id | event.replaces_state | event.prev_content | \
+        event.redacted_because | event.invite_room_state",
+        "Fields of events of version 1 of the interface, which Synapse repeats for old clients; \
+        they are in `unsigned`.",
+    ),
+    field(
+        "GET /client/v3/rooms/{}/* | GET /client/v3/sync",
+        "event.unsigned.membership",
+        "serve says with every event what the reader was when it was sent; Synapse only in \
+        timelines.",
+    ),
+    field(
+        "GET /client/v3/rooms/{}/*",
+        "event.unsigned.prev_content | \
+        event.unsigned.prev_sender | event.unsigned.replaces_state",
+        "serve says with every state event what it replaced; Synapse mostly.",
+    ),
+    field(
+        "*",
+        "event.unsigned.redacted_because* | event.unsigned.redacted_by",
+        "The redaction comes with what it redacted, as an event; its own `unsigned` is left out.",
+    ),
+    field(
+        "*",
+        "event.content.historical | event.content.events.m.call.invite | \
+        event.unsigned.prev_content.historical | event.unsigned.prev_content.events.m.call.invite",
+        "Power levels that Synapse adds to new rooms for features that serve does not have.",
+    ),
+    field(
+        "GET /client/v3/sync",
+        "event.room_id",
+        "In a sync the room is the key; Synapse repeats it in the first event of a room.",
+    ),
+    field(
+        "GET /client/v3/rooms/{}/messages",
+        ".end",
+        "serve leaves it out once there is nothing more; Synapse says so on the next, empty page.",
+    ),
+    field(
+        "GET /client/v3/rooms/{}/joined_members",
+        ".joined.*.avatar_url | .joined.*.display_name",
+        "What is null is left out.",
+    ),
+    field(
+        "GET /client/v1/rooms/{}/hierarchy | GET /client/v1/room_summary/{}",
+        ".rooms[].name | .name",
+        "An empty name is none.",
+    ),
+    field(
+        "GET /client/v3/sync",
+        ".account_data.events[].content.global.*",
+        "Push rules beyond the specification, of Synapse.",
+    ),
+    field(
+        "GET /client/v3/pushrules/ | GET /client/v3/user/{}/account_data/{}",
+        ".global.*",
+        "Push rules beyond the specification, of Synapse.",
+    ),
+    field(
+        "GET /client/v3/sync",
+        ".rooms.join.*.account_data | .rooms.join.*.ephemeral | \
+        .rooms.join.*.state | .rooms.join.*.summary | .rooms.join.*.timeline.limited | \
+        .rooms.leave.*.account_data | .rooms.leave.*.state | .rooms.leave.*.timeline.limited",
+        "What is empty or false is left out.",
+    ),
+    field(
+        "GET /client/v3/sync",
+        ".rooms.leave.*.timeline.events[fewer]",
+        "serve is stricter: who is banned from a room that they were never in gets their own \
+        membership only.",
+    ),
+    Difference {
+        call: "GET /client/v3/sync",
+        wrong: "*",
+        place: ".device_lists | .device_lists.changed",
+        synapse: "-",
+        serve: "*",
+        reason: "Synapse forgets somebody invited to one room who is banned from another at the \
+                 same time.",
+    },
+    field(
+        "GET /client/v3/sync",
+        ".device_lists.left",
+        "Synapse names some who never shared a room.",
+    ),
+    field(
+        "POST /client/v3/login",
+        ".home_server | .well_known",
+        "`home_server` is deprecated; `well_known` is sent once a public address is configured.",
+    ),
+    field(
+        "GET /client/v3/login",
+        ".flows[].get_login_token | .flows[].type",
+        "serve has only the password flow; Synapse lists that for application services too.",
+    ),
+    field(
+        "GET /client/v3/devices*",
+        ".devices[].user_id | .user_id | .devices[].last_seen_ip | \
+        .devices[].last_seen_ts | .last_seen_ip | .last_seen_ts",
+        "Addresses are not kept; the time is that of the last call at serve, of the last minutes \
+        at Synapse; the user is not in the specification.",
+    ),
+    field("GET /client/v3/account/whoami", ".is_guest", "There are no guests."),
+    field(
+        "GET /client/v3/rooms/{}/messages",
+        ".chunk[fewer]",
+        "serve goes by the visibility that each event had, also for those who were never in.",
+    ),
+    field(
+        "GET /client/v3/sync",
+        "event.unsigned.m.relations",
+        "serve always adds the relations; Synapse only where events are missing.",
+    ),
+    answer(
+        "GET /client/v1/media/download/*",
+        "403 M_FORBIDDEN",
+        "404 M_NOT_FOUND",
+        "There is no federation: a file of another server is none.",
+    ),
+    answer(
+        "GET /media/v3/download/*",
+        "404 M_NOT_FOUND",
+        "404 M_UNRECOGNIZED",
+        "Files are for those with an account: the endpoints without one are not there.",
+    ),
+    Difference {
+        call: "POST /client/v3/createRoom | PUT /client/v3/pushrules/* | \
+               PUT /client/v3/rooms/{}/state/{}/{} | PUT /client/v3/rooms/{}/state/{}",
+        wrong: "a *",
+        place: "answer",
+        synapse: "400 *",
+        serve: "200",
+        reason: "Null is as good as nothing; unknown actions of push rules are kept; lists of \
+                 servers mean nothing without federation.",
+    },
+    answer(
+        "POST /client/v3/rooms/{}/read_markers | POST /client/v3/rooms/{}/receipt/{}/{}",
+        "403 M_FORBIDDEN",
+        "404 M_UNKNOWN",
+        "Nobody gets to know whether there is an event that they may not see.",
+    ),
+    answer(
+        "POST /client/v3/rooms/{}/invite | POST /client/v3/rooms/{}/kick | \
+         POST /client/v3/rooms/{}/unban | PUT /client/v3/rooms/{}/state/m.room.member/{}",
+        "403 M_BAD_STATE",
+        "403 M_FORBIDDEN",
+        "serve is stricter: nobody outside a room gets to know who is banned there.",
+    ),
+    answer(
+        "POST /client/v3/rooms/{}/unban",
+        "200",
+        "403 M_BAD_STATE",
+        "Who unbans themselves at Synapse leaves the room.",
+    ),
+    Difference {
+        call: "P*",
+        wrong: "no body",
+        place: "answer",
+        synapse: "400 *",
+        serve: "200",
+        reason: "No body is as good as an empty one, where nothing has to be in it.",
+    },
+    field(
+        "POST /client/v3/keys/query",
+        ".device_keys.*",
+        "Synapse adds an empty object of signatures.",
+    ),
+];
+
+/// `docs/serve-differences.md` as it has to be.
+pub(super) fn document() -> String {
+    let mut text = DOCUMENT.to_owned();
+    for it in DIFFERENCES {
+        let cell = |patterns: &str| {
+            let cells: Vec<String> =
+                patterns.split(" | ").map(|pattern| format!("`{pattern}`")).collect();
+            cells.join("<br>")
+        };
+        let (call, place) = (cell(it.call), cell(it.place));
+        let (synapse, serve) = (cell(it.synapse), cell(it.serve));
+        text += &format!("| {call} | {place} | {synapse} | {serve} | {} |\n", it.reason);
+    }
+    text
+}
+
+const DOCUMENT: &str = "\
+# Where `grotto serve` answers otherwise than Synapse
+
+A test (`tests/it/differ`) makes the same random calls, right and wrong ones, at both and compares status, errcode, body, and what
+everybody then sees of the rooms. What may differ stands here, with the reason; the test fails for anything else, and when this page
+is not the list that it uses. None of it is a rule of who may read, send, join or see: where the two differ on that, serve is the
+stricter one, and the test refuses an entry that lets something through which Synapse refuses.
+
+`*` stands for anything, `{}` for an argument, `answer` for status and errcode, `event.` for a field of any event, `[fewer]` for a list
+that is shorter here.
+
+| calls | where | Synapse | serve | why |
+|---|---|---|---|---|
+";
+
+#[test]
+fn the_list_of_differences_is_the_page_in_docs() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/serve-differences.md");
+    if std::env::var("GROTTO_DIFFER_WRITE").is_ok() {
+        std::fs::write(&path, document()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), document());
+}
+
+#[test]
+fn no_difference_lets_through_what_synapse_refuses() {
+    let is_about_the_form = |synapse: &str| synapse.split(" | ").all(|it| it.starts_with("400 "));
+    for it in DIFFERENCES.iter().filter(|it| it.place == "answer") {
+        let lets_through = it.serve.split(" | ").any(|serve| serve.starts_with(['2', '*']));
+        assert!(!lets_through || is_about_the_form(it.synapse), "{}: {}", it.call, it.reason);
+    }
+    for it in DIFFERENCES.iter().filter(|it| it.place != "answer") {
+        assert!(!it.place.contains("[more]") && !it.place.ends_with("events*"), "{}", it.reason);
+    }
+}

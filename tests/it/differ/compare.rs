@@ -1,0 +1,256 @@
+//! Two answers to one call, compared: status, errcode, and the body but for what has to differ.
+
+use serde_json::{Map, Value};
+
+use super::call::{Call, Depth};
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether only one of the two did what was asked for.
+    pub(super) fn has_parted_from(&self, other: &Self) -> bool {
+        self.is_good() != other.is_good()
+    }
+
+    /// Status and errcode.
+    fn kind(&self) -> String {
+        if self.is_good() {
+            return self.status.to_string();
+        }
+        format!("{} {}", self.status, self.body["errcode"].as_str().unwrap_or("-"))
+    }
+}
+
+/// Something that is not the same in both answers.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    /// Where: `answer` for status and errcode, else the path of the field.
+    pub(super) place: String,
+    pub(super) synapse: String,
+    pub(super) serve: String,
+}
+
+/// Fields whose values are each server's own: only their being there is compared.
+const OWN: [&str; 32] = [
+    "origin_server_ts",
+    "age",
+    "next_batch",
+    "prev_batch",
+    "start",
+    "end",
+    "error",
+    "access_token",
+    "ts",
+    "last_seen_ts",
+    "replaces_state",
+    "next_token",
+    "prev_token",
+    "hashes",
+    "signatures",
+    "auth_events",
+    "prev_events",
+    "depth",
+    "retry_after_ms",
+    "session",
+    "etag",
+    "last_seen_ip",
+    "last_seen_user_agent",
+    "user_agent",
+    "age_local_ts",
+    "creation_ts",
+    "refresh_token",
+    "expires_in_ms",
+    "pos",
+    "event_id",
+    "filter_id",
+    "received_ts",
+];
+
+/// Lists whose order means nothing, by the field that holds them.
+const SETS: [&str; 17] = [
+    "joined_rooms",
+    "changed",
+    "left",
+    "algorithms",
+    "flows",
+    "state",
+    "account_data",
+    "ephemeral",
+    "events!",
+    "devices",
+    "results",
+    "device_unused_fallback_key_types",
+    "members",
+    "tags",
+    "threepids",
+    "aliases",
+    "pushers",
+];
+
+/// Everything that differs.
+pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if synapse.kind() != serve.kind() {
+        let place = "answer".to_owned();
+        return vec![Finding { place, synapse: synapse.kind(), serve: serve.kind() }];
+    }
+    if call.depth == Depth::Whole && synapse.is_good() {
+        let top = call.template.rsplit('/').next().unwrap_or_default();
+        let (mut a, mut b) = (synapse.body.clone(), serve.body.clone());
+        if top == "sync" {
+            let parted = [parted(&a), parted(&b)].concat();
+            drop_parted(&mut a, &parted);
+            drop_parted(&mut b, &parted);
+        }
+        if top == "members" {
+            sort_chunk(&mut a);
+            sort_chunk(&mut b);
+        }
+        differ("", top, (&a, &b), &mut findings);
+    }
+    findings
+}
+
+/// Takes those out of the changed device lists with whom no room is shared any more: Synapse names
+/// some in both.
+fn drop_parted(answer: &mut Value, parted: &[Value]) {
+    let Some(lists) = answer.get_mut("device_lists").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let Some(changed) = lists.get_mut("changed").and_then(Value::as_array_mut) else {
+        return;
+    };
+    changed.retain(|user| !parted.contains(user));
+    if changed.is_empty() {
+        lists.remove("changed");
+    }
+}
+
+/// With whom no room is shared any more.
+fn parted(answer: &Value) -> Vec<Value> {
+    answer["device_lists"]["left"].as_array().cloned().unwrap_or_default()
+}
+
+fn sort_chunk(answer: &mut Value) {
+    if let Some(chunk) = answer["chunk"].as_array_mut() {
+        chunk.sort_by_key(rank);
+    }
+}
+
+fn differ(path: &str, field: &str, both: (&Value, &Value), findings: &mut Vec<Finding>) {
+    match both {
+        (Value::Object(a), Value::Object(b)) => objects(path, (a, b), findings),
+        (Value::Array(a), Value::Array(b)) => lists(path, field, (a, b), findings),
+        (Value::String(a), Value::String(b)) if is_own_id(a) && is_own_id(b) => {}
+        (a, b) if a == b => {}
+        (a, b) if OWN.contains(&field) && is_alike(a, b) => {}
+        (a, b) => {
+            findings.push(Finding { place: path.to_owned(), synapse: short(a), serve: short(b) })
+        }
+    }
+}
+
+/// Whether an id is one that nobody gave a name.
+fn is_own_id(text: &str) -> bool {
+    text.starts_with('$') && text.len() > 20 || text.starts_with("mxc://localhost/")
+}
+
+fn is_alike(a: &Value, b: &Value) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
+}
+
+fn objects(
+    path: &str,
+    (a, b): (&Map<String, Value>, &Map<String, Value>),
+    findings: &mut Vec<Finding>,
+) {
+    let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    // What is wrong with an event is the same wherever it is.
+    let is_event = ["type", "sender", "content"].iter().all(|field| a.contains_key(*field));
+    let path = if is_event && !path.ends_with("redacted_because") { "event" } else { path };
+    for key in keys {
+        let inner = format!("{path}.{}", step(key));
+        match (a.get(key), b.get(key)) {
+            (Some(a), Some(b)) => differ(&inner, key, (a, b), findings),
+            (a, b) => {
+                let text = |it: Option<&Value>| it.map_or_else(|| "-".to_owned(), short);
+                findings.push(Finding { place: inner, synapse: text(a), serve: text(b) });
+            }
+        }
+    }
+}
+
+/// A key as a part of a path: ids are all the same.
+fn step(key: &str) -> &str {
+    match key.as_bytes().first() {
+        Some(b'@' | b'!' | b'$' | b'{') => "*",
+        _ => key,
+    }
+}
+
+fn lists(path: &str, field: &str, (a, b): (&[Value], &[Value]), findings: &mut Vec<Finding>) {
+    let (mut a, mut b) = (a.to_vec(), b.to_vec());
+    if SETS.contains(&field)
+        || path.ends_with("state.events")
+        || path.ends_with("_data.events")
+        || path.ends_with("_state.events")
+        || path.ends_with("ephemeral.events")
+    {
+        a.sort_by_key(rank);
+        b.sort_by_key(rank);
+    }
+    if a.len() != b.len() {
+        let ranks = |it: &[Value]| {
+            let it: Vec<String> = it.iter().map(rank).collect();
+            let text = format!("{} of {}", it.len(), it.join(" ; "));
+            text.chars().take(1200).collect()
+        };
+        let place = format!("{path}[{}]", if b.len() < a.len() { "fewer" } else { "more" });
+        findings.push(Finding { place, synapse: ranks(&a), serve: ranks(&b) });
+        return;
+    }
+    for (a, b) in a.iter().zip(&b) {
+        differ(&format!("{path}[]"), "", (a, b), findings);
+    }
+}
+
+/// What to sort an unordered list by.
+fn rank(value: &Value) -> String {
+    let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    if !value.is_object() {
+        return value.to_string();
+    }
+    let fields = ["type", "state_key", "user_id", "room_id", "device_id", "sender", "app_id"];
+    let mut rank = fields.map(text).join(" ");
+    for field in ["membership", "body", "name"] {
+        rank += value["content"][field].as_str().unwrap_or_default();
+    }
+    rank
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(300).collect()
+}
+
+/// A value with other texts, also as keys.
+pub(super) fn map_texts(value: &Value, map: &dyn Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(map(text)),
+        Value::Array(values) => values.iter().map(|value| map_texts(value, map)).collect(),
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, value)| (map(key), map_texts(value, map))).collect(),
+        ),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
