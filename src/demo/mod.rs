@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The guide and Robin are accounts like any other, with devices and keys of their own. What they
-//! do is pure: [`Tour`] and [`Friend`] turn what was [`Seen`] into [`Deed`]s; [`stage`] sets
-//! everything up, and [`actor`] carries the deeds out.
+//! do is pure: `Tour` and `Friend` turn what was `Seen` into `Deed`s; `stage` sets
+//! everything up, and `actor` carries the deeds out.
 
 mod actor;
 mod friend;
@@ -22,6 +22,3 @@ mod story;
 mod tour;
 
 pub use stage::{DemoError, run};
-
-#[cfg(doc)]
-use {friend::Friend, person::Deed, seen::Seen, tour::Tour};

@@ -55,7 +55,7 @@ pub enum MediaJob {
         /// Its size in bytes, where it was announced.
         announced: Option<u64>,
     },
-    /// Put the next piece: [`PIECE_BYTES`], or what is left.
+    /// Put the next piece: `PIECE_BYTES`, or what is left.
     Put {
         /// Which file.
         id: String,

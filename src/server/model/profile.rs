@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::{
-    records::{MEMBERSHIPS, PROFILES, USERS},
+    records::{PROFILES, USERS},
     refusal::Refusal,
-    rooms::{Action, MemberChange},
+    rooms::{Action, MemberChange, joined_rooms},
     step::Step,
     table::Broken,
 };
-use crate::matrix::{OwnedRoomId, UserId};
+use crate::matrix::UserId;
 
 /// Longest name of a field, in bytes.
 const MAX_FIELD: usize = 255;
@@ -89,22 +89,9 @@ fn in_rooms(field: &str, value: &Value) -> Result<Option<Value>, Refusal> {
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-/// The rooms where somebody is joined.
-pub(crate) fn rooms_of(step: &Step<'_>, user: &UserId) -> Result<Vec<OwnedRoomId>, Broken> {
-    let mut rooms = Vec::new();
-    for (mut key, record) in step.scan(MEMBERSHIPS, (user,))? {
-        if record.membership == "join" {
-            key.text()?;
-            let room = OwnedRoomId::try_from(key.text()?);
-            rooms.push(room.map_err(|error| Broken(error.to_string()))?);
-        }
-    }
-    Ok(rooms)
-}
-
 /// Renews the member event in every room; one that does not allow it keeps the old name.
 fn tell_rooms(step: &mut Step<'_>, user: &UserId) -> Result<(), Refusal> {
-    for room in rooms_of(step, user)? {
+    for room in joined_rooms(step, user)? {
         let change = MemberChange::new(room, (user, Action::Join, user), None);
         if let Err(refusal) = change.apply(step)
             && 500 <= refusal.status

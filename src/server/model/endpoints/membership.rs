@@ -16,10 +16,9 @@ use crate::{
         rate::Limited,
         records::MEMBERSHIPS,
         refusal::{Refusal, Stop},
-        rooms::{Action, MemberChange, aliases, membership_of},
+        rooms::{self, Action, MemberChange, aliases, membership_of},
         route::{Context, Routes},
         step::Step,
-        table::Broken,
     },
 };
 
@@ -168,13 +167,5 @@ fn joined_rooms(
     _request: joined_rooms::v3::Request,
 ) -> Result<joined_rooms::v3::Response, Stop> {
     let user = &context.caller()?.user;
-    let mut rooms = Vec::new();
-    for (mut key, record) in step.scan(MEMBERSHIPS, (user,))? {
-        if record.membership == "join" {
-            key.text()?;
-            let room = OwnedRoomId::try_from(key.text()?);
-            rooms.push(room.map_err(|error| Broken(error.to_string()))?);
-        }
-    }
-    Ok(joined_rooms::v3::Response::new(rooms))
+    Ok(joined_rooms::v3::Response::new(rooms::joined_rooms(step, user)?))
 }

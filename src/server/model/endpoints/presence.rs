@@ -8,9 +8,9 @@ use ruma::{
 use crate::server::model::{
     accounts::devices,
     presence,
-    profile::rooms_of,
     records::JOINED,
     refusal::{Refusal, Stop},
+    rooms::joined_rooms,
     route::{Context, Routes},
     step::Step,
 };
@@ -31,7 +31,7 @@ fn get(
 ) -> Result<get_presence::v3::Response, Stop> {
     let caller = &context.caller()?.user;
     let mut is_visible = *caller == request.user_id;
-    for room in rooms_of(step, caller)? {
+    for room in joined_rooms(step, caller)? {
         is_visible |= step.get(JOINED, (&*room, &*request.user_id))?.is_some();
     }
     if !is_visible {

@@ -9,10 +9,9 @@ use crate::{
     matrix::{OwnedRoomId, OwnedUserId, UserId},
     server::model::{
         body::{LooseResponse, Plain},
-        profile::rooms_of,
         records::{PROFILES, USERS},
         refusal::{Refusal, Stop},
-        rooms::current,
+        rooms::{current, joined_rooms},
         route::{Context, Routes},
         step::Step,
         table::Broken,
@@ -40,7 +39,7 @@ fn search(
     let limit = request.body.get("limit").and_then(Value::as_u64).unwrap_or(10);
     let limit = usize::try_from(limit).unwrap_or(MAX_RESULTS).min(MAX_RESULTS);
     let words: Vec<String> = term.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let search = Search { caller, words, rooms: rooms_of(step, caller)?.into_iter().collect() };
+    let search = Search { caller, words, rooms: joined_rooms(step, caller)?.into_iter().collect() };
     let mut results = if search.words.is_empty() { Vec::new() } else { search.run(step, limit)? };
     let is_limited = limit < results.len();
     results.truncate(limit);
@@ -96,7 +95,7 @@ impl Search<'_> {
         if step.get(USERS, (&*user,))?.is_none_or(|record| record.is_deactivated) {
             return Ok(false);
         }
-        for room in rooms_of(step, &user)? {
+        for room in joined_rooms(step, &user)? {
             if self.rooms.contains(&room) || is_public(step, &room)? {
                 return Ok(true);
             }

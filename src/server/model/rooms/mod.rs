@@ -34,7 +34,8 @@ pub(super) use kept::RoomCache;
 pub(super) use membership::{Action, MemberChange};
 pub(super) use sight::Sight;
 pub(super) use state::{
-    current, current_state, joined_members, membership_of, room, state_at, state_event_at,
+    current, current_state, joined_members, joined_rooms, membership_of, room, state_at,
+    state_event_at,
 };
 pub(super) use upgrade::Upgrade;
 pub(super) use version::{DEFAULT_VERSION, VERSIONS};

@@ -2,7 +2,7 @@
 
 use super::kept;
 use crate::{
-    matrix::{OwnedUserId, RoomId, UserId},
+    matrix::{OwnedRoomId, OwnedUserId, RoomId, UserId},
     server::model::{
         records::{JOINED, MEMBERSHIPS, ROOMS, RoomRecord, STATE, STATE_HISTORY},
         refusal::Refusal,
@@ -111,6 +111,25 @@ pub(super) fn read_joined(step: &Step<'_>, room: &RoomId) -> Result<Vec<OwnedUse
             OwnedUserId::try_from(key.text()?).map_err(|error| Broken(error.to_string()))
         })
         .collect()
+}
+
+/// The rooms that somebody is joined to.
+///
+/// # Errors
+/// When the records are broken.
+pub(in crate::server::model) fn joined_rooms(
+    step: &Step<'_>,
+    user: &UserId,
+) -> Result<Vec<OwnedRoomId>, Broken> {
+    let mut rooms = Vec::new();
+    for (mut key, record) in step.scan(MEMBERSHIPS, (user,))? {
+        if record.membership == "join" {
+            key.text()?;
+            let room = OwnedRoomId::try_from(key.text()?);
+            rooms.push(room.map_err(|error| Broken(error.to_string()))?);
+        }
+    }
+    Ok(rooms)
 }
 
 /// What somebody is to a room: `join`, `invite`, `knock`, `leave` or `ban`; `None` when they never
