@@ -205,14 +205,13 @@ fn context(step: &mut Step<'_>, event: &RoomEvent) -> Result<PushConditionRoomCt
     let joined = record.as_ref().map_or(0, |record| record.joined);
     let count = UInt::try_from(joined).unwrap_or_default();
     let sender = event.fields.sender.clone();
-    let levels = match step.volatile.rooms.levels(&room) {
-        Some(levels) => levels,
-        None => {
-            let levels = read_levels(step, &room, record.as_ref())?.map(Arc::new);
-            step.volatile.rooms.keep_levels(&room, levels.clone());
-            levels
-        }
-    };
+    let mut levels = step.volatile.rooms.levels(&room);
+    if levels.is_none()
+        && let Some(read) = read_levels(step, &room, record.as_ref())?.map(Arc::new)
+    {
+        step.volatile.rooms.keep_levels(&room, Arc::clone(&read));
+        levels = Some(read);
+    }
     let context = PushConditionRoomCtx::new(room, count, sender, String::new());
     Ok(match levels {
         Some(levels) => context.with_power_levels((*levels).clone()),

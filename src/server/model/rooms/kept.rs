@@ -3,10 +3,7 @@
 //!
 //! Whoever changes one of them calls [`Step::forget_room`], before it is asked for again.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use ruma::push::PushConditionPowerLevelsCtx;
 
@@ -23,7 +20,7 @@ const MOST_KEPT: usize = 100_000;
 #[derive(Debug, Default)]
 pub(in crate::server::model) struct RoomCache {
     joined: HashMap<OwnedRoomId, Arc<[OwnedUserId]>>,
-    levels: BTreeMap<OwnedRoomId, Option<Arc<PushConditionPowerLevelsCtx>>>,
+    levels: HashMap<OwnedRoomId, Arc<PushConditionPowerLevelsCtx>>,
     /// Members and levels together.
     size: usize,
 }
@@ -32,7 +29,7 @@ impl RoomCache {
     /// To be called when members or power levels of a room change.
     pub(in crate::server::model) fn forget(&mut self, room: &RoomId) {
         let joined = self.joined.remove(room).map_or(0, |joined| joined.len() + 1);
-        let levels = self.levels.remove(room).map_or(0, |levels| weight(levels.as_deref()));
+        let levels = self.levels.remove(room).map_or(0, |levels| weight(&levels));
         self.size = self.size.saturating_sub(joined + levels);
     }
 
@@ -43,11 +40,11 @@ impl RoomCache {
         self.size += size;
     }
 
-    /// The power levels of a room, if they are kept; `Some(None)` when it is known to have none.
+    /// The power levels of a room, if they are kept.
     pub(in crate::server::model) fn levels(
         &self,
         room: &RoomId,
-    ) -> Option<Option<Arc<PushConditionPowerLevelsCtx>>> {
+    ) -> Option<Arc<PushConditionPowerLevelsCtx>> {
         self.levels.get(room).cloned()
     }
 
@@ -55,15 +52,15 @@ impl RoomCache {
     pub(in crate::server::model) fn keep_levels(
         &mut self,
         room: &RoomId,
-        levels: Option<Arc<PushConditionPowerLevelsCtx>>,
+        levels: Arc<PushConditionPowerLevelsCtx>,
     ) {
-        self.make_place(weight(levels.as_deref()));
+        self.make_place(weight(&levels));
         self.levels.insert(room.to_owned(), levels);
     }
 }
 
-fn weight(levels: Option<&PushConditionPowerLevelsCtx>) -> usize {
-    1 + levels.map_or(0, |levels| levels.users.len())
+fn weight(levels: &PushConditionPowerLevelsCtx) -> usize {
+    1 + levels.users.len()
 }
 
 /// Who is joined. Kept ready for the next time, unlike by
