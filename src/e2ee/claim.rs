@@ -24,6 +24,7 @@ use crate::{
 use super::{
     core::{Core, OlmChannel},
     device::Device,
+    devices::find_device,
     error::MachineError,
     failures::Failures,
     lookup::Table,
@@ -203,9 +204,7 @@ impl Core {
                 continue;
             }
             self.claims.servers.succeed(&server.to_string());
-            if let Some(device) =
-                self.find_device(user, device, step)?.filter(|it| !it.is_deleted())
-            {
+            if let Some(device) = find_device(user, device, step)?.filter(|it| !it.is_deleted()) {
                 let session = answer.key_for(&device).and_then(|key| self.begin(&device, &key));
                 self.receive_claimed(device, *want, session, step)?;
             }

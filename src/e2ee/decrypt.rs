@@ -148,7 +148,7 @@ fn judge<'a>(
         return Ok((Cow::Borrowed(id), verdict));
     };
     let raised = trust::raise((&claim.creator, &mut claim.sender), step)?;
-    let standing = trust::standing((&claim.creator, &claim.sender), core, step)?;
+    let standing = trust::standing((&claim.creator, &claim.sender), step)?;
     let verdict = trust::verdict(record.source, (&claim.sender, standing), envelope.sender);
     if raised == Raised::Yes {
         step.put(Table::InboundGroupSession, room.as_str(), id, &*record)?;
@@ -173,7 +173,7 @@ fn standing(
     if trust::raise((creator, sender), step)? == Raised::Yes {
         step.put(Table::InboundGroupSession, room.as_str(), id, &cached.record)?;
     }
-    let standing = trust::standing((&cached.record.creator, &cached.record.sender), core, step)?;
+    let standing = trust::standing((&cached.record.creator, &cached.record.sender), step)?;
     cached.standing = Some((standing, changes));
     Ok(standing)
 }

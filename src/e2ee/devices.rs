@@ -12,57 +12,32 @@ use super::{
     step::Step,
 };
 
+/// The devices that the list of `user` names, blocked ones too, ours among our own.
+pub(super) fn devices_of(user: &UserId, step: &Step<'_>) -> Result<Vec<Device>, MachineError> {
+    let all = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
+    Ok(all.into_iter().map(|(_, device)| device).filter(|device| !device.is_deleted()).collect())
+}
+
+/// A device by its name, deleted ones too.
+pub(super) fn find_device(
+    user: &UserId,
+    device: &DeviceId,
+    step: &Step<'_>,
+) -> Result<Option<Device>, MachineError> {
+    step.get(Table::Device, user.as_str(), device.as_str())
+}
+
+/// A device by its curve25519 key, deleted ones too.
+pub(super) fn find_device_by_key(
+    user: &UserId,
+    curve25519: &Curve25519PublicKey,
+    step: &Step<'_>,
+) -> Result<Option<Device>, MachineError> {
+    let all = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
+    Ok(all.into_iter().map(|(_, device)| device).find(|device| device.curve25519 == *curve25519))
+}
+
 impl Core {
-    /// The devices that the list of `user` names, blocked ones too, ours among our own.
-    #[expect(
-        clippy::unused_self,
-        reason = "reads go through the core: it may come to keep devices"
-    )]
-    pub(super) fn devices_of(
-        &self,
-        user: &UserId,
-        step: &Step<'_>,
-    ) -> Result<Vec<Device>, MachineError> {
-        let all = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
-        Ok(all
-            .into_iter()
-            .map(|(_, device)| device)
-            .filter(|device| !device.is_deleted())
-            .collect())
-    }
-
-    /// A device by its name, deleted ones too.
-    #[expect(
-        clippy::unused_self,
-        reason = "reads go through the core: it may come to keep devices"
-    )]
-    pub(super) fn find_device(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        step: &Step<'_>,
-    ) -> Result<Option<Device>, MachineError> {
-        step.get(Table::Device, user.as_str(), device.as_str())
-    }
-
-    /// A device by its curve25519 key, deleted ones too.
-    #[expect(
-        clippy::unused_self,
-        reason = "reads go through the core: it may come to keep devices"
-    )]
-    pub(super) fn find_device_by_key(
-        &self,
-        user: &UserId,
-        curve25519: &Curve25519PublicKey,
-        step: &Step<'_>,
-    ) -> Result<Option<Device>, MachineError> {
-        let all = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
-        Ok(all
-            .into_iter()
-            .map(|(_, device)| device)
-            .find(|device| device.curve25519 == *curve25519))
-    }
-
     /// Writes a device.
     pub(super) fn put_device(
         &mut self,
@@ -81,7 +56,7 @@ impl Core {
         trust: LocalTrust,
         step: &mut Step<'_>,
     ) -> Result<bool, MachineError> {
-        let Some(mut device) = self.find_device(user, device, step)? else { return Ok(false) };
+        let Some(mut device) = find_device(user, device, step)? else { return Ok(false) };
         device.trust = trust;
         self.put_device(&device, step)?;
         Ok(true)

@@ -30,10 +30,11 @@ use super::{
     account::OLM,
     core::{Core, OlmSender},
     device::{Device, DeviceSort},
+    devices::{find_device, find_device_by_key},
     error::MachineError,
     lookup::Table,
     request::RequestId,
-    session::Origin,
+    session::{Origin, Peer},
     step::{Step, encode, encode_text, raw},
 };
 
@@ -196,7 +197,9 @@ impl Core {
             OlmMessage::PreKey(pre_key) => {
                 self.open_pre_key(event, (&sender_key, pre_key), &message, step)?
             }
-            OlmMessage::Normal(_) => self.peer(&sender_key, step)?.decrypt(&message, None, step)?,
+            OlmMessage::Normal(_) => {
+                Peer::load(&sender_key, step)?.decrypt(&message, None, step)?
+            }
         };
         let Some(plaintext) = plaintext else {
             let is_known = step.get::<Timestamp>(Table::OlmHash, &hash, "")?.is_some();
@@ -232,7 +235,7 @@ impl Core {
         message: &OlmMessage,
         step: &mut Step<'_>,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, MachineError> {
-        let mut peer = self.peer(sender_key, step)?;
+        let mut peer = Peer::load(sender_key, step)?;
         let session_id = pre_key.session_id();
         if peer.has(&session_id) {
             return peer.decrypt(message, Some(&session_id), step);
@@ -253,7 +256,7 @@ impl Core {
         key: &Curve25519PublicKey,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let Some(mut device) = self.find_device_by_key(user, key, step)? else {
+        let Some(mut device) = find_device_by_key(user, key, step)? else {
             return self.note_stranger(user, key, step);
         };
         self.claims.forget_failures(&(user.clone(), device.device_id.clone()));
@@ -285,7 +288,7 @@ impl Core {
                 Some(device) if !self.is_known_otherwise(&device, step)? => Some(device),
                 Some(_) | None => return Ok(Err(Unproved::OtherDevice)),
             },
-            None => self.find_device_by_key(sender, sender_key, step)?,
+            None => find_device_by_key(sender, sender_key, step)?,
         };
         let claimed = ed25519_from_base64(&inside.key);
         if device.as_ref().is_some_and(|device| Some(device.ed25519) != claimed) {
@@ -308,7 +311,7 @@ impl Core {
     /// Whether a device of this name is known, with other keys: a device never changes its keys, so
     /// one of the two is forged, and the one that was there first stays.
     fn is_known_otherwise(&self, device: &Device, step: &Step<'_>) -> Result<bool, MachineError> {
-        let known = self.find_device(&device.user, &device.device_id, step)?;
+        let known = find_device(&device.user, &device.device_id, step)?;
         Ok(known.is_some_and(|known| !known.has_keys_of(device)))
     }
 }

@@ -13,6 +13,7 @@ use crate::matrix::{OwnedDeviceId, SignedJson, UserId, ed25519_from_base64};
 use super::{
     core::Core,
     device::{Device, Listing},
+    devices::find_device,
     error::MachineError,
     identity::{Identity, IdentityJson},
     lookup::Table,
@@ -142,7 +143,7 @@ impl Core {
         identity: Option<&Identity>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let ours = self.find_device(&self.user, &self.device, step)?;
+        let ours = find_device(&self.user, &self.device, step)?;
         let Some((identity, ours)) = identity.zip(ours) else { return Ok(()) };
         let key_id = format!("ed25519:{}", identity.self_signing_key);
         let json = SignedJson::parse(ours.raw.get()).ok().filter(|_| identity.signs(&ours));

@@ -77,7 +77,8 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn load(key: &Curve25519PublicKey, step: &Step<'_>) -> Result<Self, MachineError> {
+    /// The sessions with the holder of this key; often none.
+    pub(super) fn load(key: &Curve25519PublicKey, step: &Step<'_>) -> Result<Self, MachineError> {
         let curve25519 = key.to_base64();
         let sessions = step
             .scan::<Record>(Table::OlmSession, Some(&curve25519))?
@@ -168,19 +169,6 @@ impl Peer {
 }
 
 impl Core {
-    /// The sessions with the holder of a curve25519 key.
-    #[expect(
-        clippy::unused_self,
-        reason = "reads go through the core: it may come to keep sessions"
-    )]
-    pub(super) fn peer(
-        &self,
-        key: &Curve25519PublicKey,
-        step: &Step<'_>,
-    ) -> Result<Peer, MachineError> {
-        Peer::load(key, step)
-    }
-
     /// Whether there is a session with the holder of a curve25519 key.
     pub(super) fn has_session(
         &mut self,
@@ -191,7 +179,7 @@ impl Core {
         if self.known_peers.contains(key.as_bytes()) {
             return Ok(true);
         }
-        let has = !self.peer(key, step)?.sessions.is_empty();
+        let has = !Peer::load(key, step)?.sessions.is_empty();
         if has {
             self.known_peers.insert(key.to_bytes());
         }
@@ -206,7 +194,7 @@ impl Core {
         origin: Origin,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let mut peer = self.peer(key, step)?;
+        let mut peer = Peer::load(key, step)?;
         let number = peer.next_number();
         peer.make_room(step);
         let life = Life { origin, created: step.now(), received: number, used: number };
@@ -220,7 +208,7 @@ impl Core {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         self.known_peers.remove(key.as_bytes());
-        let peer = self.peer(key, step)?;
+        let peer = Peer::load(key, step)?;
         for kept in &peer.sessions {
             step.delete(Table::OlmSession, &peer.curve25519, &kept.session.session_id());
         }
@@ -234,6 +222,6 @@ impl Core {
         plaintext: &[u8],
         step: &mut Step<'_>,
     ) -> Result<Option<OlmMessage>, MachineError> {
-        self.peer(key, step)?.encrypt(plaintext, step)
+        Peer::load(key, step)?.encrypt(plaintext, step)
     }
 }

@@ -4,7 +4,9 @@
 
 use vodozemac::Curve25519PublicKey;
 
-use super::{core::Core, error::MachineError, lookup::Table, step::Step};
+use super::{
+    core::Core, devices::find_device_by_key, error::MachineError, lookup::Table, step::Step,
+};
 use crate::matrix::UserId;
 
 /// Unlisted devices of one user whose sessions are kept.
@@ -29,7 +31,7 @@ impl Core {
         let surplus = strangers.len().saturating_sub(MAX_STRANGERS);
         for gone in strangers.drain(..surplus) {
             if let Ok(key) = Curve25519PublicKey::from_base64(&gone)
-                && self.find_device_by_key(user, &key, step)?.is_none()
+                && find_device_by_key(user, &key, step)?.is_none()
             {
                 self.forget_sessions(&key, step)?;
             }

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     MachineError,
-    core::{Core, OlmSender},
+    core::OlmSender,
     device::Device,
+    devices::find_device,
     identity::Identity,
     lookup::Table,
     megolm::{Source, inbound::Creator},
@@ -103,7 +104,6 @@ pub(super) fn raise(
 /// How the creator of a session stands now.
 pub(super) fn standing(
     (creator, sender): (&Creator, &SenderData),
-    core: &Core,
     step: &Step<'_>,
 ) -> Result<Standing, MachineError> {
     let SenderData::Device { user, device } = sender else {
@@ -112,7 +112,7 @@ pub(super) fn standing(
     let Some(identity) = step.get::<Identity>(Table::Identity, user.as_str(), "")? else {
         return Ok(Standing::NoIdentity);
     };
-    let device = core.find_device(user, device, step)?;
+    let device = find_device(user, device, step)?;
     let signed = device.filter(|it| owns(it, creator)).is_some_and(|it| identity.signs(&it));
     Ok(if signed { Standing::Signed } else { Standing::Unsigned })
 }

@@ -22,9 +22,11 @@ use super::{
     claim::Want,
     core::Core,
     device::Device,
+    devices::find_device_by_key,
     error::MachineError,
     lookup::Table,
     request::{Purpose, ToDeviceMessage},
+    session::Peer,
     step::{Step, encode_text, raw},
 };
 
@@ -84,7 +86,7 @@ impl Core {
         key: &Curve25519PublicKey,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let Some(mut device) = self.find_device_by_key(user, key, step)? else {
+        let Some(mut device) = find_device_by_key(user, key, step)? else {
             if self.undecided.0.len() < MAX_UNDECIDED {
                 self.undecided.0.insert((user.to_owned(), key.to_bytes()));
             }
@@ -114,7 +116,7 @@ impl Core {
         let decided: BTreeSet<(OwnedUserId, [u8; 32])> = decided;
         for (user, key) in decided {
             let key = Curve25519PublicKey::from_bytes(key);
-            if self.find_device_by_key(&user, &key, step)?.is_some() {
+            if find_device_by_key(&user, &key, step)?.is_some() {
                 self.unwedge(&user, &key, step)?;
             }
         }
@@ -125,7 +127,7 @@ impl Core {
     fn may_unwedge(&self, device: &Device, step: &mut Step<'_>) -> Result<bool, MachineError> {
         let now = step.now();
         // What lies ahead was noted before the clock was set back.
-        let newest = self.peer(&device.curve25519, step)?.newest(now);
+        let newest = Peer::load(&device.curve25519, step)?.newest(now);
         let last = newest.max(device.unwedged.filter(|at| *at <= now));
         if last.is_some_and(|last| now.since(last) < PER_DEVICE + jitter(device)) {
             return Ok(false);

@@ -24,6 +24,7 @@ use crate::{
         Machine, MachineError, Notice, Recipients, ShareError,
         core::{Freshness, OlmChannel},
         device::Device,
+        devices::devices_of,
         lookup::Table,
         request::{DEVICES_PER_REQUEST, Purpose, RequestId, ToDeviceMessage},
         room_settings::{self, Encryption, Rotation},
@@ -151,7 +152,7 @@ impl Machine {
     ) -> Result<Vec<Device>, MachineError> {
         let mut all = Vec::new();
         for user in targets(to).collect::<BTreeSet<_>>() {
-            let devices = self.core.devices_of(user, step)?;
+            let devices = devices_of(user, step)?;
             let own = *user == self.core.user;
             all.extend(devices.into_iter().filter(|it| !own || it.device_id != self.core.device));
         }

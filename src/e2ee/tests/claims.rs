@@ -9,7 +9,7 @@ use super::{
     forger::{Forger, channel, claims, couple, event, opened, signed, take},
     harness::{World, matrix_error},
 };
-use crate::e2ee::{RequestFailure, RequestKind, core::OlmChannel};
+use crate::e2ee::{RequestFailure, RequestKind, core::OlmChannel, devices::find_device};
 
 /// T-14.
 #[test]
@@ -67,7 +67,7 @@ fn keys_that_yield_no_secret_make_no_session() {
             let now = world.now;
             let ask = |world: &mut World| {
                 world.clients[0].step(now, |machine, step| {
-                    let device = machine.core.find_device(&name.0, &name.1, step).unwrap().unwrap();
+                    let device = find_device(&name.0, &name.1, step).unwrap().unwrap();
                     machine.core.ensure_sessions(&[device], step).unwrap()[0]
                 })
             };

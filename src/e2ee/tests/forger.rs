@@ -12,6 +12,7 @@ use crate::{
     e2ee::{
         RequestKind,
         core::OlmChannel,
+        devices::find_device,
         olm::{OlmEvent, Opened},
     },
     matrix::{CanonicalText, CanonicalValue, OwnedUserId, ToDeviceEvent, UserId, sign},
@@ -54,7 +55,7 @@ pub(super) fn channel(world: &mut World, from: usize, to: usize) -> OlmChannel {
     let now = world.now;
     world.clients[from]
         .step(now, |machine, step| {
-            let device = machine.core.find_device(&user, &id, step)?.unwrap();
+            let device = find_device(&user, &id, step)?.unwrap();
             machine.core.ensure_sessions(&[device], step)
         })
         .unwrap()[0]

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     e2ee::{
         Changes, CryptoSync, Lookup, LookupError, Machine, Notice, OutgoingRequest, RecordKey,
-        RequestFailure, RequestKind, Step, Table,
+        RequestFailure, RequestKind, Step, Table, devices::find_device,
     },
     matrix::{
         DeviceLists, KeyCounts, MatrixError, OwnedDeviceId, OwnedUserId, ToDeviceEvent, UserId,
@@ -424,7 +424,7 @@ impl World {
         let (user, device) = self.clients[to].name();
         let now = self.now;
         let device = self.clients[from].step(now, |machine, step| {
-            let device = machine.core.find_device(&user, &device, step).unwrap().unwrap();
+            let device = find_device(&user, &device, step).unwrap().unwrap();
             machine.core.ensure_sessions(std::slice::from_ref(&device), step).unwrap();
             device
         });

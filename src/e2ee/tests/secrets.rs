@@ -9,7 +9,7 @@ use super::harness::{Client, World};
 use crate::{
     e2ee::{
         Decryption, MegolmCiphertext, Plaintext, Readiness, Recipients, Step, device::Device,
-        lookup::Table, request,
+        lookup::Table, request, session::Peer,
     },
     matrix::{Event, RoomId},
     time::Timestamp,
@@ -137,7 +137,7 @@ fn print_all(client: &mut Client, now: Timestamp, printed: &mut Printed) {
     let empty = to_raw_value(&json!({})).unwrap();
     for (_, device) in &devices {
         let core = &mut client.machine.core;
-        printed.print(&core.peer(&device.curve25519, &step).unwrap());
+        printed.print(&Peer::load(&device.curve25519, &step).unwrap());
         drop(core.encrypt_to_device(device, "m.dummy", &empty, &mut step).unwrap());
     }
     printed.print(&devices);

@@ -10,7 +10,10 @@ use super::{
     harness::{Client, World},
 };
 use crate::{
-    e2ee::{Alarm, Notice, RequestFailure, RequestKind, core::Freshness, device::Device},
+    e2ee::{
+        Alarm, Notice, RequestFailure, RequestKind, core::Freshness, device::Device,
+        devices::devices_of,
+    },
     matrix::{CanonicalText, CanonicalValue, DeviceLists, KeyCounts, OwnedUserId, sign},
     time::Timestamp,
 };
@@ -23,7 +26,7 @@ fn list(world: &mut World, user: &str, id: &str, object: Value) {
 
 fn known(client: &mut Client, now: Timestamp, user: &str) -> Vec<Device> {
     let user = OwnedUserId::try_from(user).unwrap();
-    client.step(now, |machine, step| machine.core.devices_of(&user, step)).unwrap()
+    client.step(now, |machine, step| devices_of(&user, step)).unwrap()
 }
 
 fn names(client: &mut Client, now: Timestamp, user: &str) -> Vec<String> {

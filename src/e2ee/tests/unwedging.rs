@@ -13,6 +13,7 @@ use crate::{
     e2ee::{
         OutgoingRequest, RequestKind,
         core::{Dropped, OlmChannel},
+        devices::find_device,
         lookup::Table,
     },
     time::Timestamp,
@@ -182,7 +183,7 @@ fn a_new_session_of_a_device_raises_its_wedging_index() {
         let (user, id) = world.clients[0].name();
         let now = world.now;
         world.clients[1]
-            .step(now, |machine, step| machine.core.find_device(&user, &id, step))
+            .step(now, |machine, step| find_device(&user, &id, step))
             .unwrap()
             .unwrap()
             .wedging_index
