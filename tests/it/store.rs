@@ -23,7 +23,8 @@ use tempfile::TempDir;
 /// Quick to try; tests only.
 const CHEAP: KdfCost = KdfCost { memory_kib: 64, passes: 1 };
 
-fn account() -> Account {
+/// Whose store it is. The token is looked for on disk.
+pub fn account() -> Account {
     Account {
         user_id: "@ann:example.org".try_into().unwrap(),
         device_id: "DEVICE".into(),

@@ -7,15 +7,16 @@ use grotto::{
     e2ee::{Changes, Lookup as _, RecordKey, Table, Write},
     matrix::{Event, OwnedRoomId, Position},
     rooms::{EventBody, Shield, StoredEvent, Undecryptable, UndecryptableReason},
-    secret::Secret,
     store::{
-        Account, Gap, GapWrite, OutboxItem, OutboxRow, OutboxState, OutboxWrite, Pending, Store,
-        StoreKey, Writes,
+        Gap, GapWrite, OutboxItem, OutboxRow, OutboxState, OutboxWrite, Pending, Store, StoreKey,
+        Writes,
     },
     time::Timestamp,
 };
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use serde_json::json;
+
+use crate::store::account;
 
 /// One write, over few rooms, events and keys, so that they meet.
 #[derive(Clone, Debug)]
@@ -288,16 +289,6 @@ fn check(mut store: Store, steps: Vec<Vec<Op>>, mut reopen: impl FnMut(Store) ->
         store = reopen(store);
         assert_eq!(Model::of(&store), next, "after opening again");
         model = next;
-    }
-}
-
-fn account() -> Account {
-    Account {
-        user_id: "@ann:x".try_into().unwrap(),
-        device_id: "D".into(),
-        homeserver: "https://x".to_owned(),
-        stream_url: None,
-        access_token: Secret::new("t".to_owned()),
     }
 }
 
