@@ -58,6 +58,23 @@ fn the_house_is_tidy() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
+/// Tests are read as often as what they test. Whole files count here: nothing in them is beside the
+/// point. The package in `tests/interop` has the same rule.
+#[test]
+fn no_file_of_tests_is_too_long_or_without_docs() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut sources = Vec::new();
+    files(&tests.join("it"), "rs", &mut sources);
+    files(&tests.join("interop/src"), "rs", &mut sources);
+    assert!(!sources.is_empty());
+    let wrong: Vec<&str> = sources
+        .iter()
+        .filter(|(_, text)| !text.starts_with("//!") || MAX_LINES < text.lines().count())
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert!(wrong.is_empty(), "longer than {MAX_LINES} lines or without module docs: {wrong:?}");
+}
+
 /// Checks every source file below `dir`; `at` is the path from `src/`.
 fn visit(dir: &Path, at: &str, wrong: &mut Vec<String>) {
     for entry in fs::read_dir(dir).unwrap() {

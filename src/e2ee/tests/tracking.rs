@@ -26,7 +26,7 @@ fn list(world: &mut World, user: &str, id: &str, object: Value) {
 
 fn known(client: &mut Client, now: Timestamp, user: &str) -> Vec<Device> {
     let user = OwnedUserId::try_from(user).unwrap();
-    client.step(now, |machine, step| devices_of(&user, step)).unwrap()
+    client.step(now, |_, step| devices_of(&user, step)).unwrap()
 }
 
 fn names(client: &mut Client, now: Timestamp, user: &str) -> Vec<String> {

@@ -183,7 +183,7 @@ fn a_new_session_of_a_device_raises_its_wedging_index() {
         let (user, id) = world.clients[0].name();
         let now = world.now;
         world.clients[1]
-            .step(now, |machine, step| find_device(&user, &id, step))
+            .step(now, |_, step| find_device(&user, &id, step))
             .unwrap()
             .unwrap()
             .wedging_index
