@@ -89,11 +89,11 @@ impl DecodeError {
     /// The Matrix error code that fits.
     pub fn errcode(&self) -> &'static str {
         match self {
-            Self::UnknownKind { .. } | Self::UnknownChunk(_) => "M_UNRECOGNIZED",
+            Self::UnknownKind { .. } | Self::UnknownChunk(_) | Self::ShortChunk => "M_UNRECOGNIZED",
             Self::Malformed { source, .. } if source.is_data() => "M_BAD_JSON",
             Self::Malformed { .. } => "M_NOT_JSON",
             Self::LongChunk(_) => "M_TOO_LARGE",
-            Self::ShortChunk | Self::Unwritable(_) => "M_UNKNOWN",
+            Self::Unwritable(_) => "M_UNKNOWN",
         }
     }
 }

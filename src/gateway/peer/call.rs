@@ -162,7 +162,7 @@ impl CallFailure {
         match self {
             Self::Unreachable => "the homeserver cannot be reached",
             Self::TimedOut => "the homeserver did not answer in time",
-            Self::TooLarge => "the homeserver's answer is over the limit max_answer_bytes",
+            Self::TooLarge => "the homeserver's answer is larger than allowed",
             Self::NotJson => "the homeserver's answer is not JSON",
         }
     }

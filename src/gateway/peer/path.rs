@@ -105,7 +105,7 @@ pub(super) fn check(request: &RequestFrame, identity: Identity) -> Result<(), Re
     }
 }
 
-/// Whether the path stays below `/_matrix/` however often it is normalized.
+/// Whether the path stays below `/_matrix/`, as it is and decoded up to three times.
 pub(in crate::gateway) fn is_ours(path: &str) -> bool {
     path == WELL_KNOWN
         || (path.starts_with("/_matrix/")
