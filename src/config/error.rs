@@ -55,6 +55,12 @@ impl fmt::Display for Words<'_> {
 }
 
 impl ConfigError {
+    /// What is wrong with something in the file turns out only where it is used.
+    pub fn at(place: Place, path: &Path, problem: String) -> Self {
+        let Place { line, column } = place;
+        Self::Invalid { path: path.to_owned(), line, column, key: None, problem, hint: None }
+    }
+
     /// Finds the place of a TOML error in `text`.
     pub(super) fn new(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let start = error.span().map_or(0, |span| span.start);

@@ -34,9 +34,9 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct General {
     /// Account to use when none is named; absent: the only one.
-    pub default_account: Option<String>,
+    pub default_account: Option<Named>,
     /// Name of the theme.
-    pub theme: String,
+    pub theme: Named,
     /// Folder of the user's own themes; absent: `themes` beside the file.
     pub themes_dir: Option<PathBuf>,
     /// What the log file gets.
@@ -49,11 +49,43 @@ impl Default for General {
     fn default() -> Self {
         Self {
             default_account: None,
-            theme: "dark".to_owned(),
+            theme: Named::from("dark"),
             themes_dir: None,
             log_level: LogLevel::default(),
             bell: Bell::default(),
         }
+    }
+}
+
+/// The name of something that is not in this file, and may thus turn out not to exist.
+#[derive(Clone, Debug, Eq)]
+pub struct Named {
+    /// The name.
+    pub name: String,
+    /// Where the file has it; none when it is a default.
+    pub place: Option<Place>,
+    /// The same in bytes, of which [`Config::parse`] makes the place.
+    offset: usize,
+}
+
+impl PartialEq for Named {
+    /// Whoever writes the default down changes nothing.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl From<&str> for Named {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), place: None, offset: 0 }
+    }
+}
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = Spanned::<String>::deserialize(deserializer)?;
+        let offset = given.span().start;
+        Ok(Self { name: given.into_inner(), place: None, offset })
     }
 }
 
@@ -227,6 +259,10 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut config: Self =
             toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))?;
+        let General { default_account, theme, .. } = &mut config.general;
+        for named in default_account.iter_mut().chain([theme]).filter(|it| it.offset > 0) {
+            named.place = Some(Place::of(named.offset, text));
+        }
         for change in config.keys.values_mut() {
             change.place = Place::of(change.offset, text);
         }

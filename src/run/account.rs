@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{context::Context, failure::Failure, secrets};
 use crate::{
     cli::Exit,
-    config::AccountConfig,
+    config::{AccountConfig, ConfigError, Named},
     store::{OpenError, Origin, Store, StoreKey},
 };
 
@@ -41,15 +41,25 @@ impl Chosen {
 pub(super) fn choose(context: &Context) -> Result<Chosen, Failure> {
     let known = context.paths.accounts().map_err(|error| Failure::new(Exit::Failed, error))?;
     let named = context.global.account.as_deref();
-    let user_id = match (named.or(context.config.general.default_account.as_deref()), &known[..]) {
-        (Some(name), _) => by_name(context, name, &known)?,
-        (None, [only]) => only.clone(),
-        (None, []) => {
+    let default = context.config.general.default_account.as_ref();
+    let user_id = match (named, default, &known[..]) {
+        (Some(name), _, _) => by_name(context, name, &known).map_err(no_account)?,
+        (None, Some(Named { name, place, .. }), _) => {
+            by_name(context, name, &known).map_err(|words| match place {
+                Some(place) => Failure::new(
+                    Exit::Failed,
+                    ConfigError::at(*place, &context.paths.config_file, words),
+                ),
+                None => no_account(words),
+            })?
+        }
+        (None, None, [only]) => only.clone(),
+        (None, None, []) => {
             return Err(no_account(
                 "there is no account yet; log in with: grotto login @you:server",
             ));
         }
-        (None, several) => {
+        (None, None, several) => {
             return Err(Failure::say(
                 Exit::Usage,
                 format!(
@@ -63,7 +73,8 @@ pub(super) fn choose(context: &Context) -> Result<Chosen, Failure> {
     Ok(Chosen::new(context, &user_id))
 }
 
-fn by_name(context: &Context, name: &str, known: &[String]) -> Result<String, Failure> {
+/// The user id of an account that is logged in; the error says in words that there is none.
+fn by_name(context: &Context, name: &str, known: &[String]) -> Result<String, String> {
     let configured = context.config.account(name).and_then(|account| account.user_id.clone());
     let user_id = configured.unwrap_or_else(|| name.to_owned());
     // The folder of a very long user id is named by a hash, which no list of accounts can read.
@@ -73,12 +84,12 @@ fn by_name(context: &Context, name: &str, known: &[String]) -> Result<String, Fa
     }
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let login = if user_id.starts_with('@') { &user_id } else { "@you:server" };
-    Err(no_account(&format!(
+    Err(format!(
         "no account {name:?} is logged in (logged in: {known}); log in with: grotto login {login}"
-    )))
+    ))
 }
 
-fn no_account(words: &str) -> Failure {
+fn no_account(words: impl Into<String>) -> Failure {
     Failure::say(Exit::Failed, words)
 }
 

@@ -19,12 +19,12 @@ use super::{
 };
 use crate::{
     cli::Exit,
-    config,
+    config::{self, ConfigError},
     engine::{Command, Handle, Update},
     matrix::UserId,
     tui::{
-        self, Bell, ColorMode, Disclosure, Keymap, StateLines, Theme, TimelineOptions, TuiError,
-        TuiOptions,
+        self, Bell, ColorMode, Disclosure, Keymap, StateLines, Theme, ThemeError, TimelineOptions,
+        TuiError, TuiOptions,
     },
 };
 
@@ -104,10 +104,7 @@ fn options(context: &Context, chosen: &Chosen) -> Result<TuiOptions, Failure> {
     let failed = |error: anyhow::Error| Failure::new(Exit::Failed, error);
     let config = &context.config;
     let user_id = UserId::parse(chosen.user_id.as_str()).map_err(|error| failed(error.into()))?;
-    let themes = config.general.themes_dir.as_deref().unwrap_or(&context.paths.themes_dir);
-    let theme = Theme::load(&config.general.theme, Some(themes))
-        .map_err(|error| failed(error.into()))?
-        .with_colors(colors());
+    let theme = theme(context)?;
     let keymap = Keymap::configured(config, &context.paths.config_file)
         .map_err(|error| failed(error.into()))?;
     Ok(TuiOptions {
@@ -116,6 +113,25 @@ fn options(context: &Context, chosen: &Chosen) -> Result<TuiOptions, Failure> {
         timeline: timeline(&config.timeline, config.general.bell),
         ..TuiOptions::new(user_id)
     })
+}
+
+/// The theme that the configuration names. One that does not exist is told with the place of its
+/// name; what is wrong inside a theme's file has a place in that file.
+fn theme(context: &Context) -> Result<Theme, Failure> {
+    let (general, paths) = (&context.config.general, &context.paths);
+    let folder = general.themes_dir.as_deref().unwrap_or(&paths.themes_dir);
+    let named = &general.theme;
+    let theme = Theme::load(&named.name, Some(folder)).map_err(|error| {
+        let is_unknown = matches!(&error, ThemeError::Unknown { name, .. } if *name == named.name);
+        match named.place.filter(|_| is_unknown) {
+            Some(place) => Failure::new(
+                Exit::Failed,
+                ConfigError::at(place, &paths.config_file, error.to_string()),
+            ),
+            None => Failure::new(Exit::Failed, error),
+        }
+    })?;
+    Ok(theme.with_colors(colors()))
 }
 
 fn timeline(config: &config::Timeline, bell: config::Bell) -> TimelineOptions {

@@ -106,14 +106,7 @@ impl Keymap {
         Self::with_changes(&config.key_changes()).map_err(|error| {
             let change = error.actions().into_iter().find_map(|action| config.keys.get(action));
             let place = change.map(|change| change.place).unwrap_or_default();
-            ConfigError::Invalid {
-                path: path.to_owned(),
-                line: place.line,
-                column: place.column,
-                key: None,
-                problem: error.to_string(),
-                hint: None,
-            }
+            ConfigError::at(place, path, error.to_string())
         })
     }
 

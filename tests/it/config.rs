@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use grotto::{
-    config::{Config, ConfigError, ServerConfig, StateLines},
+    config::{Config, ConfigError, Named, ServerConfig, StateLines},
     tui::{Action, Keymap},
     wire::Limits,
 };
@@ -52,6 +52,15 @@ fn invalid_files_are_refused_with_place_and_hint() {
 }
 
 #[test]
+fn names_of_what_is_elsewhere_know_their_place() {
+    let config = parse("[general]\ndefault_account = \"home\"\n  theme = \"darkk\"\n").unwrap();
+    let place = |named: &Named| named.place.map(|place| (place.line, place.column));
+    assert_eq!(config.general.default_account.as_ref().map(place), Some(Some((2, 19))));
+    assert_eq!(place(&config.general.theme), Some((3, 11)));
+    assert_eq!(place(&Config::default().general.theme), None);
+}
+
+#[test]
 fn a_missing_file_means_the_defaults() {
     assert_eq!(Config::load(Path::new("/nowhere/config.toml")).unwrap(), Config::default());
 }
@@ -85,7 +94,7 @@ fn the_example_changes_nothing_as_it_is() {
 fn the_example_shows_the_defaults() {
     let mut config = parse(&switched_on()).unwrap();
     // These have no default but absence.
-    assert_eq!(config.general.default_account.take().as_deref(), Some("home"));
+    assert_eq!(config.general.default_account.take(), Some("home".into()));
     assert!(config.general.themes_dir.take().is_some());
     let home = config.accounts.remove("home").unwrap();
     for shown in [&home.user_id, &home.homeserver, &home.stream_url, &home.proxy] {
