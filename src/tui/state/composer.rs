@@ -33,16 +33,6 @@ pub(in crate::tui) enum Purpose {
     },
 }
 
-impl Purpose {
-    /// What was being written before, of an edit.
-    fn into_set_aside(self) -> String {
-        match self {
-            Self::Edit { set_aside, .. } => set_aside,
-            Self::New | Self::Reply { .. } => String::new(),
-        }
-    }
-}
-
 /// Whether a text found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tui) enum Taken {
@@ -174,23 +164,31 @@ impl Composer {
             }
         }
         let purpose = std::mem::take(&mut self.purpose);
-        self.replace(purpose.clone().into_set_aside());
+        self.restore(purpose.clone());
         (text, purpose)
     }
 
     /// Puts back what [`Composer::take`] took, because it could not be given to the engine.
     pub(in crate::tui) fn put_back(&mut self, text: String, purpose: Purpose) {
+        let draft = match &purpose {
+            Purpose::Edit { .. } => String::new(),
+            Purpose::New | Purpose::Reply { .. } => std::mem::take(&mut self.text),
+        };
         self.purpose = purpose;
         self.replace(text);
+        if !draft.is_empty() {
+            self.recalled = Some((0, draft));
+        }
     }
 
-    /// Empties it, and forgets what it was for. What an edit had set aside comes back.
+    /// Empties it, and forgets what it was for. What an edit or a line of the history had set aside
+    /// comes back.
     pub(in crate::tui) fn clear(&mut self) {
         if !self.text.is_empty() {
             self.cut = std::mem::take(&mut self.text);
         }
         let purpose = std::mem::take(&mut self.purpose);
-        self.replace(purpose.into_set_aside());
+        self.restore(purpose);
     }
 
     /// The text will answer `event`.
@@ -202,7 +200,12 @@ impl Composer {
     /// The text of an own message is changed.
     pub(in crate::tui) fn edit(&mut self, event: OwnedEventId, text: &str) {
         self.cancel_purpose();
-        self.purpose = Purpose::Edit { event, set_aside: std::mem::take(&mut self.text) };
+        let written = std::mem::take(&mut self.text);
+        let set_aside = match self.recalled.take() {
+            Some((_, draft)) if !draft.is_empty() => draft,
+            Some(_) | None => written,
+        };
+        self.purpose = Purpose::Edit { event, set_aside };
         self.replace(clean(text));
     }
 
@@ -218,8 +221,10 @@ impl Composer {
         }
     }
 
-    /// Brings back a line sent earlier (or later).
+    /// Brings back a line sent earlier (or later). What was being written comes back after the
+    /// newest one, and once the line that was brought back, changed or not, is sent.
     pub(in crate::tui) fn recall(&mut self, to: Direction) {
+        self.leave_changed_line();
         let shown = self.recalled.as_ref().map(|(index, _)| *index);
         let index = match (shown, to) {
             (None, Direction::Back) => Some(0),
@@ -278,16 +283,37 @@ impl Composer {
         (row, wrap::width(self.text.get(start..self.cursor).unwrap_or_default()))
     }
 
+    /// A line of the history that was changed is a text of its own; where another one waits already,
+    /// it can be put back by [`Composer::yank`].
+    fn leave_changed_line(&mut self) {
+        let Some((index, draft)) = &self.recalled else { return };
+        if self.history.iter().rev().nth(*index) == Some(&self.text) {
+            return;
+        }
+        if draft.is_empty() {
+            self.recalled = None;
+        } else {
+            self.cut.clone_from(&self.text);
+        }
+    }
+
+    /// Brings back what was being written before the text that is done with now.
+    fn restore(&mut self, done: Purpose) {
+        let draft = self.recalled.take().map_or_else(String::new, |(_, draft)| draft);
+        self.replace(match done {
+            Purpose::Edit { set_aside, .. } => set_aside,
+            Purpose::New | Purpose::Reply { .. } => draft,
+        });
+    }
+
     fn replace(&mut self, text: String) {
         self.cursor = text.len();
         self.text = text;
         self.recalled = None;
     }
 
-    /// After a change: the cursor back onto a boundary (a letter and a mark may have joined), and
-    /// what was recalled is now a text of its own.
+    /// After a change: the cursor back onto a boundary (a letter and a mark may have joined).
     fn settle(&mut self) {
-        self.recalled = None;
         self.cursor = self
             .text
             .grapheme_indices(true)
@@ -443,6 +469,26 @@ mod tests {
         assert_eq!(composer.text(), "two");
         composer.recall(Direction::Forward);
         assert_eq!(composer.text(), "draft");
+    }
+
+    #[test]
+    fn a_draft_outlives_a_line_of_the_history_that_is_changed_or_sent() {
+        let mut composer = written("one");
+        composer.take();
+        composer.insert("draft");
+        composer.recall(Direction::Back);
+        composer.insert("!");
+        assert_eq!(composer.take().0, "one!");
+        assert_eq!(composer.text(), "draft");
+        composer.recall(Direction::Back);
+        composer.insert("?");
+        composer.recall(Direction::Forward);
+        assert_eq!(composer.text(), "draft");
+        composer.clear();
+        composer.recall(Direction::Back);
+        composer.insert("?");
+        composer.recall(Direction::Forward);
+        assert_eq!(composer.text(), "one!?");
     }
 
     #[test]
