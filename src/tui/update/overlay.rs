@@ -5,7 +5,9 @@ use crate::{
     engine::{Command, Request},
     tui::{
         action::OverlayAction,
-        state::{Answer, Asked, Direction, Overlay, Prompt, Question, State, Tone},
+        state::{
+            Answer, Asked, Direction, Overlay, Prompt, Question, State, Tone, most_help_scrolled,
+        },
     },
 };
 
@@ -97,7 +99,11 @@ fn step(state: &mut State, by: isize) {
     };
     let last = matches.saturating_sub(1);
     match &mut state.overlay {
-        Some(Overlay::Help { scrolled }) => *scrolled = scrolled.saturating_add_signed(by),
+        Some(Overlay::Help { scrolled }) => {
+            // The screen may have grown since.
+            let most = most_help_scrolled(&state.keymap, state.areas.screen);
+            *scrolled = (*scrolled).min(most).saturating_add_signed(by).min(most);
+        }
         Some(Overlay::Switcher { chosen, .. } | Overlay::Question { chosen, .. }) => {
             *chosen = chosen.saturating_add_signed(by).min(last);
         }

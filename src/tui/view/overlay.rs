@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 use super::{help, hints, room_list, screen::rect};
 use crate::tui::{
     action::{Action, AnywhereAction, OverlayAction},
-    state::{Overlay, Question, State},
+    state::{HELP_COLUMNS, Overlay, Question, State},
     theme::StyleName,
     widgets::{Canvas, ListEntry, framed, scroll_list},
     wrap::{self, Row, Span},
@@ -20,7 +20,7 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
             let more = down.map_or_else(String::new, |key| format!(", {key}: more"));
             let close = hints::with_key(state, AnywhereAction::Back, "close");
             let title = format!(" Keys ({close}{more}) ");
-            let inside = framed(canvas, area, &title, (96, area.height));
+            let inside = framed(canvas, area, &title, (HELP_COLUMNS, area.height));
             help::draw(&state.keymap, canvas, inside, *scrolled);
             None
         }

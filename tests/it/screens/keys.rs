@@ -302,6 +302,20 @@ fn page_keys_turn_the_pages_of_the_help() {
 }
 
 #[test]
+fn the_help_turns_back_at_once_from_its_end() {
+    let mut screen = open_room(80, 24);
+    screen.press("f1");
+    for _ in 0..40 {
+        screen.press("pagedown");
+    }
+    let end = screen.text();
+    screen.press("pagedown");
+    assert_eq!(screen.text(), end);
+    screen.press("up");
+    assert_ne!(screen.text(), end);
+}
+
+#[test]
 fn the_first_room_opens_once_it_is_known_and_only_then() {
     let first = room("!first:x", "First");
     let options = TuiOptions {
