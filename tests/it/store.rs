@@ -24,7 +24,7 @@ use tempfile::TempDir;
 const CHEAP: KdfCost = KdfCost { memory_kib: 64, passes: 1 };
 
 /// Whose store it is. The token is looked for on disk.
-pub fn account() -> Account {
+pub(crate) fn account() -> Account {
     Account {
         user_id: "@ann:example.org".try_into().unwrap(),
         device_id: "DEVICE".into(),
