@@ -6,12 +6,13 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Builder;
 
-use super::{failure::Failure, secrets};
+use super::{context, failure::Failure, process, secrets};
 use crate::{
-    cli::{Exit, FileOrStdin, ServeArgs, ServeCommand, ServeRunArgs},
-    config::{ContactConfig, ContactRole, RateConfig, ServerConfig},
+    cli::{Exit, FileOrStdin, Global, ServeArgs, ServeCommand, ServeRunArgs},
+    config::{ContactConfig, ContactRole, LogLevel, RateConfig, ServerConfig},
     gateway::{ListenOptions, Listener, TlsFiles, terminated},
     headless::Output,
+    logging,
     matrix::SafeText,
     secret::Secret,
     server::{
@@ -21,6 +22,8 @@ use crate::{
     wire::Limits,
 };
 
+/// Files for everything but connections.
+const SPARE_FILES: usize = 64;
 /// How long the first invitation holds.
 const FIRST_INVITE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Name of the file in a server's folder that says how it is set up.
@@ -31,9 +34,17 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 ///
 /// # Errors
 /// When an option is wrong, the folder cannot be used, or the address is taken.
-pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn run(
+    arguments: &ServeArgs,
+    global: &Global,
+    output: &mut Output,
+) -> Result<(), Failure> {
     match &arguments.command {
-        None => serve(&arguments.run, output),
+        None => {
+            let level = context::level(LogLevel::Info, global.verbose);
+            logging::start_service(level).map_err(failed)?;
+            serve(&arguments.run, output)
+        }
         Some(command) => administer(command, output),
     }
 }
@@ -227,8 +238,14 @@ fn rate(config: RateConfig) -> Rate {
 
 fn limits(config: &ServerConfig) -> Limits {
     Limits {
-        max_connections: config.limits.max_connections,
+        max_connections: config.limits.max_connections.min(places()),
         max_connections_per_address: config.limits.max_connections_per_address,
         ..Limits::default()
     }
+}
+
+/// How many connections the process has files for. Without files nobody could be told that there
+/// are too many.
+fn places() -> usize {
+    process::files().map_or(usize::MAX, |files| files.saturating_sub(SPARE_FILES))
 }

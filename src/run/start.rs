@@ -25,7 +25,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Gateway(arguments)) => {
             gateway::run(&arguments, &global, &mut output(&global))
         }
-        Some(Command::Serve(arguments)) => serve::run(&arguments, &mut output(&global)),
+        Some(Command::Serve(arguments)) => serve::run(&arguments, &global, &mut output(&global)),
         Some(Command::Demo) => demo::run(),
         Some(Command::Login(arguments)) => login::run(&Context::load(global)?, &arguments),
         Some(Command::Logout(arguments)) => logout::run(&Context::load(global)?, &arguments),

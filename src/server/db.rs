@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, config::DbConfig, params};
 
 use super::model::{Broken, Changes, Lookup, Order, Range, Record};
 
@@ -70,6 +70,8 @@ impl Database {
     fn new(connection: Connection) -> Result<Self, DatabaseError> {
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         connection.set_prepared_statement_cache_capacity(16);
+        // Else each statement with a range is planned anew for each range.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // FULL: what was answered is on the disk, not only with the kernel.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;")?;
         let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -91,7 +93,7 @@ impl Database {
     /// # Errors
     /// When somebody else does not let go of the file, or the disk refuses.
     pub fn begin(&self) -> Result<(), DatabaseError> {
-        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+        Ok(self.run("BEGIN IMMEDIATE")?)
     }
 
     /// Writes all changes of the batch; afterwards they survive the process and the machine.
@@ -99,12 +101,16 @@ impl Database {
     /// # Errors
     /// When the disk refuses: then nothing is written.
     pub fn commit(&self, changes: &Changes) -> Result<(), DatabaseError> {
-        let written = self.write(changes).and_then(|()| self.connection.execute_batch("COMMIT"));
+        let written = self.write(changes).and_then(|()| self.run("COMMIT"));
         if written.is_err() {
             // What fails here was not begun.
             drop(self.connection.execute_batch("ROLLBACK"));
         }
         Ok(written?)
+    }
+
+    fn run(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
 
     fn write(&self, changes: &Changes) -> rusqlite::Result<()> {

@@ -1,19 +1,26 @@
 //! Where calls come in, over HTTP and over the stream: files go piece by piece, everything else
 //! whole and within limits.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Response, Uri, header};
+use tokio::{sync::SemaphorePermit, time::timeout};
 
 use super::{
-    host::Server,
+    host::{Server, ServerError},
     media::{MediaCall, Wanted, parameter, whole},
     model::{Address, MediaJob, Refusal},
+    patience::drain,
 };
 use crate::{
     gateway::{BodyStream, Call, CallFailure, Homeserver, Reply},
     secret::Secret,
     wire::{Limits, MediaInfo},
 };
+
+/// How long somebody with a large body waits for a place, and is told to wait when there is none.
+const LARGE_BODY_PAUSE: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Answers a call, whatever way it came.
@@ -40,22 +47,82 @@ impl Server {
                 self.give_file(open, id, Wanted { range, name }).await
             }
             None => {
-                let most = match token {
-                    Some(_) => limits.max_frame_bytes,
-                    None => limits.max_anonymous_frame_bytes,
-                };
                 let (parts, body) = request.into_parts();
-                let request = Request::from_parts(parts, read(body, most).await?);
-                let stopped = |_stopped| Refusal::new(503, "M_UNKNOWN", "the server is stopping");
+                let (body, _place) = self.read(body, token.as_ref(), limits).await?;
+                if str::from_utf8(&body).is_err() {
+                    return Err(Refusal::new(400, "M_NOT_JSON", "the body is not UTF-8"));
+                }
+                let request = Request::from_parts(parts, body);
                 Ok(boxed(self.call(request, token).await.map_err(stopped)?))
             }
         }
     }
+
+    /// Reads a whole body. A large one is only read of somebody with an account, and of few at
+    /// once; the permit is to be kept as long as the body.
+    async fn read(
+        &self,
+        mut body: BodyStream,
+        token: Option<&Secret<String>>,
+        limits: &Limits,
+    ) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Refusal> {
+        let read = self.read_of(&mut body, token, limits).await;
+        if read.is_err() {
+            drain(&mut body).await;
+        }
+        read
+    }
+
+    async fn read_of(
+        &self,
+        body: &mut BodyStream,
+        token: Option<&Secret<String>>,
+        limits: &Limits,
+    ) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Refusal> {
+        let mut read = Vec::new();
+        if fill(&mut read, body, limits.max_anonymous_frame_bytes).await? == Filled::Whole {
+            return Ok((read, None));
+        }
+        let Some(token) = token else {
+            return Err(too_large(limits.max_anonymous_frame_bytes));
+        };
+        self.check(token).await?;
+        let place = timeout(LARGE_BODY_PAUSE, self.large_bodies().acquire()).await;
+        let place = place.ok().and_then(Result::ok);
+        let place = place.ok_or_else(|| Refusal::too_often(LARGE_BODY_PAUSE))?;
+        match fill(&mut read, body, limits.max_frame_bytes).await? {
+            Filled::Whole => Ok((read, Some(place))),
+            Filled::More => Err(too_large(limits.max_frame_bytes)),
+        }
+    }
+
+    /// Refuses whoever has no account.
+    async fn check(&self, token: &Secret<String>) -> Result<(), Refusal> {
+        let mut request = Request::new(Vec::new());
+        *request.uri_mut() = Uri::from_static("/_matrix/client/v3/account/whoami");
+        let answer = self.call(request, Some(token.clone())).await.map_err(stopped)?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(Refusal::new(401, "M_UNKNOWN_TOKEN", "the access token is not valid"))
+    }
+}
+
+fn stopped(_stopped: ServerError) -> Refusal {
+    Refusal::new(503, "M_UNKNOWN", "the server is stopping")
 }
 
 /// Takes the token out of the request: the header's, or the query's of older clients.
 fn take_token(request: &mut Request<BodyStream>) -> Result<Option<Secret<String>>, Refusal> {
-    match request.headers_mut().remove(header::AUTHORIZATION) {
+    let headers = request.headers_mut();
+    for name in [header::AUTHORIZATION, header::HOST] {
+        // A relay before us may have read another one of them.
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            let error = format!("the header {name} may stand there once");
+            return Err(Refusal::new(400, "M_UNKNOWN", error));
+        }
+    }
+    match headers.remove(header::AUTHORIZATION) {
         None => Ok(parameter(request.uri().query(), "access_token").map(Secret::new)),
         Some(value) => {
             let token = value.to_str().ok().and_then(|value| value.split_once(' '));
@@ -70,18 +137,38 @@ fn take_token(request: &mut Request<BodyStream>) -> Result<Option<Secret<String>
     }
 }
 
-async fn read(mut body: BodyStream, most: usize) -> Result<Vec<u8>, Refusal> {
-    let mut read = Vec::new();
-    while let Some(piece) = body.next().await {
-        let piece = piece
-            .map_err(|_broken| Refusal::new(400, "M_NOT_JSON", "the body ended before its end"))?;
-        if most < read.len() + piece.len() {
-            let error = format!("a request's body has at most {most} bytes here");
-            return Err(Refusal::new(413, "M_TOO_LARGE", error));
+/// Whether a body is read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filled {
+    Whole,
+    More,
+}
+
+/// Reads on until the end, or until more than `most` bytes are there.
+async fn fill(read: &mut Vec<u8>, body: &mut BodyStream, most: usize) -> Result<Filled, Refusal> {
+    while read.len() <= most {
+        match body.next().await {
+            None => return Ok(Filled::Whole),
+            Some(Ok(piece)) => read.extend_from_slice(&piece),
+            Some(Err(failure)) => return Err(broken(failure)),
         }
-        read.extend_from_slice(&piece);
     }
-    Ok(read)
+    Ok(Filled::More)
+}
+
+/// What a client is told whose body broke off.
+pub(super) fn broken(failure: CallFailure) -> Refusal {
+    match failure {
+        CallFailure::TimedOut => Refusal::new(408, "M_UNKNOWN", "the body comes too slowly"),
+        CallFailure::Unreachable | CallFailure::TooLarge | CallFailure::NotJson => {
+            Refusal::new(400, "M_NOT_JSON", "the body ended before its end")
+        }
+    }
+}
+
+fn too_large(most: usize) -> Refusal {
+    let error = format!("a request's body has at most {most} bytes here");
+    Refusal::new(413, "M_TOO_LARGE", error)
 }
 
 fn boxed(response: Response<Vec<u8>>) -> Response<BodyStream> {

@@ -2,16 +2,10 @@
 //! together, and no answer leaves before its changes are on the disk. Calls with nothing to
 //! answer yet wait here.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, io,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, io, sync::Arc, thread, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -19,20 +13,25 @@ use tokio::{
 use super::{
     db::{Database, DatabaseError},
     model::{Answer, Ask, Done, MediaDone, MediaJob, Model, Overlay, Refusal, Settings, Work},
+    waiting::{Patient, Waiting},
     work::perform,
 };
-use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
+use crate::{secret::Secret, time::Timestamp};
 
 /// Calls that wait to be taken up.
 const QUEUE: usize = 1024;
 /// Most calls that are written together.
 const BATCH: usize = 64;
 /// Slow computations at once: each takes a core and 20 MB for some 20 ms.
-const WORKERS: usize = 4;
+const WORKERS: usize = 2;
 /// Most slow computations that wait; who comes beyond is told to come again.
 const MAX_WORK: usize = 256;
+/// When they may come again.
+const WORK_PAUSE: Duration = Duration::from_secs(2);
 /// Longest time that a call may wait for news.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Large bodies of requests in memory at once: with those of 4 MiB each, 64 MiB.
+const LARGE_BODIES: usize = 16;
 
 /// An answer with its whole body.
 pub(super) type Response = http::Response<Vec<u8>>;
@@ -42,6 +41,7 @@ pub(super) type Response = http::Response<Vec<u8>>;
 pub struct Server {
     jobs: mpsc::Sender<Job>,
     settings: Arc<Settings>,
+    large_bodies: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Server {
@@ -77,7 +77,13 @@ impl Server {
         thread::Builder::new()
             .name("server".to_owned())
             .spawn(move || runtime.block_on(host.run(jobs)))?;
-        Ok(Self { jobs: sender, settings })
+        let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES));
+        Ok(Self { jobs: sender, settings, large_bodies })
+    }
+
+    /// Places for large bodies of requests.
+    pub(super) fn large_bodies(&self) -> &Semaphore {
+        &self.large_bodies
     }
 
     /// How it is set up.
@@ -136,37 +142,20 @@ struct Errand {
     latest: Option<Instant>,
 }
 
-/// The calls with nothing to answer yet.
-#[derive(Default)]
-struct Waiting {
-    by_user: BTreeMap<OwnedUserId, Vec<Errand>>,
-}
-
-impl Waiting {
-    fn add(&mut self, user: OwnedUserId, errand: Errand) {
-        self.by_user.entry(user).or_default().push(errand);
+impl Patient for Errand {
+    fn latest(&self) -> Option<Instant> {
+        self.latest
     }
 
-    fn take(&mut self, user: &OwnedUserId) -> Vec<Errand> {
-        self.by_user.remove(user).unwrap_or_default()
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
     }
 
-    /// When the first of them is late.
-    fn deadline(&self) -> Option<Instant> {
-        self.by_user.values().flatten().filter_map(|errand| errand.latest).min()
-    }
-
-    /// Those that are late; those whose caller is gone are forgotten.
-    fn take_late(&mut self, now: Instant) -> Vec<Errand> {
-        let mut late = Vec::new();
-        self.by_user.retain(|_, errands| {
-            errands.retain(|errand| !errand.reply.is_closed());
-            late.extend(
-                errands.extract_if(.., |errand| errand.latest.is_none_or(|latest| latest <= now)),
-            );
-            !errands.is_empty()
-        });
-        late
+    fn size(&self) -> usize {
+        let headers = self.request.headers().iter();
+        let headers: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let target = self.request.uri().path_and_query().map_or(0, |it| it.as_str().len());
+        self.request.body().len() + headers + target
     }
 }
 
@@ -174,7 +163,7 @@ impl Waiting {
 struct Host {
     model: Model,
     database: Database,
-    waiting: Waiting,
+    waiting: Waiting<Errand>,
     work: JoinSet<(Errand, Done)>,
 }
 
@@ -227,7 +216,7 @@ impl Host {
         let begun = self.database.begin();
         let mut overlay = Overlay::new(&self.database);
         let mut woken = BTreeSet::new();
-        let mut replies = Vec::new();
+        let (mut replies, mut crowded_out) = (Vec::new(), Vec::new());
         for job in batch {
             let errand = match job {
                 Job::Call(errand) => errand,
@@ -246,10 +235,11 @@ impl Host {
                 Answer::Now(response) => replies.push(Reply::Call(errand.reply, response)),
                 Answer::Wait(user, time) => {
                     let latest = errand.latest.unwrap_or(clock + time.min(MAX_WAIT));
-                    self.waiting.add(user, Errand { latest: Some(latest), ..errand });
+                    let left = self.waiting.add(user, Errand { latest: Some(latest), ..errand });
+                    crowded_out.extend(left);
                 }
                 Answer::Work(_) if MAX_WORK <= self.work.len() => {
-                    let refusal = Refusal::new(429, "M_LIMIT_EXCEEDED", "too many log in at once");
+                    let refusal = Refusal::too_often(WORK_PAUSE);
                     replies.push(Reply::Call(errand.reply, refusal.response()));
                 }
                 Answer::Work(work) => begin(&mut self.work, work, errand),
@@ -260,10 +250,16 @@ impl Host {
             report(&error);
             self.model.forget();
             replies.into_iter().for_each(Reply::refuse);
+            for errand in crowded_out {
+                Reply::Call(errand.reply, unwritten().response()).send();
+            }
             return Vec::new();
         }
         replies.into_iter().for_each(Reply::send);
-        woken.iter().flat_map(|user| self.waiting.take(user)).map(Job::Call).collect()
+        let crowded_out =
+            crowded_out.into_iter().map(|errand| Errand { latest: Some(clock), ..errand });
+        let woken = woken.iter().flat_map(|user| self.waiting.take(user));
+        crowded_out.chain(woken).map(Job::Call).collect()
     }
 }
 
@@ -295,12 +291,15 @@ impl Reply {
 
     /// Says instead that the disk refused: nothing happened, try again.
     fn refuse(self) {
-        let refusal = Refusal::new(503, "M_UNKNOWN", "the server cannot write to its disk");
         match self {
-            Self::Call(reply, _lost) => drop(reply.send(refusal.response())),
-            Self::Media(reply, _lost) => drop(reply.send(Err(refusal))),
+            Self::Call(reply, _lost) => drop(reply.send(unwritten().response())),
+            Self::Media(reply, _lost) => drop(reply.send(Err(unwritten()))),
         }
     }
+}
+
+fn unwritten() -> Refusal {
+    Refusal::new(503, "M_UNKNOWN", "the server cannot write to its disk")
 }
 
 fn begin(tasks: &mut JoinSet<(Errand, Done)>, work: Work, errand: Errand) {

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
-    body::{Frame, Incoming},
+    body::{Body as _, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
@@ -17,7 +17,13 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use super::{front::Inside, host::Server, metrics::Metrics, model::Address};
+use super::{
+    front::Inside,
+    host::Server,
+    metrics::Metrics,
+    model::Address,
+    patience::{Ended, Paced, paced},
+};
 use crate::{
     gateway::{BodyStream, CallFailure, Gateway, GatewayOptions, Host, Upgrade},
     wire::{Limits, STREAM_PATH},
@@ -68,12 +74,27 @@ impl Site {
         } else if request.method() == Method::OPTIONS {
             plain(StatusCode::NO_CONTENT, "")
         } else {
-            let request = request.map(incoming);
-            let answer = self.server.answer(request, &self.limits).await;
-            answer.map(|body| StreamBody::new(body.map_ok(Frame::data)).boxed_unsync())
+            self.call(request).await
         };
         self.metrics.count(response.status());
         with_origins(response)
+    }
+}
+
+impl Site {
+    /// Answers a call of the client-server API.
+    async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+        let ended = Ended::default();
+        let has_body = !request.body().is_end_stream();
+        let request = request.map(|body| paced(incoming(body), ended.clone()));
+        let answer = self.server.answer(request, &self.limits).await;
+        let mut answer =
+            answer.map(|body| StreamBody::new(body.map_ok(Frame::data)).boxed_unsync());
+        if has_body && !ended.get() {
+            // Its rest cannot be told from the next request.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 }
 
@@ -101,7 +122,7 @@ impl Host for Site {
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.limits.header_timeout)
                 .max_buf_size(MAX_HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(TokioIo::new(Paced::new(stream)), service)
                 .with_upgrades()
         );
         let mut is_stopping = false;

@@ -6,8 +6,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{
+    front::broken,
     host::Server,
     model::{MediaDone, MediaJob, MediaRecord, PIECE_BYTES, Refusal},
+    patience::drain,
 };
 use crate::{
     gateway::{BodyStream, CallFailure},
@@ -81,7 +83,7 @@ impl Server {
         token: Option<Secret<String>>,
         id: Option<String>,
     ) -> Result<Response<BodyStream>, Refusal> {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let begin = MediaJob::Begin {
             token,
@@ -90,16 +92,21 @@ impl Server {
             file_name: parameter(parts.uri.query(), "filename"),
             announced: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         };
-        let MediaDone::Begun(id) = self.media(begin).await? else {
+        let answer = self.media(begin).await;
+        if answer.is_err() {
+            drain(&mut body).await;
+        }
+        let MediaDone::Begun(id) = answer? else {
             return Err(unexpected());
         };
-        match self.take_pieces(body, &id).await {
+        match self.take_pieces(&mut body, &id).await {
             Ok(size) => {
                 self.media(MediaJob::Finish { id: id.clone(), size }).await?;
                 let uri = format!("mxc://{}/{id}", self.settings().name);
                 Ok(whole(serde_json::json!({ "content_uri": uri }).to_string().into_bytes()))
             }
             Err(refusal) => {
+                drain(&mut body).await;
                 self.media(MediaJob::Discard { id }).await?;
                 Err(refusal)
             }
@@ -107,12 +114,10 @@ impl Server {
     }
 
     /// Writes what comes, in pieces of one size; gives the size of all.
-    async fn take_pieces(&self, mut body: BodyStream, id: &str) -> Result<u64, Refusal> {
+    async fn take_pieces(&self, body: &mut BodyStream, id: &str) -> Result<u64, Refusal> {
         let (mut piece, mut size) = (Vec::new(), 0_u64);
         while let Some(bytes) = body.next().await {
-            let mut bytes = bytes.map_err(|_broken| {
-                Refusal::new(400, "M_UNKNOWN", "the upload ended before its end")
-            })?;
+            let mut bytes = bytes.map_err(broken)?;
             size += bytes.len() as u64;
             while PIECE_BYTES <= piece.len() + bytes.len() {
                 piece.extend_from_slice(&bytes.split_to(PIECE_BYTES - piece.len()));

@@ -13,6 +13,8 @@ mod listen;
 mod media;
 mod metrics;
 mod model;
+mod patience;
+mod waiting;
 mod work;
 
 pub use admin::{Admin, AdminError};

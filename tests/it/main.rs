@@ -58,6 +58,12 @@ mod screens;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod serve_attacks;
+#[cfg(test)]
+mod serve_kill;
+#[cfg(test)]
+mod served;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod store;

@@ -63,13 +63,13 @@ enum What {
 }
 
 /// The library that makes disk and clock fail, built with the C compiler.
-struct Faults {
+pub(crate) struct Faults {
     library: PathBuf,
     folder: PathBuf,
 }
 
 impl Faults {
-    fn build() -> Self {
+    pub(crate) fn build() -> Self {
         let folder = rig::folder("faults");
         let library = folder.join("faults.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/faults.c");
@@ -85,14 +85,19 @@ impl Faults {
     }
 
     fn apply(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("FAULTS", &self.folder);
+        command.envs(self.environment());
     }
 
-    fn fill_disk(&self) {
+    /// What a program needs in its environment.
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 2] {
+        [("LD_PRELOAD", &self.library), ("FAULTS", &self.folder)]
+    }
+
+    pub(crate) fn fill_disk(&self) {
         std::fs::write(self.folder.join("full"), "").unwrap();
     }
 
-    fn free_disk(&self) {
+    pub(crate) fn free_disk(&self) {
         std::fs::remove_file(self.folder.join("full")).unwrap();
     }
 
@@ -102,10 +107,10 @@ impl Faults {
 }
 
 /// Pseudo-random numbers from a seed (`SplitMix64`), so that a run can be told from another.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

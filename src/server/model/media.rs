@@ -4,6 +4,8 @@
 //! The id of a file is what gives access to it, together with any access token: it has 160 random
 //! bits and stands in the messages of the room where the file was sent.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,6 +22,8 @@ pub(in crate::server) const PIECE_BYTES: usize = 256 << 10;
 const MAX_PENDING: usize = 16;
 /// Longest file name and content type, in bytes.
 const MAX_NAME_BYTES: usize = 255;
+/// A piece comes within this time: the network's limits see to it.
+const PIECE_TIME: Duration = Duration::from_secs(300);
 /// After this, a file that was begun and never finished no longer counts, and is taken away.
 const PENDING_MILLIS: u64 = 24 * 3600 * 1000;
 
@@ -132,6 +136,7 @@ pub(super) fn perform(step: &mut Step<'_>, job: MediaJob) -> Result<MediaDone, R
                 pieces: 0,
             };
             step.put(MEDIA, (&id,), &record)?;
+            go_on(step, &id);
             Ok(MediaDone::Begun(id))
         }
         MediaJob::Put { id, piece } => {
@@ -143,6 +148,7 @@ pub(super) fn perform(step: &mut Step<'_>, job: MediaJob) -> Result<MediaDone, R
             {
                 return Err(too_large(step));
             }
+            go_on(step, &id);
             step.put_bytes(MEDIA_PIECES, (&id, record.pieces), piece);
             record.pieces += 1;
             step.put(MEDIA, (&id,), &record)?;
@@ -182,7 +188,11 @@ pub(super) fn reserve(step: &mut Step<'_>, owner: &OwnedUserId) -> Result<String
     for (mut key, begun) in step.scan(MEDIA_OF, (&**owner,))? {
         key.text()?;
         let id = key.text()?;
-        if step.now.0.saturating_sub(begun.0) < PENDING_MILLIS {
+        if let Some(record) = step.get(MEDIA, (&id,))?
+            && !goes_on(step, &id)
+        {
+            discard(step, &id, &record);
+        } else if step.now.0.saturating_sub(begun.0) < PENDING_MILLIS {
             pending += 1;
         } else if let Some(record) = step.get(MEDIA, (&id,))? {
             discard(step, &id, &record);
@@ -200,12 +210,33 @@ pub(super) fn reserve(step: &mut Step<'_>, owner: &OwnedUserId) -> Result<String
 }
 
 /// An id that was made before, for this user, and has no file yet.
-fn reserved(step: &Step<'_>, owner: &OwnedUserId, id: String) -> Result<String, Refusal> {
-    if step.get(MEDIA, (&id,))?.is_some() {
+fn reserved(step: &mut Step<'_>, owner: &OwnedUserId, id: String) -> Result<String, Refusal> {
+    let record = step.get(MEDIA, (&id,))?;
+    if let Some(record) = &record
+        && record.size.is_none()
+        && record.owner == *owner
+        && !goes_on(step, &id)
+    {
+        // Another try of an upload that broke off: with the id that was made for it.
+        discard(step, &id, record);
+        step.put(MEDIA_OF, (&**owner, &id), &record.created)?;
+        return Ok(id);
+    }
+    if record.is_some() {
         return Err(Refusal::new(409, "M_CANNOT_OVERWRITE_MEDIA", "the file is there already"));
     }
     let is_ours = step.get(MEDIA_OF, (&**owner, &id))?.is_some();
     is_ours.then_some(id).ok_or_else(|| Refusal::forbidden("no such upload of yours was begun"))
+}
+
+/// Notes that an upload goes on. That is lost with the process, as the upload is.
+fn go_on(step: &mut Step<'_>, id: &str) {
+    let until = step.now.plus(PIECE_TIME);
+    step.volatile.uploads.put(id.to_owned(), (until, ()), step.now);
+}
+
+fn goes_on(step: &Step<'_>, id: &str) -> bool {
+    step.volatile.uploads.get(id, step.now).is_some()
 }
 
 fn unfinished(step: &Step<'_>, id: &str) -> Result<MediaRecord, Refusal> {

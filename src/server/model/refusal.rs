@@ -73,7 +73,7 @@ impl Refusal {
     }
 
     /// Too often; try again after `pause`.
-    pub(super) fn too_often(pause: Duration) -> Self {
+    pub(in crate::server) fn too_often(pause: Duration) -> Self {
         let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         Self::new(429, "M_LIMIT_EXCEEDED", "too many requests")
             .with("retry_after_ms", json!(millis))

@@ -37,6 +37,8 @@ pub(super) struct Volatile {
     pub(super) unread: UnreadCache,
     /// Which members which device has been sent.
     pub(super) sent_members: SentMembers,
+    /// Uploads that go on, by their id.
+    pub(super) uploads: Expiring<String, ()>,
     /// Connections of sliding sync.
     pub(super) connections: Connections,
 }

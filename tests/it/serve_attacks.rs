@@ -1,0 +1,602 @@
+//! What a hostile client sends to `grotto serve`: the right refusals, bounded memory, and others
+//! are served meanwhile.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    rig::{self, GROTTO},
+    served::{Answer, Client, OPEN, Served, message_path, runtime},
+};
+
+const V3: &str = "/_matrix/client/v3";
+/// Connections of the flood.
+const FLOOD: usize = 10_000;
+/// What the server may take of memory, however it is treated, in KiB. It is a debug build.
+const MOST_MEMORY: u64 = 400 << 10;
+
+fn start(name: &str) -> Served {
+    Served::start(Path::new(GROTTO), &rig::folder(name), OPEN)
+}
+
+/// After an attack: it lives, did not grow too much, and says nothing of a panic.
+async fn is_well(served: &Served, client: &Client) {
+    let begun = Instant::now();
+    assert_eq!(client.get(&format!("{V3}/account/whoami")).await.status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "others wait");
+    let (_, most) = served.resident();
+    assert!(most < MOST_MEMORY, "{most} KiB");
+    let log = served.log();
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+}
+
+/// Sends these bytes as they are; gives everything that comes back within the time.
+async fn raw(served: &Served, bytes: &[u8], time: Duration) -> String {
+    let mut stream = connect(served, [127, 0, 0, 1]).await;
+    drop(stream.write_all(bytes).await);
+    let mut answer = Vec::new();
+    drop(timeout(time, stream.read_to_end(&mut answer)).await);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Connects from an address of this machine.
+async fn connect(served: &Served, from: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    let address = served.base.strip_prefix("http://").unwrap().parse().unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// A body of objects within objects.
+fn nested(depth: usize) -> Vec<u8> {
+    format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth)).into_bytes()
+}
+
+#[test]
+fn bodies_that_make_no_sense_are_refused_each_with_its_code() {
+    let served = start("bodies");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let room = ada.create(&json!({})).await;
+        let try_all = async |bodies: Vec<Vec<u8>>, wanted: &[(u16, &str)]| {
+            let targets = [
+                (Method::PUT, message_path(&room, "t")),
+                (Method::PUT, format!("{V3}/rooms/{room}/state/org.example.state")),
+                (Method::POST, format!("{V3}/createRoom")),
+                (Method::POST, format!("{V3}/keys/upload")),
+                (Method::POST, format!("{V3}/keys/query")),
+                (Method::POST, format!("{V3}/keys/claim")),
+                (Method::POST, format!("{V3}/user/{}/filter", ada.user)),
+                (Method::PUT, format!("{V3}/user/{}/account_data/x", ada.user)),
+                (Method::PUT, format!("{V3}/sendToDevice/m.x/t")),
+                (Method::PUT, format!("{V3}/profile/{}/displayname", ada.user)),
+                (Method::POST, format!("{V3}/login")),
+                (Method::POST, format!("{V3}/register")),
+                (Method::POST, format!("{V3}/search")),
+                (Method::POST, format!("{V3}/user_directory/search")),
+                (
+                    Method::POST,
+                    "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync".into(),
+                ),
+            ];
+            for (method, path) in targets {
+                for body in &bodies {
+                    let answer =
+                        ada.attempt(method.clone(), &path, Some(body.clone())).await.unwrap();
+                    let short = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+                    assert!(
+                        wanted.contains(&(answer.status, answer.code())),
+                        "{path} of {short}: {answer:?}"
+                    );
+                }
+            }
+        };
+        let broken: [&[u8]; 8] = [
+            b"{",
+            b"}",
+            b"nonsense",
+            b"{\"a\":}",
+            b"\xff\xfe",
+            b"{\"a\":\"\xc3\"}",
+            b"{\"a\":1}{\"b\":2}",
+            b"{'a':1}",
+        ];
+        let broken = broken.iter().map(|body| body.to_vec()).collect();
+        let unrecognized = (404, "M_UNRECOGNIZED");
+        try_all(broken, &[(400, "M_NOT_JSON"), unrecognized]).await;
+        let not_objects: [&[u8]; 6] = [b"[]", b"1", b"null", b"\"text\"", b"true", b"[{}]"];
+        let not_objects = not_objects.iter().map(|body| body.to_vec()).collect();
+        try_all(not_objects, &[(400, "M_BAD_JSON"), (400, "M_NOT_JSON"), unrecognized]).await;
+        let large = json!({"a": "x".repeat(5 << 20)}).to_string().into_bytes();
+        try_all(vec![large], &[(413, "M_TOO_LARGE")]).await;
+        // Ten thousand deep: never a crash, and nowhere kept.
+        for (method, path) in [
+            (Method::PUT, message_path(&room, "deep")),
+            (Method::PUT, format!("{V3}/rooms/{room}/state/m.room.topic")),
+            (Method::POST, format!("{V3}/keys/upload")),
+            (Method::POST, format!("{V3}/user/{}/filter", ada.user)),
+            (Method::PUT, format!("{V3}/user/{}/account_data/deep", ada.user)),
+            (Method::PUT, format!("{V3}/rooms/{room}/typing/{}", ada.user)),
+            (Method::POST, format!("{V3}/login")),
+        ] {
+            for body in [nested(10_000), vec![b'['; 10_000], nested(200)] {
+                let answer = ada.attempt(method.clone(), &path, Some(body)).await.unwrap();
+                assert_eq!(answer.status / 100, 4, "{path}: {answer:?}");
+            }
+        }
+        let deep = json!({"messages": {&ada.user: {"*": {"a": 1}}}}).to_string();
+        let deep = deep.replace(r#"{"a":1}"#, &String::from_utf8(nested(10_000)).unwrap());
+        let path = format!("{V3}/sendToDevice/m.x/deep");
+        let answer = ada.attempt(Method::PUT, &path, Some(deep.into_bytes())).await.unwrap();
+        assert!(answer.status < 500, "{answer:?}");
+        assert_eq!(ada.get(&format!("{V3}/sync")).await.status, 200, "nothing of it spoils a sync");
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn odd_paths_and_parameters_lead_nowhere() {
+    let served = start("paths");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let room = ada.create(&json!({})).await;
+        let deep = "/a".repeat(3_000);
+        for path in [
+            "/",
+            "//",
+            "/_matrix",
+            "/_matrix/client",
+            "/_matrix/client/v3",
+            "/_matrix/client/v3/",
+            "/_matrix/client/v3/../../../etc/passwd",
+            "/_matrix/client/v3/%2e%2e/%2e%2e/healthz",
+            "/_matrix/client/v3/rooms/%00/state",
+            "/_matrix/client/v3/rooms/%ff%fe/state",
+            "/_matrix/client/v3/rooms/!a%2Fb:c/state",
+            "/_matrix/client/v3/rooms/../sync",
+            "/_matrix/client/v3/rooms/%2e%2e/messages?dir=f",
+            "/_matrix/client/v3//sync",
+            "/_matrix/client/v3/sync/",
+            "/_matrix/client/v3/profile/%40a%00b:localhost",
+            "/_matrix/client/v1/media/download/localhost/..%2f..%2fserver.db",
+            "/_matrix/client/v1/media/download/localhost/%00",
+            "/_matrix/client/v1/media/download/..%2f/server.db",
+            &deep,
+        ] {
+            let bytes = format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+                 Connection: close\r\n\r\n",
+                ada.token
+            );
+            let answer = raw(&served, bytes.as_bytes(), Duration::from_secs(10)).await;
+            let status: u16 = answer.get(9..12).and_then(|it| it.parse().ok()).unwrap_or(0);
+            assert!([400, 403, 404].contains(&status), "{path}: {answer}");
+            assert!(answer.contains("\"errcode\":\"M_"), "{path}: {answer}");
+        }
+        for query in [
+            "dir=b&limit=99999999999999999999",
+            "dir=b&limit=-1",
+            "dir=b&limit=x",
+            "dir=up",
+            "dir=b&from=t99999999999999999999",
+            "dir=b&from=%ff",
+            "dir=b&from=s1_2_3_4_5_6",
+            "dir=b&from=../..",
+        ] {
+            let answer = ada.get(&format!("{V3}/rooms/{room}/messages?{query}")).await;
+            assert_eq!(answer.status, 400, "{query}: {answer:?}");
+        }
+        let answer = ada.get(&format!("{V3}/rooms/{room}/messages?dir=b&limit=4000000000")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for query in ["since=x", "since=s%00", "timeout=x", "filter=%7b", "filter=%7b%7d%7d"] {
+            let answer = ada.get(&format!("{V3}/sync?{query}")).await;
+            assert_eq!(answer.status, 400, "{query}: {answer:?}");
+        }
+        let longest = u64::MAX >> 12;
+        let path = format!("{V3}/sync?timeout={longest}");
+        assert_eq!(ada.get(&path).await.status, 200, "there is something to say at once");
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn methods_that_an_endpoint_does_not_have_are_refused_and_pages_may_ask() {
+    let served = start("methods");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        for method in ["DELETE", "PATCH", "TRACE", "BREW"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let answer = ada.call(method, &format!("{V3}/sync"), &Value::Null).await;
+            assert_eq!((answer.status, answer.code()), (405, "M_UNRECOGNIZED"));
+        }
+        let head = "HEAD /_matrix/client/versions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answer = raw(&served, head.as_bytes(), Duration::from_secs(10)).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+        let options = "OPTIONS /_matrix/client/v3/sync HTTP/1.1\r\nHost: x\r\nOrigin: https://a\r\n\
+                       Connection: close\r\n\r\n";
+        let answer = raw(&served, options.as_bytes(), Duration::from_secs(10)).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 204") && answer.contains("allow-origin: *"),
+            "{answer}"
+        );
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn one_request_is_never_read_as_two() {
+    let served = start("smuggling");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let bea = Client::register(&served.base, "bea").await;
+        let inner = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        let length = format!("Content-Length: {}\r\n", inner.len());
+        let whoami = "/_matrix/client/v3/account/whoami";
+        for head in [
+            format!("Content-Length: 4\r\nContent-Length: {}\r\n", inner.len()),
+            format!("Content-Length: {}\r\nContent-Length: 4\r\n", inner.len()),
+            "Content-Length: 4, 5\r\n".to_owned(),
+            "Content-Length: +4\r\n".to_owned(),
+            "Content-Length: -1\r\n".to_owned(),
+            "Content-Length: 99999999999999999999999\r\n".to_owned(),
+            "Transfer-Encoding: chunked, identity\r\n".to_owned(),
+            "Transfer-Encoding: xchunked\r\n".to_owned(),
+            "Transfer-Encoding : chunked\r\n".to_owned(),
+            format!("{length}Authorization: Bearer {}\r\n", bea.token),
+            format!("{length}Host: y\r\n"),
+        ] {
+            let request = format!(
+                "POST {whoami} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{head}\r\n{inner}",
+                ada.token
+            );
+            let answer = raw(&served, request.as_bytes(), Duration::from_secs(2)).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{head}: {answer}");
+            assert!(!answer.contains("\r\n\r\nok\n"), "{head}: the inner one is answered {answer}");
+        }
+        // Both, as a relay that reads only the length might pass it: the chunks are what counts, and
+        // nothing after them is taken for a request.
+        let both = format!(
+            "POST {whoami} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
+            5 + inner.len()
+        );
+        let answer = raw(&served, both.as_bytes(), Duration::from_secs(2)).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(!answer.contains("\r\n\r\nok\n"), "the inner one is answered: {answer}");
+        let many = "X-Header: x\r\n".repeat(2_000);
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{many}\r\n");
+        let answer = raw(&served, request.as_bytes(), Duration::from_secs(2)).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn tokens_open_only_what_is_their_owners() {
+    let served = start("tokens");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let mut bea = Client::register(&served.base, "bea").await;
+        let refused = |answer: Answer, status, code: &str| {
+            assert_eq!((answer.status, answer.code()), (status, code), "{answer:?}");
+        };
+        let whoami = format!("{V3}/account/whoami");
+        refused(Client::stranger(&served.base).get(&whoami).await, 401, "M_MISSING_TOKEN");
+        for token in ["x", "%00", &ada.token[1..], &ada.token.to_uppercase(), &"x".repeat(8_000)] {
+            let eve = Client { token: token.to_owned(), ..ada.clone() };
+            refused(eve.get(&whoami).await, 401, "M_UNKNOWN_TOKEN");
+        }
+        for path in [
+            format!("{V3}/user/{}/account_data/m.x", ada.user),
+            format!("{V3}/user/{}/filter/0", ada.user),
+            format!("{V3}/user/{}/rooms/!x:localhost/tags", ada.user),
+        ] {
+            refused(bea.get(&path).await, 403, "M_FORBIDDEN");
+        }
+        let path = format!("{V3}/profile/{}/displayname", ada.user);
+        refused(bea.put(&path, &json!({"displayname": "x"})).await, 403, "M_FORBIDDEN");
+        refused(bea.get(&format!("{V3}/devices/{}", ada.device)).await, 404, "M_NOT_FOUND");
+        // What is logged out is out at once, also where it waits.
+        let second = bea.again().await;
+        let waiting = second.clone();
+        let since = second.get(&format!("{V3}/sync")).await.text("next_batch");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(
+            async move { waiting.get(&format!("{V3}/sync?since={since}&timeout=60000")).await },
+        );
+        assert_eq!(second.post(&format!("{V3}/logout"), &json!({})).await.status, 200);
+        refused(second.get(&whoami).await, 401, "M_UNKNOWN_TOKEN");
+        bea.post(&format!("{V3}/logout/all"), &json!({})).await;
+        refused(bea.get(&whoami).await, 401, "M_UNKNOWN_TOKEN");
+        bea = bea.again().await;
+        assert_eq!(bea.get(&whoami).await.status, 200);
+        tasks.abort_all();
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn who_is_not_in_a_room_reads_nothing_of_it() {
+    let served = start("membership");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let bea = Client::register(&served.base, "bea").await;
+        let eve = Client::register(&served.base, "eve").await;
+        let secret = ada.create(&json!({"invite": [&bea.user]})).await;
+        bea.post(&format!("{V3}/join/{secret}"), &json!({})).await;
+        let first = ada.say(&secret, "a", "while bea was there").await.text("event_id");
+        let before = bea.get(&format!("{V3}/sync")).await.text("next_batch");
+        bea.post(&format!("{V3}/rooms/{secret}/leave"), &json!({})).await;
+        let later = ada.say(&secret, "b", "after bea left").await.text("event_id");
+        let own = eve.create(&json!({})).await;
+        for (who, event) in [(&eve, &first), (&eve, &later), (&bea, &later)] {
+            for room in [&secret, &own] {
+                for path in ["event", "context"] {
+                    let answer = who.get(&format!("{V3}/rooms/{room}/{path}/{event}")).await;
+                    assert!([403, 404].contains(&answer.status), "{answer:?}");
+                }
+                let relations =
+                    who.get(&format!("/_matrix/client/v1/rooms/{room}/relations/{event}")).await;
+                assert!([403, 404].contains(&relations.status), "{relations:?}");
+            }
+        }
+        for path in ["messages?dir=b", "state", "members", "joined_members", "state/m.room.create"]
+        {
+            let answer = eve.get(&format!("{V3}/rooms/{secret}/{path}")).await;
+            assert_eq!((answer.status, answer.code()), (403, "M_FORBIDDEN"), "{path}: {answer:?}");
+        }
+        let seen = bea.get(&format!("{V3}/rooms/{secret}/messages?dir=b&limit=100")).await;
+        let sync = bea.get(&format!("{V3}/sync?since={before}")).await;
+        for answer in [seen, sync] {
+            assert!(!answer.body.to_string().contains("after bea left"), "{answer:?}");
+        }
+        // Nor does she write, react, report or read receipts there.
+        for (method, path) in [
+            (Method::PUT, message_path(&secret, "x")),
+            (Method::PUT, format!("{V3}/rooms/{secret}/redact/{first}/x")),
+            (Method::PUT, format!("{V3}/rooms/{secret}/state/m.room.topic")),
+            (Method::PUT, format!("{V3}/rooms/{secret}/typing/{}", eve.user)),
+            (Method::POST, format!("{V3}/rooms/{secret}/receipt/m.read/{first}")),
+            (Method::POST, format!("{V3}/rooms/{secret}/invite")),
+            (Method::POST, format!("{V3}/join/{secret}")),
+        ] {
+            let body = json!({"typing": true, "user_id": eve.user, "topic": "x", "body": "x", "msgtype": "m.text"});
+            let answer = eve.call(method, &path, &body).await;
+            assert_eq!((answer.status, answer.code()), (403, "M_FORBIDDEN"), "{path}: {answer:?}");
+        }
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn whoever_sends_or_reads_too_slowly_is_cut_off() {
+    let served = start("slow");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let head = "PUT /_matrix/client/v3/profile/x HTTP/1.1\r\nHost: x\r\n";
+        let body =
+            format!("{head}Authorization: Bearer {}\r\nContent-Length: 60000\r\n\r\n", ada.token);
+        let upload = format!(
+            "POST /_matrix/media/v3/upload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: 6000000\r\n\r\n",
+            ada.token
+        );
+        let mut tasks = JoinSet::new();
+        for begin in [head.to_owned(), body, upload] {
+            let mut stream = connect(&served, [127, 0, 0, 1]).await;
+            tasks.spawn(async move {
+                let begun = Instant::now();
+                stream.write_all(begin.as_bytes()).await.unwrap();
+                let (mut reader, mut writer) = stream.into_split();
+                let dripping = async {
+                    while writer.write_all(b"x").await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                };
+                let mut answer = Vec::new();
+                let over = tokio::select! {
+                    ended = timeout(Duration::from_secs(40), reader.read_to_end(&mut answer)) => {
+                        ended.is_ok()
+                    }
+                    () = dripping => true,
+                };
+                assert!(over, "{begin:?} goes on");
+                (begun.elapsed(), String::from_utf8_lossy(&answer).into_owned())
+            });
+        }
+        let mut refusals = 0;
+        while let Some(done) = tasks.join_next().await {
+            let (time, answer) = done.unwrap();
+            assert!(time < Duration::from_secs(20), "{time:?}");
+            refusals += usize::from(answer.starts_with("HTTP/1.1 408"));
+        }
+        assert_eq!(refusals, 2, "who sends a body is told");
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn ten_thousand_half_open_connections_keep_nobody_out() {
+    let served = start("flood");
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit { current: Some(24_000), maximum: Some(24_000) },
+    )
+    .ok();
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let room = ada.create(&json!({})).await;
+        let (before, _) = served.resident();
+        let mut streams = Vec::new();
+        for number in 0..FLOOD {
+            let from = [127, 0, 1, u8::try_from(number % 250).unwrap() + 1];
+            let mut stream = connect(&served, from).await;
+            if number % 2 == 0 {
+                stream.write_all(b"GET /_matrix/client/v3/sync HTTP/1.1\r\nHost: ").await.unwrap();
+            }
+            streams.push(stream);
+        }
+        let begun = Instant::now();
+        for number in 0..20 {
+            assert_eq!(ada.say(&room, &format!("t{number}"), "x").await.status, 200);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let (during, _) = served.resident();
+        let each = during.saturating_sub(before) / (FLOOD as u64 / 1024);
+        assert!(each < 40 << 10, "{each} bytes a connection");
+        // And they end by themselves.
+        let mut ended = 0;
+        for mut stream in streams {
+            let mut answer = Vec::new();
+            let read = timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await;
+            ended += usize::from(read.is_ok());
+        }
+        assert_eq!(ended, FLOOD);
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn a_flood_from_one_address_leaves_the_others_their_places() {
+    let config = OPEN.replace("max_connections_per_address = 30000", "");
+    let served = Served::start(Path::new(GROTTO), &rig::folder("crowd"), &config);
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let mut streams = Vec::new();
+        for _ in 0..500 {
+            streams.push(connect(&served, [127, 0, 0, 9]).await);
+        }
+        let mut last = connect(&served, [127, 0, 0, 9]).await;
+        let mut answer = Vec::new();
+        let read = timeout(Duration::from_secs(5), last.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "one too many is turned away at once");
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn waiting_syncs_of_one_user_are_bounded_and_hurt_nobody() {
+    let served = start("waiting");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let eve = Client::register(&served.base, "eve").await;
+        let since = eve.get(&format!("{V3}/sync")).await.text("next_batch");
+        let mut tasks = JoinSet::new();
+        for _ in 0..400 {
+            let (eve, since) = (eve.clone(), since.clone());
+            tasks.spawn(async move {
+                eve.get(&format!("{V3}/sync?since={since}&timeout=4000000000")).await.status
+            });
+        }
+        // All but the newest are answered without news.
+        for _ in 0..400 - 64 {
+            let done = timeout(Duration::from_secs(30), tasks.join_next()).await;
+            assert_eq!(done.expect("more than 64 wait").unwrap().unwrap(), 200);
+        }
+        let more = timeout(Duration::from_millis(300), tasks.join_next()).await;
+        assert!(more.is_err(), "the newest go on waiting");
+        is_well(&served, &ada).await;
+        // News reach those that wait.
+        eve.create(&json!({})).await;
+        while let Some(done) = timeout(Duration::from_secs(30), tasks.join_next()).await.unwrap() {
+            assert_eq!(done.unwrap(), 200);
+        }
+    });
+}
+
+#[test]
+fn large_bodies_are_read_of_few_at_once_and_of_nobody_without_an_account() {
+    let served = start("large");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let eve = Client { token: "not a token".to_owned(), ..ada.clone() };
+        let large = vec![b' '; 3 << 20];
+        let path = format!("{V3}/user/{}/account_data/x", ada.user);
+        let answer = eve.attempt(Method::PUT, &path, Some(large.clone())).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (401, "M_UNKNOWN_TOKEN"));
+        let stranger = Client::stranger(&served.base);
+        let answer =
+            stranger.attempt(Method::POST, "/_matrix/client/v3/login", Some(large.clone()));
+        assert_eq!(answer.await.unwrap().status, 413);
+        let mut tasks = JoinSet::new();
+        for _ in 0..200 {
+            let (ada, path, large) = (ada.clone(), path.clone(), large.clone());
+            tasks.spawn(async move { ada.attempt(Method::PUT, &path, Some(large)).await });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let status = done.unwrap().unwrap().status;
+            assert!(status == 400 || status == 429, "{status}");
+        }
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn floods_of_logins_and_registrations_are_told_to_wait() {
+    let config = "[registration]\nopen = true\n[limits]\nmax_connections_per_address = 1000\n";
+    let served = Served::start(Path::new(GROTTO), &rig::folder("logins"), config);
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let stranger = Client::stranger(&served.base);
+        let mut tasks = JoinSet::new();
+        for number in 0..60 {
+            let stranger = stranger.clone();
+            let user = ada.user.clone();
+            tasks.spawn(async move {
+                let identifier = json!({"type": "m.id.user", "user": user});
+                let body =
+                    json!({"type": "m.login.password", "password": "x", "identifier": identifier});
+                let login = stranger.post(&format!("{V3}/login"), &body).await;
+                let auth = json!({"type": "m.login.dummy"});
+                let body = json!({"username": format!("u{number}"), "password": "x", "auth": auth});
+                [login, stranger.post(&format!("{V3}/register"), &body).await]
+            });
+        }
+        let mut refused = [0, 0];
+        while let Some(done) = tasks.join_next().await {
+            for (answer, count) in done.unwrap().into_iter().zip(&mut refused) {
+                if answer.status == 429 {
+                    assert_eq!(answer.code(), "M_LIMIT_EXCEEDED");
+                    assert!(answer.body["retry_after_ms"].as_u64().is_some(), "{answer:?}");
+                    *count += 1;
+                }
+            }
+        }
+        assert!(refused.iter().all(|count| 30 < *count), "{refused:?}");
+        is_well(&served, &ada).await;
+    });
+}
+
+#[test]
+fn enormous_filters_and_lists_are_refused() {
+    let served = start("filters");
+    runtime().block_on(async {
+        let ada = Client::register(&served.base, "ada").await;
+        let rooms: Vec<String> = (0..40_000).map(|it| format!("!room{it}:localhost")).collect();
+        let filter = json!({"room": {"rooms": rooms}});
+        let answer = ada.post(&format!("{V3}/user/{}/filter", ada.user), &filter).await;
+        assert_eq!(answer.status / 100, 4, "{}", answer.status);
+        let users: serde_json::Map<String, Value> =
+            (0..40_000).map(|it| (format!("@u{it}:localhost"), json!([]))).collect();
+        let answer = ada.post(&format!("{V3}/keys/query"), &json!({"device_keys": users})).await;
+        assert!(answer.status < 500, "{}", answer.status);
+        let messages: serde_json::Map<String, Value> =
+            (0..20_000).map(|it| (format!("@u{it}:localhost"), json!({"*": {}}))).collect();
+        let path = format!("{V3}/sendToDevice/m.x/1");
+        let answer = ada.put(&path, &json!({"messages": messages})).await;
+        assert!(answer.status < 500, "{}", answer.status);
+        is_well(&served, &ada).await;
+    });
+}
