@@ -114,8 +114,7 @@ impl MemberChange {
             // Also so that nobody outside gets to know who is banned.
             return Err(Refusal::forbidden("you are not in this room"));
         }
-        let has_place = matches!(old.as_deref(), Some("join" | "invite" | "knock"));
-        if self.action == Action::Leave && !is_for_others && !has_place && room.joined == 0 {
+        if self.action == Action::Leave && !is_for_others && old.is_none() && room.joined == 0 {
             return Err(self.no_room());
         }
         self.check_transition(old.as_deref())?;

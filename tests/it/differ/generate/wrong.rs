@@ -12,7 +12,8 @@ impl World {
     /// The same call, with one thing wrong.
     pub(super) fn spoil(&mut self, mut call: Call) -> Call {
         let wrong = match self.random.below(11) {
-            0 => {
+            // Profiles are for everybody, with a token or without.
+            0 if !call.template.contains("/profile/") => {
                 call.who = Who::Stranger;
                 "unknown token"
             }
