@@ -91,11 +91,12 @@ pub(crate) fn registering(
     context: &Context<'_>,
     operation: Operation<'_>,
 ) -> Result<Proven, Stop> {
-    let stage = match step.settings.registration {
-        Registration::ByInvite => Stage::Invite,
-        Registration::Open => Stage::Dummy,
+    let stages: &[Stage] = match step.settings.registration {
+        // The second one as other servers have it: clients expect it.
+        Registration::ByInvite => &[Stage::Invite, Stage::Dummy],
+        Registration::Open => &[Stage::Dummy],
     };
-    Check { stage, caller: None, done: context.done, operation }.run(step)
+    Check { stages, caller: None, done: context.done, operation }.run(step)
 }
 
 /// Asks the caller for the password of their account.
@@ -108,13 +109,13 @@ pub(crate) fn password(
     operation: Operation<'_>,
 ) -> Result<Proven, Stop> {
     let caller = Some(context.caller()?);
-    Check { stage: Stage::Password, caller, done: context.done, operation }.run(step)
+    Check { stages: &[Stage::Password], caller, done: context.done, operation }.run(step)
 }
 
 /// One look at a proof.
 struct Check<'a> {
-    /// What has to be shown: no flow of this server has more than one stage.
-    stage: Stage,
+    /// What has to be shown: the stages of the only flow.
+    stages: &'a [Stage],
     caller: Option<&'a Caller>,
     done: Option<&'a Done>,
     operation: Operation<'a>,
@@ -123,7 +124,9 @@ struct Check<'a> {
 impl Check<'_> {
     fn run(&self, step: &mut Step<'_>) -> Result<Proven, Stop> {
         let auth = match self.operation.auth {
-            None | Some(Value::Null) => return Err(self.ask(step, None, None)),
+            None | Some(Value::Null) => {
+                return Err(self.ask(step, None, self.new_proof(), None));
+            }
             Some(Value::Object(auth)) => auth,
             Some(_) => return Err(Refusal::bad_json("auth is not an object").into()),
         };
@@ -133,19 +136,19 @@ impl Check<'_> {
             Some(_) => return Err(Refusal::bad_json("the session is not a text").into()),
         };
         let mut proof = self.proof(step, session.as_deref())?;
-        if !proof.completed.contains(&self.stage)
+        if !self.is_complete(&proof)
             && let Some(kind) = auth.get("type")
         {
             match self.show(step, kind, auth, &mut proof) {
                 Ok(()) => {}
                 Err(Shown::Over(over)) => return Err(over),
                 Err(Shown::Wrong(refusal)) => {
-                    return Err(self.ask(step, session, Some(refusal)));
+                    return Err(self.ask(step, session, proof, Some(refusal)));
                 }
             }
         }
-        if !proof.completed.contains(&self.stage) {
-            return Err(self.ask(step, session, None));
+        if !self.is_complete(&proof) {
+            return Err(self.ask(step, session, proof, None));
         }
         let invite = proof.invite.clone();
         if let Some(session) = &session {
@@ -153,6 +156,10 @@ impl Check<'_> {
             step.volatile.proofs.put(session.clone(), (until, proof), step.now);
         }
         Ok(Proven { session, invite })
+    }
+
+    fn is_complete(&self, proof: &Proof) -> bool {
+        self.stages.iter().all(|stage| proof.completed.contains(stage))
     }
 
     /// The proof of a session, or a new one.
@@ -188,12 +195,15 @@ impl Check<'_> {
         proof: &mut Proof,
     ) -> Result<(), Shown> {
         let kind = kind.as_str().unwrap_or_default();
-        match Stage::ALL.into_iter().find(|stage| stage.name() == kind) {
-            None => return Err(Stop::from(unknown_stage()).into()),
-            Some(stage) if stage != self.stage => return Ok(()),
-            Some(Stage::Dummy) => {}
-            Some(Stage::Password) => self.show_password(step, auth)?,
-            Some(Stage::Invite) => {
+        let stage = Stage::ALL.into_iter().find(|stage| stage.name() == kind);
+        let stage = stage.ok_or_else(|| Stop::from(unknown_stage()))?;
+        if !self.stages.contains(&stage) {
+            return Ok(());
+        }
+        match stage {
+            Stage::Dummy => {}
+            Stage::Password => self.show_password(step, auth)?,
+            Stage::Invite => {
                 let token = auth.get("token").and_then(Value::as_str).ok_or_else(|| {
                     Shown::Wrong(Refusal::missing("there is no registration token"))
                 })?;
@@ -204,7 +214,7 @@ impl Check<'_> {
                 proof.invite = Some(token.to_owned());
             }
         }
-        proof.completed.insert(self.stage);
+        proof.completed.insert(stage);
         Ok(())
     }
 
@@ -238,20 +248,27 @@ impl Check<'_> {
     }
 
     /// Asks for what is still to be shown.
-    fn ask(&self, step: &mut Step<'_>, session: Option<String>, wrong: Option<Refusal>) -> Stop {
-        let was_there = session.is_some();
+    fn ask(
+        &self,
+        step: &mut Step<'_>,
+        session: Option<String>,
+        proof: Proof,
+        wrong: Option<Refusal>,
+    ) -> Stop {
         let session = session.unwrap_or_else(|| step.random_name(24));
-        if !was_there {
-            let entry = (step.now.plus(LASTS), self.new_proof());
-            step.volatile.proofs.put(session.clone(), entry, step.now);
-        }
+        let names = |stages: &mut dyn Iterator<Item = &Stage>| -> Vec<Value> {
+            stages.map(|stage| stage.name().into()).collect()
+        };
+        let stages = names(&mut self.stages.iter());
+        let completed = names(&mut self.stages.iter().filter(|it| proof.completed.contains(it)));
+        step.volatile.proofs.put(session.clone(), (step.now.plus(LASTS), proof), step.now);
         let mut refusal = wrong.unwrap_or_else(|| Refusal::new(401, "", ""));
         refusal.status = 401;
         if self.operation.auth.is_some_and(|auth| !auth.is_null()) {
-            refusal = refusal.with("completed", json!([]));
+            refusal = refusal.with("completed", completed.into());
         }
         refusal
-            .with("flows", json!([{ "stages": [self.stage.name()] }]))
+            .with("flows", json!([{ "stages": stages }]))
             .with("params", json!({}))
             .with("session", session.into())
             .into()

@@ -110,7 +110,22 @@ fn a_closed_server_takes_one_person_per_invitation() {
     let path =
         format!("/_matrix/client/v1/register/m.login.registration_token/validity?token={token}");
     assert_eq!(world.call(("GET", &path), None, None).1, json!({"valid": true}));
-    assert_eq!(post(&mut world, "/register", with_invite("alice", &token)).0, 200);
+    let (status, asked) = post(&mut world, "/register", with_invite("alice", &token));
+    let stages = json!(["m.login.registration_token", "m.login.dummy"]);
+    assert_eq!((status, &asked["flows"]), (401, &json!([{ "stages": stages }])));
+    assert_eq!(asked["completed"], json!(["m.login.registration_token"]));
+    // Somebody else has shown the same invitation, and is slower.
+    let (_, slower) = post(&mut world, "/register", with_invite("carol", &token));
+    let last = |name: &str, asked: &Value| {
+        json!({
+            "username": name,
+            "password": "secret",
+            "auth": {"type": "m.login.dummy", "session": asked["session"]},
+        })
+    };
+    assert_eq!(post(&mut world, "/register", last("alice", &asked)).0, 200);
+    let reply = post(&mut world, "/register", last("carol", &slower));
+    assert_eq!(code(&reply), (401, "M_UNAUTHORIZED"));
     let reply = post(&mut world, "/register", with_invite("bob", &token));
     assert_eq!(code(&reply), (401, "M_UNAUTHORIZED"));
     assert_eq!(world.call(("GET", &path), None, None).1, json!({"valid": false}));
