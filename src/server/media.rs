@@ -53,7 +53,7 @@ impl MediaCall {
         let decode = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
         let segments: Vec<&str> = request.uri().path().trim_start_matches('/').split('/').collect();
         let download = |server: &str, id: &str, name: Option<&str>| {
-            let name = name.map(decode).unwrap_or_default();
+            let name = name.filter(|name| !name.is_empty()).map(decode).unwrap_or_default();
             Some(Self::Download { server: decode(server)?, id: decode(id)?, name })
         };
         match (request.method(), segments.as_slice()) {
