@@ -76,6 +76,8 @@ mod talk;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod together;
+#[cfg(test)]
 mod torture;
 #[cfg(test)]
 mod world;

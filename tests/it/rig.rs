@@ -233,8 +233,17 @@ impl Peer {
         Self::with(stack, base, name, &["--echo"])
     }
 
+    /// A client on matrix-nio that makes its account itself, with an invitation if need be.
+    pub(crate) fn newcomer(base: &str, user: &str, invitation: Option<&str>) -> Self {
+        let options: Vec<&str> = ["--register"].into_iter().chain(invitation).collect();
+        Self::on(Stack::Nio, base, user.to_owned(), &options)
+    }
+
     fn with(stack: Stack, base: &str, name: &str, options: &[&str]) -> Self {
-        let user = register(base, name);
+        Self::on(stack, base, register(base, name), options)
+    }
+
+    fn on(stack: Stack, base: &str, user: String, options: &[&str]) -> Self {
         let mut command = match stack {
             Stack::Nio => {
                 let mut command = Command::new(python());

@@ -16,7 +16,7 @@ use crate::{
     grotto::Grotto,
     headless::{code, fails, said},
     homeserver::Place,
-    rig::{self, GROTTO, Lines, PASSWORD},
+    rig::{self, GROTTO, Lines, PASSWORD, Peer},
 };
 
 /// A running server of one's own; killed when dropped.
@@ -146,6 +146,9 @@ fn an_invitation_lets_one_person_in_who_then_talks() {
     let users = served.admin(&["users"]);
     assert_eq!((users.len(), &users[0]["user_id"]), (1, &json!("@ada:localhost")));
 
+    // Another client that is invited.
+    let nio = Peer::newcomer(&place.base, "@nora:localhost", Some(&served.invite()));
+    drop(nio);
     let bob = newcomer("@bob:localhost");
     assert_eq!(code(&join_with(&bob, &place, &served.invite())), Some(0));
     let room = ada.json(&["create", "--dm", "--invite", &bob.user])[0]["room_id"].clone();
@@ -155,6 +158,7 @@ fn an_invitation_lets_one_person_in_who_then_talks() {
     ada.json(&["send", &bob.user, "hello bob"]);
     let heard = tail.find("hello bob", |line| line["body"] == "hello bob");
     assert_eq!((&heard["sender"], &heard["encrypted"]), (&json!(ada.user), &json!(true)));
+    assert_eq!(tail.terminate(), Some(0));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """An end-to-end encrypted peer on matrix-nio: a client that nobody of grotto wrote.
 
-  peer.py BASE USER PASSWORD DIR [--echo]
+  peer.py BASE USER PASSWORD DIR [--echo] [--register [INVITATION]]
 
 Joins whatever it is invited to and trusts every device it sees (matrix-nio sends to trusted devices only). With --echo it
-answers each text sent after it began with the notice "echo: …". Lives as long as its standard input is open. Prints JSON lines, each with "t",
+answers each text sent after it began with the notice "echo: …"; with --register it makes its account first. Lives as long as its standard input is open. Prints JSON lines, each with "t",
 the time in seconds:
   {"k": "ready", "user", "device"} once it has synced · {"k": "joined", "room"}
   {"k": "decrypted" | "plain", "room", "event", "sender", "type", "content"} for every room event of others and its own
@@ -14,9 +14,13 @@ and one {"k": "answer", "id", …} for each command on standard input, in order:
   {"id", "do": "send", "room", "type"?, "content"} -> {"event", "called": time of the call}
   {"do": "create", "name"?, "invite", "encrypted"?} -> {"room"}
   {"do": "invite" | "kick", "room", "user"} · {"do": "join" | "leave" | "rotate", "room"} · {"do": "redact", "room", "event"}
+  {"do": "upload", "room", "size", "name"} -> {"event", "sha256"} (a file of that many bytes, encrypted, and its message)
+  {"do": "download", "content": of the message} -> {"sha256"} (of the clear bytes)
   {"do": "name", "name"} (display name) · {"do": "burst", "room", "contents": […]} -> {"events": […]} (one after another)
 """
 import asyncio
+import hashlib
+import io
 import json
 import os
 import sys
@@ -131,6 +135,22 @@ class Peer:
                                                    is_direct=command.get("direct", False),
                                                    initial_state=[encryption] if command.get("encrypted", True) else [])
             return {"room": getattr(answer, "room_id", None), "text": str(answer)}
+        if what == "upload":
+            clear = os.urandom(command["size"])
+            answer, keys = await self.client.upload(io.BytesIO(clear), content_type="application/octet-stream",
+                                                    filename=command["name"], encrypt=True, filesize=len(clear))
+            if not isinstance(answer, nio.UploadResponse):
+                return {"error": str(answer)}
+            content = {"msgtype": "m.file", "body": command["name"], "info": {"size": len(clear)},
+                       "file": {"url": answer.content_uri, **keys}}
+            return {"event": await self.send(room, "m.room.message", content), "sha256": hashlib.sha256(clear).hexdigest()}
+        if what == "download":
+            file = command["content"]["file"]
+            answer = await self.client.download(mxc=file["url"])
+            if not isinstance(answer, nio.MemoryDownloadResponse):
+                return {"error": str(answer)}
+            clear = nio.crypto.decrypt_attachment(answer.body, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
+            return {"sha256": hashlib.sha256(clear).hexdigest()}
         if what == "rotate":
             self.client.invalidate_outbound_session(room)
             return {}
@@ -143,8 +163,23 @@ class Peer:
         return {"text": str(await calls[what]())}
 
 
+async def register(base, user, password, invitation):
+    """Makes an account, with a client of its own: the peer is another device."""
+    client, name = nio.AsyncClient(base), user.removeprefix("@").split(":")[0]
+    if invitation:
+        answer = await client.register_with_token(name, password, invitation)
+    else:
+        answer = await client.register(name, password)
+    if not isinstance(answer, nio.RegisterResponse):
+        sys.exit(f"peer: not registered: {answer}")
+    await client.logout()
+    await client.close()
+
+
 async def main():
     base, user, password, folder = sys.argv[1:5]
+    if "--register" in sys.argv:
+        await register(base, user, password, next(iter(sys.argv[sys.argv.index("--register") + 1:]), None))
     peer = Peer(base, user, password, folder, "--echo" in sys.argv)
     await peer.start()
     sync = asyncio.create_task(peer.follow())
