@@ -29,7 +29,7 @@ use super::{
     failures::Failures,
     lookup::Table,
     request::{self, Purpose, RequestId, RequestKind},
-    session::Origin,
+    session::{Origin, add_session},
     step::{Step, encode_text},
 };
 
@@ -236,7 +236,7 @@ impl Core {
             };
         };
         self.claims.devices.succeed(&name);
-        self.add_session(&device.curve25519, session, origin, step)?;
+        add_session(&device.curve25519, session, origin, step)?;
         if device.no_olm_sent.take().is_some() {
             self.put_device(&device, step)?;
         }

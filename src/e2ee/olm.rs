@@ -34,7 +34,7 @@ use super::{
     error::MachineError,
     lookup::Table,
     request::RequestId,
-    session::{Origin, Peer},
+    session::{Origin, Peer, add_session, encrypt_olm},
     step::{Step, encode, encode_text, raw},
 };
 
@@ -148,7 +148,7 @@ impl Core {
         };
         let plaintext = Zeroizing::new(encode(Table::OlmSession, &inside)?);
         let key = &device.curve25519;
-        let Some(message) = self.encrypt_olm(key, &plaintext, step)? else {
+        let Some(message) = encrypt_olm(key, &plaintext, step)? else {
             return Ok(None);
         };
         let (kind, body) = message.to_parts();
@@ -244,7 +244,7 @@ impl Core {
             olm.create_inbound_session(SessionConfig::version_1(), *sender_key, pre_key)
         })?;
         let Ok(made) = made else { return Ok(None) };
-        self.add_session(sender_key, made.session, Origin::Theirs, step)?;
+        add_session(sender_key, made.session, Origin::Theirs, step)?;
         self.note_new_session(&event.sender, sender_key, step)?;
         Ok(Some(Zeroizing::new(made.plaintext)))
     }
@@ -285,7 +285,7 @@ impl Core {
         }
         let device = match &inside.device_keys {
             Some(keys) => match enclosed_device(keys, (sender, sender_key), &inside, step) {
-                Some(device) if !self.is_known_otherwise(&device, step)? => Some(device),
+                Some(device) if !is_known_otherwise(&device, step)? => Some(device),
                 Some(_) | None => return Ok(Err(Unproved::OtherDevice)),
             },
             None => find_device_by_key(sender, sender_key, step)?,
@@ -307,13 +307,11 @@ impl Core {
     }
 }
 
-impl Core {
-    /// Whether a device of this name is known, with other keys: a device never changes its keys, so
-    /// one of the two is forged, and the one that was there first stays.
-    fn is_known_otherwise(&self, device: &Device, step: &Step<'_>) -> Result<bool, MachineError> {
-        let known = find_device(&device.user, &device.device_id, step)?;
-        Ok(known.is_some_and(|known| !known.has_keys_of(device)))
-    }
+/// Whether a device of this name is known, with other keys: a device never changes its keys, so
+/// one of the two is forged, and the one that was there first stays.
+fn is_known_otherwise(device: &Device, step: &Step<'_>) -> Result<bool, MachineError> {
+    let known = find_device(&device.user, &device.device_id, step)?;
+    Ok(known.is_some_and(|known| !known.has_keys_of(device)))
 }
 
 /// A plaintext with all its fields in place.

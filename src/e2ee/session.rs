@@ -168,6 +168,29 @@ impl Peer {
     }
 }
 
+/// Keeps a new session, dropping the least used beyond eight.
+pub(super) fn add_session(
+    key: &Curve25519PublicKey,
+    session: Session,
+    origin: Origin,
+    step: &mut Step<'_>,
+) -> Result<(), MachineError> {
+    let mut peer = Peer::load(key, step)?;
+    let number = peer.next_number();
+    peer.make_room(step);
+    let life = Life { origin, created: step.now(), received: number, used: number };
+    peer.put(&Kept { session, life }, step)
+}
+
+/// Encrypts bytes for the holder of a curve25519 key; `None` without a session.
+pub(super) fn encrypt_olm(
+    key: &Curve25519PublicKey,
+    plaintext: &[u8],
+    step: &mut Step<'_>,
+) -> Result<Option<OlmMessage>, MachineError> {
+    Peer::load(key, step)?.encrypt(plaintext, step)
+}
+
 impl Core {
     /// Whether there is a session with the holder of a curve25519 key.
     pub(super) fn has_session(
@@ -186,21 +209,6 @@ impl Core {
         Ok(has)
     }
 
-    /// Keeps a new session, dropping the least used beyond eight.
-    pub(super) fn add_session(
-        &mut self,
-        key: &Curve25519PublicKey,
-        session: Session,
-        origin: Origin,
-        step: &mut Step<'_>,
-    ) -> Result<(), MachineError> {
-        let mut peer = Peer::load(key, step)?;
-        let number = peer.next_number();
-        peer.make_room(step);
-        let life = Life { origin, created: step.now(), received: number, used: number };
-        peer.put(&Kept { session, life }, step)
-    }
-
     /// Drops all sessions with the holder of a curve25519 key.
     pub(super) fn forget_sessions(
         &mut self,
@@ -213,15 +221,5 @@ impl Core {
             step.delete(Table::OlmSession, &peer.curve25519, &kept.session.session_id());
         }
         Ok(())
-    }
-
-    /// Encrypts bytes for the holder of a curve25519 key; `None` without a session.
-    pub(super) fn encrypt_olm(
-        &self,
-        key: &Curve25519PublicKey,
-        plaintext: &[u8],
-        step: &mut Step<'_>,
-    ) -> Result<Option<OlmMessage>, MachineError> {
-        Peer::load(key, step)?.encrypt(plaintext, step)
     }
 }

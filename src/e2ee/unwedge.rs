@@ -93,7 +93,7 @@ impl Core {
             return self.suspect(user, step);
         };
         let is_us = device.user == self.user && device.device_id == self.device;
-        if device.is_deleted() || is_us || !self.may_unwedge(&device, step)? {
+        if device.is_deleted() || is_us || !may_unwedge(&device, step)? {
             return Ok(());
         }
         device.unwedged = Some(step.now());
@@ -121,27 +121,6 @@ impl Core {
             }
         }
         Ok(())
-    }
-
-    /// Checks both limits and spends of the common one.
-    fn may_unwedge(&self, device: &Device, step: &mut Step<'_>) -> Result<bool, MachineError> {
-        let now = step.now();
-        // What lies ahead was noted before the clock was set back.
-        let newest = Peer::load(&device.curve25519, step)?.newest(now);
-        let last = newest.max(device.unwedged.filter(|at| *at <= now));
-        if last.is_some_and(|last| now.since(last) < PER_DEVICE + jitter(device)) {
-            return Ok(false);
-        }
-        let mut budget = step.get::<Budget>(Table::Misc, BUDGET, "")?.unwrap_or_default();
-        if budget.since > now || now.since(budget.since) >= WINDOW {
-            budget = Budget { since: now, spent: 0 };
-        }
-        if budget.spent >= PER_WINDOW {
-            return Ok(false);
-        }
-        budget.spent += 1;
-        step.put(Table::Misc, BUDGET, "", &budget)?;
-        Ok(true)
     }
 
     /// A claim for the device was answered.
@@ -198,6 +177,27 @@ impl Core {
         self.requests.to_device(kind, &[message], Purpose::Notice, step)?;
         Ok(())
     }
+}
+
+/// Checks both limits and spends of the common one.
+fn may_unwedge(device: &Device, step: &mut Step<'_>) -> Result<bool, MachineError> {
+    let now = step.now();
+    // What lies ahead was noted before the clock was set back.
+    let newest = Peer::load(&device.curve25519, step)?.newest(now);
+    let last = newest.max(device.unwedged.filter(|at| *at <= now));
+    if last.is_some_and(|last| now.since(last) < PER_DEVICE + jitter(device)) {
+        return Ok(false);
+    }
+    let mut budget = step.get::<Budget>(Table::Misc, BUDGET, "")?.unwrap_or_default();
+    if budget.since > now || now.since(budget.since) >= WINDOW {
+        budget = Budget { since: now, spent: 0 };
+    }
+    if budget.spent >= PER_WINDOW {
+        return Ok(false);
+    }
+    budget.spent += 1;
+    step.put(Table::Misc, BUDGET, "", &budget)?;
+    Ok(true)
 }
 
 /// Spreads the devices over some minutes, the same for each every time.
