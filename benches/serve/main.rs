@@ -77,16 +77,14 @@ fn main() {
     let program = std::env::args().skip(1).find(|it| !it.starts_with('-'));
     let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_grotto").to_owned());
     let served = Served::start(Path::new(&program), &ours, OPEN);
-    let ours = run(&served.base, served.pid());
+    let ours = run("grotto serve", &served.base, served.pid());
     drop(served);
-    println!("grotto serve: {ours:?}\nload: {}", load());
     if std::env::args().any(|it| it == "--ours") {
         return;
     }
     let synapse = Synapse::start(&folder.path().join("theirs"));
-    let theirs = run(&synapse.base, synapse.server);
+    let theirs = run("Synapse", &synapse.base, synapse.server);
     drop(synapse);
-    println!("Synapse: {theirs:?}\nload: {}", load());
     table(&ours, &theirs);
 }
 
@@ -94,8 +92,10 @@ fn load() -> String {
     std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
 }
 
-fn run(base: &str, pid: u32) -> Figures {
-    runtime().block_on(LocalSet::new().run_until(measure(base.to_owned(), pid)))
+fn run(name: &str, base: &str, pid: u32) -> Figures {
+    let figures = runtime().block_on(LocalSet::new().run_until(measure(base.to_owned(), pid)));
+    println!("{name}: {figures:?}\nload: {}", load());
+    figures
 }
 
 async fn measure(base: String, pid: u32) -> Figures {
@@ -111,12 +111,15 @@ async fn measure(base: String, pid: u32) -> Figures {
     figures.heard = throughput(&members, &room).await;
     end(listeners).await;
     figures.few = delivery(&members, &room).await;
+    // The rest takes another homeserver minutes.
+    println!("so far: {figures:?}");
     let others = register(&base, "other", MANY - MEMBERS).await;
     let idle: Vec<JoinHandle<()>> =
         others.iter().map(|it| spawn_local(listen(it.clone(), Heard::default()))).collect();
     tokio::time::sleep(Duration::from_secs(3)).await;
     figures.many = delivery(&members, &room).await;
     figures.loaded = resident(pid).0;
+    println!("so far: {figures:?}");
     end(idle).await;
     sync(&members[0], &mut figures).await;
     figures.most = resident(pid).1;

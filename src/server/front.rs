@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use serde::de::IgnoredAny;
 use tokio::{sync::SemaphorePermit, time::timeout};
 
 use super::{
@@ -49,8 +50,8 @@ impl Server {
             None => {
                 let (parts, body) = request.into_parts();
                 let (body, _place) = self.read(body, token.as_ref(), limits).await?;
-                if str::from_utf8(&body).is_err() {
-                    return Err(Refusal::new(400, "M_NOT_JSON", "the body is not UTF-8"));
+                if matches!(parts.method, Method::POST | Method::PUT) {
+                    check_json(&body)?;
                 }
                 let request = Request::from_parts(parts, body);
                 Ok(boxed(self.call(request, token).await.map_err(stopped)?))
@@ -164,6 +165,14 @@ pub(super) fn broken(failure: CallFailure) -> Refusal {
             Refusal::new(400, "M_NOT_JSON", "the body ended before its end")
         }
     }
+}
+
+/// Refuses what is not one JSON value in UTF-8. What is read of it later may be only its beginning.
+fn check_json(body: &[u8]) -> Result<(), Refusal> {
+    let is_json = body.is_empty()
+        || str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    let refusal = || Refusal::new(400, "M_NOT_JSON", "the body is not JSON");
+    is_json.then_some(()).ok_or_else(refusal)
 }
 
 fn too_large(most: usize) -> Refusal {

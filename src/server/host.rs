@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, io, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -22,6 +22,8 @@ use crate::{secret::Secret, time::Timestamp};
 const QUEUE: usize = 1024;
 /// Most calls that are written together.
 const BATCH: usize = 64;
+/// Longest time that a call waits for others to be written with it.
+const MAX_PAUSE: Duration = Duration::from_millis(2);
 /// Slow computations at once: each takes a core and 20 MB for some 20 ms.
 const WORKERS: usize = 2;
 /// Most slow computations that wait; who comes beyond is told to come again.
@@ -73,7 +75,8 @@ impl Server {
             .enable_time()
             .max_blocking_threads(WORKERS)
             .build()?;
-        let host = Host { model, database, waiting: Waiting::default(), work: JoinSet::new() };
+        let (waiting, work, pause) = (Waiting::default(), JoinSet::new(), Duration::ZERO);
+        let host = Host { model, database, waiting, work, pause };
         thread::Builder::new()
             .name("server".to_owned())
             .spawn(move || runtime.block_on(host.run(jobs)))?;
@@ -159,12 +162,29 @@ impl Patient for Errand {
     }
 }
 
+/// Takes the calls that are there, and those that come within the pause.
+async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, pause: Duration) {
+    let until = Instant::now() + pause;
+    while batch.len() < BATCH {
+        let Ok(job) = jobs.try_recv() else {
+            match timeout_at(until, jobs.recv()).await {
+                Ok(Some(job)) => batch.push(job),
+                Ok(None) | Err(_) => return,
+            }
+            continue;
+        };
+        batch.push(job);
+    }
+}
+
 /// Everything a server is made of.
 struct Host {
     model: Model,
     database: Database,
     waiting: Waiting<Errand>,
     work: JoinSet<(Errand, Done)>,
+    /// How long the first of the next calls waits for others, to share its wait for the disk.
+    pause: Duration,
 }
 
 impl Host {
@@ -193,11 +213,7 @@ impl Host {
                     self.waiting.take_late(Instant::now()).into_iter().map(Job::Call).collect()
                 }
             };
-            while batch.len() < BATCH
-                && let Ok(job) = jobs.try_recv()
-            {
-                batch.push(job);
-            }
+            gather(&mut batch, &mut jobs, self.pause).await;
             self.serve(batch);
         }
     }
@@ -246,7 +262,15 @@ impl Host {
             }
         }
         let changes = overlay.into_changes();
-        if let Err(error) = begun.and_then(|()| self.database.commit(&changes)) {
+        let (writing, together) = (Instant::now(), replies.len());
+        let committed = begun.and_then(|()| self.database.commit(&changes));
+        if !changes.is_empty() {
+            // Whoever is alone waits for nobody.
+            let part = if together < 2 { 0 } else { 4 };
+            let pause = writing.elapsed().checked_div(part).unwrap_or_default();
+            self.pause = pause.min(MAX_PAUSE);
+        }
+        if let Err(error) = committed {
             report(&error);
             self.model.forget();
             replies.into_iter().for_each(Reply::refuse);

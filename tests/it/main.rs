@@ -60,6 +60,8 @@ mod serve;
 #[cfg(test)]
 mod serve_attacks;
 #[cfg(test)]
+mod serve_floods;
+#[cfg(test)]
 mod serve_kill;
 #[cfg(test)]
 mod served;
