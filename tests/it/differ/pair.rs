@@ -204,7 +204,7 @@ impl Side {
                 Some(id) => {
                     self.ids.insert(name.clone(), id.to_owned());
                 }
-                None if *field == "" => self.bind_state(name, body),
+                None if field.is_empty() => self.bind_state(name, body),
                 None => {}
             }
         }

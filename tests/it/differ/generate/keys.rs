@@ -26,7 +26,7 @@ impl World {
                 call("POST", "/client/v3/keys/claim")
                     .json(json!({"one_time_keys": {target: devices}}))
             }
-            7 | 8 => self.to_device(who, other),
+            7 | 8 => self.send_to_device(who, other),
             _ => self.backup(who),
         }
     }
@@ -58,7 +58,7 @@ impl World {
         Call::new(Who::Person(person), "POST", "/client/v3/keys/upload").json(json!({field: keys}))
     }
 
-    fn to_device(&mut self, who: Who, other: usize) -> Call {
+    fn send_to_device(&mut self, who: Who, other: usize) -> Call {
         let number = self.number();
         let mut devices = json!({});
         let device = self.random.of(&[format!("DEVICE{other}"), "*".to_owned(), "GONE".to_owned()]);
