@@ -13,13 +13,11 @@
     clippy::expect_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "a benchmark reads the clock, prints, and may end when the world is not as made"
 )]
 
 #[path = "../../tests/it/served.rs"]
-#[expect(dead_code, clippy::pedantic, reason = "the tests' clients")]
+#[expect(dead_code, reason = "the tests' clients")]
 mod served;
 
 use std::{
