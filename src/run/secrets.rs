@@ -73,7 +73,47 @@ pub(super) fn ask(prompt: &str) -> Result<Option<Secret<String>>, Failure> {
     if !can_ask() {
         return Ok(None);
     }
-    Ok(Some(Secret::new(rpassword::prompt_password(prompt)?)))
+    // Before the question: whoever answers at once must not read the answer.
+    let silence = Silence::begin();
+    let asked = rpassword::prompt_password(prompt);
+    drop(silence);
+    Ok(Some(Secret::new(asked?)))
+}
+
+/// Keeps the terminal from showing what is typed, until dropped.
+struct Silence {
+    #[cfg(unix)]
+    before: Option<rustix::termios::Termios>,
+}
+
+impl Silence {
+    #[cfg(unix)]
+    fn begin() -> Self {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(before) = &before {
+            let mut silent = before.clone();
+            silent.local_modes.remove(LocalModes::ECHO);
+            // Where it fails, the question itself does it.
+            drop(tcsetattr(io::stdin(), OptionalActions::Now, &silent));
+        }
+        Self { before }
+    }
+
+    #[cfg(not(unix))]
+    fn begin() -> Self {
+        Self {}
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Silence {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        if let Some(before) = &self.before {
+            drop(tcsetattr(io::stdin(), OptionalActions::Now, before));
+        }
+    }
 }
 
 /// Asks twice for a new passphrase, until both are the same; `None` when standard input is no
