@@ -89,6 +89,9 @@ impl Admin {
     /// # Errors
     /// When the file is there already, or cannot be written.
     pub fn back_up(&self, file: &Path) -> Result<(), AdminError> {
+        if file.exists() {
+            return Err(DatabaseError::Exists { file: file.to_owned() }.into());
+        }
         private(file).map_err(|error| {
             AdminError::Refused(format!("{} cannot be made: {error}", file.display()))
         })?;

@@ -132,9 +132,6 @@ impl Database {
     /// # Errors
     /// When the file is there already, or cannot be written.
     pub fn back_up(&self, file: &Path) -> Result<(), DatabaseError> {
-        if file.exists() {
-            return Err(DatabaseError::Exists { file: file.to_owned() });
-        }
         self.connection.execute("VACUUM INTO ?1", [file.to_string_lossy()])?;
         Ok(())
     }
