@@ -95,7 +95,8 @@ impl Silence {
             let mut silent = before.clone();
             silent.local_modes.remove(LocalModes::ECHO);
             // Where it fails, the question itself does it.
-            drop(tcsetattr(io::stdin(), OptionalActions::Now, &silent));
+            let done = tcsetattr(io::stdin(), OptionalActions::Now, &silent).is_ok();
+            tracing::trace!(done, "terminal silenced");
         }
         Self { before }
     }
@@ -111,7 +112,8 @@ impl Drop for Silence {
     fn drop(&mut self) {
         use rustix::termios::{OptionalActions, tcsetattr};
         if let Some(before) = &self.before {
-            drop(tcsetattr(io::stdin(), OptionalActions::Now, before));
+            let done = tcsetattr(io::stdin(), OptionalActions::Now, before).is_ok();
+            tracing::trace!(done, "terminal as before");
         }
     }
 }
