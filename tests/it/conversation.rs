@@ -14,11 +14,11 @@ use crate::{
 };
 
 scenario::everywhere! {
-    five_hundred_messages_each_way_in_a_group_of_three,
     replies_edits_reactions_and_redactions_arrive_on_both_sides,
 }
 
 scenario::on_both! {
+    five_hundred_messages_each_way_in_a_group_of_three,
     five_hundred_messages_each_way_with_matrix_nio,
     five_hundred_messages_each_way_with_matrix_sdk_crypto,
     rate_limits_neither_lose_nor_reorder_messages,
