@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -55,9 +56,7 @@ impl Served {
         environment: &[(&str, &Path)],
     ) -> Self {
         std::fs::write(folder.join("server.toml"), config).unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = port();
         let environment =
             environment.iter().map(|(name, path)| ((*name).to_owned(), path.to_path_buf()));
         let mut served = Self {
@@ -120,6 +119,17 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A port that nobody listens on, and that the system gives to no connection meanwhile: it is kept
+/// while the server is dead.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 1_000).unwrap() * 20;
+    (0..1_000)
+        .map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok())
+        .unwrap()
 }
 
 /// Memory that a process has now, and the most it ever had, in KiB.
