@@ -12,6 +12,10 @@ use crate::{
 
 scenario::everywhere! {
     of_several_accounts_the_named_or_the_default_one_is_used,
+}
+
+// What a terminal asks does not depend on the way to the server.
+scenario::on_both! {
     a_terminal_is_asked_for_password_and_passphrase_without_echo,
 }
 
