@@ -5,6 +5,7 @@
 //! are checked where they mean something, in `tui`.
 
 mod error;
+mod file;
 mod paths;
 mod schema;
 mod server;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fmt,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -10,7 +10,10 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::error::{ConfigError, Place};
+use super::{
+    error::{ConfigError, Place},
+    file,
+};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -245,11 +248,7 @@ impl Config {
     /// # Errors
     /// When it cannot be read or something in it is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
-        }
+        file::load(path, Self::parse)
     }
 
     /// Reads the text of a file; `path` is for messages.
@@ -257,8 +256,7 @@ impl Config {
     /// # Errors
     /// When something in it is wrong.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self =
-            toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))?;
+        let mut config: Self = file::parse(text, path)?;
         let General { default_account, theme, .. } = &mut config.general;
         for named in default_account.iter_mut().chain([theme]).filter(|it| it.offset > 0) {
             named.place = Some(Place::of(named.offset, text));

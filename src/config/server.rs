@@ -1,10 +1,10 @@
 //! Every key of `server.toml`, with its default. `docs/server.example.toml` names them all.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use serde::Deserialize;
 
-use super::error::ConfigError;
+use super::{error::ConfigError, file};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -127,11 +127,7 @@ impl ServerConfig {
     /// # Errors
     /// When it cannot be read or something in it is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
-        }
+        file::load(path, Self::parse)
     }
 
     /// Reads the text of a file; `path` is for messages.
@@ -139,6 +135,6 @@ impl ServerConfig {
     /// # Errors
     /// When something in it is wrong.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))
+        file::parse(text, path)
     }
 }

@@ -3,33 +3,13 @@
 /// Makes of each scenario, a function of [`On`], a test on both homeservers by each way.
 macro_rules! everywhere {
     ($($scenario:ident),+ $(,)?) => { $(
-        mod $scenario {
-            use crate::homeserver::On;
-
-            #[test]
-            fn synapse() {
-                super::$scenario(On::Synapse);
-            }
-
-            #[test]
-            fn synapse_by_gateway() {
-                super::$scenario(On::SynapseByGateway);
-            }
-
-            #[test]
-            fn serve() {
-                super::$scenario(On::Serve);
-            }
-
-            #[test]
-            fn serve_over_http() {
-                super::$scenario(On::ServeOverHttp);
-            }
-
-            #[test]
-            fn serve_by_gateway() {
-                super::$scenario(On::ServeByGateway);
-            }
+        crate::scenario::tests! {
+            $scenario:
+            synapse Synapse,
+            synapse_by_gateway SynapseByGateway,
+            serve Serve,
+            serve_over_http ServeOverHttp,
+            serve_by_gateway ServeByGateway
         }
     )+ };
 }
@@ -38,19 +18,7 @@ macro_rules! everywhere {
 /// by the way that grotto takes by itself.
 macro_rules! on_both {
     ($($scenario:ident),+ $(,)?) => { $(
-        mod $scenario {
-            use crate::homeserver::On;
-
-            #[test]
-            fn synapse() {
-                super::$scenario(On::Synapse);
-            }
-
-            #[test]
-            fn serve() {
-                super::$scenario(On::Serve);
-            }
-        }
+        crate::scenario::tests! { $scenario: synapse Synapse, serve Serve }
     )+ };
 }
 
@@ -58,25 +26,29 @@ macro_rules! on_both {
 /// gateway before either homeserver, and our homeserver's own.
 macro_rules! on_each_stream {
     ($($scenario:ident),+ $(,)?) => { $(
-        mod $scenario {
-            use crate::homeserver::On;
-
-            #[test]
-            fn synapse_by_gateway() {
-                super::$scenario(On::SynapseByGateway);
-            }
-
-            #[test]
-            fn serve() {
-                super::$scenario(On::Serve);
-            }
-
-            #[test]
-            fn serve_by_gateway() {
-                super::$scenario(On::ServeByGateway);
-            }
+        crate::scenario::tests! {
+            $scenario:
+            synapse_by_gateway SynapseByGateway,
+            serve Serve,
+            serve_by_gateway ServeByGateway
         }
     )+ };
 }
 
-pub(crate) use {everywhere, on_both, on_each_stream};
+/// The tests of one scenario, by name and way.
+macro_rules! tests {
+    ($scenario:ident: $($name:ident $way:ident),+) => {
+        mod $scenario {
+            use crate::homeserver::On;
+
+            $(
+                #[test]
+                fn $name() {
+                    super::$scenario(On::$way);
+                }
+            )+
+        }
+    };
+}
+
+pub(crate) use {everywhere, on_both, on_each_stream, tests};
