@@ -173,7 +173,8 @@ impl Core {
         }
         let body = encode_text(Table::Request, &ClaimBody { one_time_keys, timeout: 10_000 })?;
         let tag = Purpose::KeysClaim(purpose.clone());
-        let id = self.requests.post(RequestKind::KeysClaim, body, tag, step)?;
+        let id =
+            self.requests.post((RequestKind::KeysClaim, &["keys", "claim"]), body, tag, step)?;
         self.claims.under_way = Some((id, purpose));
         Ok(())
     }

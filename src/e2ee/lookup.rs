@@ -36,13 +36,27 @@ pub enum Table {
     MessageIndex,
     /// Encryption settings of a room, latched; key `(room, "")`.
     RoomSettings,
+    /// Our own private cross-signing keys; key `("", "")`.
+    CrossSigning,
+    /// Secrets asked of our other devices; key `(request id, "")`.
+    SecretRequest,
+    /// The key backup and its private key; key `("", "")`.
+    Backup,
+    /// Sessions that the backup does not have as they are now; key `(room, session id)`.
+    ToBackUp,
+    /// Sessions looked for in the backup; key `(room, session id)`.
+    BackupSearch,
+    /// Room keys asked of our other devices; key `(request id, "")`.
+    KeyRequest,
+    /// History that an inviter offers; key `(room, inviter)`.
+    HistoryOffer,
     /// Failure caches, counters and the like; key `(name, …)`.
     Misc,
 }
 
 impl Table {
     /// Every table, for a store that makes one list of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::Account,
         Self::Request,
         Self::TrackedUser,
@@ -57,6 +71,13 @@ impl Table {
         Self::RoomKeyShare,
         Self::MessageIndex,
         Self::RoomSettings,
+        Self::CrossSigning,
+        Self::SecretRequest,
+        Self::Backup,
+        Self::ToBackUp,
+        Self::BackupSearch,
+        Self::KeyRequest,
+        Self::HistoryOffer,
         Self::Misc,
     ];
 
@@ -77,6 +98,13 @@ impl Table {
             Self::RoomKeyShare => "room_key_share",
             Self::MessageIndex => "message_index",
             Self::RoomSettings => "room_settings",
+            Self::CrossSigning => "cross_signing",
+            Self::SecretRequest => "secret_request",
+            Self::Backup => "backup",
+            Self::ToBackUp => "to_back_up",
+            Self::BackupSearch => "backup_search",
+            Self::KeyRequest => "key_request",
+            Self::HistoryOffer => "history_offer",
             Self::Misc => "misc",
         }
     }

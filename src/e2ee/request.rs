@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -52,6 +53,47 @@ pub enum RequestKind {
     KeysClaim,
     /// `PUT /sendToDevice/{type}/{txn}`.
     ToDevice,
+    /// `POST /keys/device_signing/upload`; the server may want the user to authenticate first.
+    SigningKeysUpload,
+    /// `POST /keys/signatures/upload`; strictly one at a time.
+    SignaturesUpload,
+    /// `GET` and `PUT /user/{user}/account_data/{type}`; strictly one at a time, in order.
+    AccountData,
+    /// Everything below `/room_keys` that changes the backup; strictly one at a time, in order.
+    BackupWrite,
+    /// What is read below `/room_keys`; strictly one at a time.
+    BackupRead,
+}
+
+impl RequestKind {
+    /// Its name in one word, for the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::KeysUpload => "keys_upload",
+            Self::KeysQuery => "keys_query",
+            Self::KeysClaim => "keys_claim",
+            Self::ToDevice => "to_device",
+            Self::SigningKeysUpload => "signing_keys_upload",
+            Self::SignaturesUpload => "signatures_upload",
+            Self::AccountData => "account_data",
+            Self::BackupWrite => "backup_write",
+            Self::BackupRead => "backup_read",
+        }
+    }
+
+    /// Whether two of the kind may be under way at once.
+    pub fn goes_alone(self) -> bool {
+        match self {
+            Self::KeysQuery | Self::ToDevice => false,
+            Self::KeysUpload
+            | Self::KeysClaim
+            | Self::SigningKeysUpload
+            | Self::SignaturesUpload
+            | Self::AccountData
+            | Self::BackupWrite
+            | Self::BackupRead => true,
+        }
+    }
 }
 
 /// One request of the client-server API, ready to send.
@@ -61,12 +103,15 @@ pub struct OutgoingRequest {
     pub id: RequestId,
     /// What it is for.
     pub kind: RequestKind,
-    /// `POST` or `PUT`.
+    /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: String,
     /// Path below the server's address, percent-encoded, for instance
     /// `/_matrix/client/v3/keys/query`.
     pub path: String,
-    /// JSON text of the body.
+    /// Names and values of the query, not encoded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<(String, String)>,
+    /// JSON text of the body; empty when there is none.
     pub body: String,
 }
 
@@ -121,6 +166,23 @@ pub(super) struct ToDeviceMessage {
     pub(super) content: Box<RawValue>,
 }
 
+/// What a path segment keeps as it is (RFC 3986, unreserved).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A call of the client-server API, to be made into a request.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) kind: RequestKind,
+    /// `GET`, `POST`, `PUT` or `DELETE`.
+    pub(super) method: &'static str,
+    /// Path segments below `/_matrix/client/v3`, not encoded.
+    pub(super) path: &'a [&'a str],
+    /// Names and values, not encoded.
+    pub(super) query: Vec<(String, String)>,
+    /// JSON text; empty for none.
+    pub(super) body: String,
+}
+
 /// The requests that were not answered yet.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -136,28 +198,36 @@ impl Requests {
         Ok(Self { next_order: last.map_or(0, |order| order + 1), retries: BTreeMap::new() })
     }
 
-    /// Stores a `POST` below `/_matrix/client/v3` and queues it for sending.
+    /// Stores a call below `/_matrix/client/v3` and queues it for sending.
+    pub(super) fn call(
+        &mut self,
+        call: Call<'_>,
+        purpose: Purpose,
+        step: &mut Step<'_>,
+    ) -> Result<RequestId, MachineError> {
+        let Call { kind, method, path, query, body } = call;
+        let segments = path.iter().map(|it| utf8_percent_encode(it, SEGMENT).to_string());
+        let request = OutgoingRequest {
+            id: RequestId::random()?,
+            kind,
+            method: method.to_owned(),
+            path: format!("/_matrix/client/v3/{}", segments.collect::<Vec<_>>().join("/")),
+            query,
+            body,
+        };
+        self.queue(request, purpose, step)
+    }
+
+    /// Stores a `POST` without a query, see [`Requests::call`].
     pub(super) fn post(
         &mut self,
-        kind: RequestKind,
+        (kind, path): (RequestKind, &[&str]),
         body: String,
         purpose: Purpose,
         step: &mut Step<'_>,
     ) -> Result<RequestId, MachineError> {
-        let path = match kind {
-            RequestKind::KeysUpload => "/_matrix/client/v3/keys/upload",
-            RequestKind::KeysQuery => "/_matrix/client/v3/keys/query",
-            RequestKind::KeysClaim => "/_matrix/client/v3/keys/claim",
-            RequestKind::ToDevice => "/_matrix/client/v3/sendToDevice",
-        };
-        let request = OutgoingRequest {
-            id: RequestId::random()?,
-            kind,
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            body,
-        };
-        self.queue(request, purpose, step)
+        let call = Call { kind, method: "POST", path, query: Vec::new(), body };
+        self.call(call, purpose, step)
     }
 
     /// Stores and queues one to-device request for at most [`DEVICES_PER_REQUEST`] devices; its
@@ -179,7 +249,8 @@ impl Requests {
         let id = RequestId::random()?;
         let path = format!("/_matrix/client/v3/sendToDevice/{kind}/{}", id.0);
         let method = "PUT".to_owned();
-        let request = OutgoingRequest { id, kind: RequestKind::ToDevice, method, path, body };
+        let kind = RequestKind::ToDevice;
+        let request = OutgoingRequest { id, kind, method, path, query: Vec::new(), body };
         self.queue(request, purpose, step)
     }
 

@@ -368,7 +368,12 @@ impl Core {
             let invalidation = self.tracker.invalidation;
             let purpose = QueryPurpose { users: users.to_vec(), invalidation, own_device };
             let purpose = Purpose::KeysQuery(purpose);
-            let id = self.requests.post(RequestKind::KeysQuery, body, purpose, step)?;
+            let id = self.requests.post(
+                (RequestKind::KeysQuery, &["keys", "query"]),
+                body,
+                purpose,
+                step,
+            )?;
             self.tracker.under_way.insert(id);
         }
         Ok(())

@@ -203,12 +203,8 @@ impl Core {
     /// Uploads what should be on the server and is not, unless an upload is under way.
     pub(super) fn publish_keys(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         if let Some((body, purpose)) = self.account.prepare_upload(step)? {
-            self.requests.post(
-                RequestKind::KeysUpload,
-                body,
-                Purpose::KeysUpload(purpose),
-                step,
-            )?;
+            let call = (RequestKind::KeysUpload, ["keys", "upload"].as_slice());
+            self.requests.post(call, body, Purpose::KeysUpload(purpose), step)?;
         }
         Ok(())
     }

@@ -31,18 +31,26 @@ impl Engine {
 
     /// Notes a request, unless it is noted already.
     pub(super) fn ask_keys(&mut self, request: OutgoingRequest) {
-        let OutgoingRequest { id, kind, method, path, body } = request;
+        let OutgoingRequest { id, kind, method, path, query, body } = request;
         let noted = |origin: &Origin| matches!(origin, Origin::Keys(other, _) if *other == id);
         if self.requests.has(noted) {
             return;
         }
         let method = match method.as_str() {
+            "GET" => "GET",
             "PUT" => "PUT",
+            "DELETE" => "DELETE",
             _ => "POST",
         };
         // The machine wrote the body; a text that is no JSON would be a bug there and is not sent.
-        let Ok(body) = RawValue::from_string(body) else { return };
-        let call = Call { method, path, query: Vec::new(), body: Some(body) };
+        let body = match body.as_str() {
+            "" => None,
+            _ => match RawValue::from_string(body) {
+                Ok(body) => Some(body),
+                Err(_) => return,
+            },
+        };
+        let call = Call { method, path, query, body };
         self.requests.ask(Origin::Keys(id, kind), call);
     }
 

@@ -78,10 +78,7 @@ impl Origin {
     /// Its kind in one word, for the log.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Self::Keys(_, RequestKind::KeysUpload) => "keys_upload",
-            Self::Keys(_, RequestKind::KeysQuery) => "keys_query",
-            Self::Keys(_, RequestKind::KeysClaim) => "keys_claim",
-            Self::Keys(_, RequestKind::ToDevice) => "to_device",
+            Self::Keys(_, kind) => kind.word(),
             Self::Send(..) => "send",
             Self::Members(_) => "members",
             Self::Encryption(_) => "encryption",
@@ -118,12 +115,8 @@ impl Origin {
     /// so do typing notices of a room, to keep their order. A message comes before them: a notice
     /// wakes everybody in the room, and the homeserver would answer all of them first.
     fn waits_for(&self, other: &Self) -> bool {
-        use RequestKind::{KeysClaim, KeysQuery, KeysUpload, ToDevice};
         match (self, other) {
-            (Self::Keys(_, one), Self::Keys(_, two)) => match one {
-                KeysUpload | KeysClaim => one == two,
-                KeysQuery | ToDevice => false,
-            },
+            (Self::Keys(_, one), Self::Keys(_, two)) => one.goes_alone() && one == two,
             (Self::Typing(room), Self::Typing(at) | Self::Send(at, _)) => room == at,
             (
                 Self::Keys(..)

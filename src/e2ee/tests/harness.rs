@@ -19,6 +19,8 @@ use crate::{
     time::Timestamp,
 };
 
+use super::account_server::Backup;
+
 /// To-device events in one sync answer.
 const PAGE: usize = 100;
 
@@ -156,6 +158,12 @@ pub(in crate::e2ee) struct Server {
     pub(in crate::e2ee) announcements: Vec<OwnedUserId>,
     /// Names of other servers that do not answer now.
     pub(in crate::e2ee) unreachable: BTreeSet<String>,
+    /// Global account data, by user and type.
+    pub(in crate::e2ee) account_data: BTreeMap<(OwnedUserId, String), Value>,
+    /// Key backups of each user; the last one that was not deleted is the current one.
+    pub(in crate::e2ee) backups: BTreeMap<OwnedUserId, Vec<Backup>>,
+    /// Whether replacing signing keys needs the user's password, which is `secret`.
+    pub(in crate::e2ee) wants_password: bool,
     /// Fails every request with this.
     pub(in crate::e2ee) outage: Option<RequestFailure>,
     /// All requests served, with who sent them.
@@ -174,12 +182,21 @@ impl Server {
             return Err(failure.clone());
         }
         self.served.push((from.clone(), request.clone()));
-        let body: Value = serde_json::from_str(&request.body).unwrap();
+        let body = match request.body.as_str() {
+            "" => Value::Null,
+            body => serde_json::from_str(body).unwrap(),
+        };
         let answer = match request.kind {
             RequestKind::KeysUpload => self.upload(from, &body)?,
             RequestKind::KeysQuery => self.query(from, &body),
             RequestKind::KeysClaim => self.claim(&body),
             RequestKind::ToDevice => self.deliver(from, request, &body),
+            RequestKind::SigningKeysUpload => self.take_signing_keys(from, &body)?,
+            RequestKind::SignaturesUpload => self.take_signatures(&body),
+            RequestKind::AccountData => self.account_data(from, request, &body)?,
+            RequestKind::BackupWrite | RequestKind::BackupRead => {
+                self.backup(from, request, &body)?
+            }
         };
         Ok(answer.to_string())
     }

@@ -1,6 +1,7 @@
 //! Tests of the session layer with several machines and a key server between them.
 
 mod account;
+mod account_server;
 mod claims;
 mod forger;
 pub(super) mod harness;
