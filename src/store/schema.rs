@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn a_released_step_never_changes() {
-        let hashes: Vec<String> =
-            STEPS.iter().map(|step| format!("{:x}", Sha256::digest(step))).collect();
+        let hex = |step: &&str| Sha256::digest(step).iter().map(|it| format!("{it:02x}")).collect();
+        let hashes: Vec<String> = STEPS.iter().map(hex).collect();
         assert_eq!(
             hashes,
             [
