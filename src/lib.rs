@@ -8,6 +8,7 @@
 // Layer 0: words, no behavior of their own.
 pub mod config;
 pub mod matrix;
+pub mod qr;
 pub mod secret;
 pub mod time;
 pub mod tls;
