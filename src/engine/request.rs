@@ -385,7 +385,8 @@ mod tests {
                 | ClientFrame::Ack(_)
                 | ClientFrame::Cancel(_)
                 | ClientFrame::Window(_)
-                | ClientFrame::Chunk(_) => None,
+                | ClientFrame::Chunk(_)
+                | ClientFrame::Token(_) => None,
             })
             .collect()
     }

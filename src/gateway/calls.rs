@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     secret::Secret,
-    wire::{ChunkEnd, ChunkFrame, CloseCode, Limits, MAX_CHUNK_BYTES},
+    wire::{ChunkEnd, ChunkFrame, CloseCode, Limits, MAX_CHUNK_BYTES, TokenFrame},
 };
 
 /// The calls of one connection that are under way. Dropped, it gives them all up.
@@ -119,6 +119,12 @@ impl<H: Homeserver> Calls<H> {
         {
             self.ended.push_back(done);
         }
+    }
+
+    /// Calls that begin from now on have this token.
+    pub(super) fn present(&mut self, frame: TokenFrame) {
+        let token: String = frame.token.as_str().to_owned();
+        self.token = Some(Arc::new(Secret::new(token)));
     }
 
     pub(super) fn start(&mut self, call: Call) {

@@ -13,7 +13,7 @@ use super::{
     chunk::ChunkFrame,
     frame::{
         CancelFrame, ClientFrame, ErrorFrame, MediaInfo, RequestFrame, ResponseFrame, ServerFrame,
-        SyncFrame, UpdateFrame, WindowFrame, empty_body,
+        SyncFrame, TokenFrame, UpdateFrame, WindowFrame, empty_body,
     },
 };
 use crate::matrix::Position;
@@ -110,6 +110,7 @@ impl ClientFrame {
             Self::Ack(position) => text(&Out::Ack { position }),
             Self::Cancel(frame) => text(&Out::Cancel(*frame)),
             Self::Window(frame) => text(&Out::Window(*frame)),
+            Self::Token(frame) => text(&Out::Token(frame)),
             Self::Chunk(frame) => Ok(Payload::Binary(frame.to_bytes())),
         }
     }
@@ -126,6 +127,7 @@ impl ClientFrame {
             "ack" => Ok(Self::Ack(head.rest::<AckBody>(text)?.position)),
             "cancel" => Ok(Self::Cancel(head.rest(text)?)),
             "window" => Ok(Self::Window(head.rest(text)?)),
+            "token" => Ok(Self::Token(head.rest(text)?)),
             _ => Err(head.unknown()),
         }
     }
@@ -192,6 +194,7 @@ enum Out<'a> {
     Ack { position: &'a Position },
     Cancel(CancelFrame),
     Window(WindowFrame),
+    Token(&'a TokenFrame),
     Response(ResponseBody),
     Update(&'a UpdateFrame),
     Error(ErrorBody),

@@ -6,6 +6,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::chunk::ChunkFrame;
 use crate::matrix::Position;
@@ -25,6 +26,8 @@ pub enum ClientFrame {
     Window(WindowFrame),
     /// A piece of an upload.
     Chunk(ChunkFrame),
+    /// From now on this access token, of the same login, is presented to the homeserver.
+    Token(TokenFrame),
 }
 
 /// A call of the client-server API.
@@ -106,6 +109,19 @@ pub struct WindowFrame {
     pub id: u64,
     /// How many chunks more.
     pub chunks: u32,
+}
+
+/// A token that takes the place of the one of the handshake.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TokenFrame {
+    /// The access token.
+    pub token: Zeroizing<String>,
+}
+
+impl fmt::Debug for TokenFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenFrame(..)")
+    }
 }
 
 /// What a server sends.

@@ -18,7 +18,7 @@ pub use close::CloseCode;
 pub use codec::{DecodeError, Payload};
 pub use frame::{
     AnswerKind, CancelFrame, ClientFrame, ErrorFrame, MediaInfo, RequestFrame, ResponseFrame,
-    ServerFrame, SyncFrame, UpdateFrame, WindowFrame, empty_body,
+    ServerFrame, SyncFrame, TokenFrame, UpdateFrame, WindowFrame, empty_body,
 };
 pub use limits::Limits;
 pub use version::{STREAM_PATH, Subprotocol, negotiate};

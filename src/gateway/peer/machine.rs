@@ -10,6 +10,7 @@ use super::{
 };
 use crate::wire::{
     ChunkFrame, ClientFrame, CloseCode, DecodeError, ErrorFrame, Limits, ServerFrame, SyncFrame,
+    TokenFrame,
 };
 
 /// Whether the connection has an access token.
@@ -62,6 +63,8 @@ pub enum PeerEffect {
     Push(ChunkFrame),
     /// Read one chunk of this request's answer.
     Pull(u64),
+    /// Present this access token from now on.
+    Present(TokenFrame),
     /// Close, once everything before it is sent. No input is taken after it.
     Close(CloseCode),
 }
@@ -141,6 +144,7 @@ impl Peer {
             ClientFrame::Cancel(cancel) => self.requests.cancel(cancel.id),
             ClientFrame::Window(window) => self.requests.widen(window, &self.limits),
             ClientFrame::Chunk(chunk) => self.requests.uploaded(chunk),
+            ClientFrame::Token(token) => self.on_token(token),
         }
     }
 
@@ -152,6 +156,17 @@ impl Peer {
             }
             (Identity::Token, Stage::Draining | Stage::Closed) => Vec::new(),
             (Identity::Token, Stage::Serving) => self.sync.start(frame, &self.limits),
+        }
+    }
+
+    /// Another token of the same login. A connection without one has other limits, and stays so.
+    fn on_token(&self, token: TokenFrame) -> Vec<PeerEffect> {
+        match self.identity {
+            Identity::Token => vec![PeerEffect::Present(token)],
+            Identity::Anonymous => {
+                let refusal = Refusal::NoToken;
+                vec![notice(refusal.errcode(), refusal.reason(), None)]
+            }
         }
     }
 

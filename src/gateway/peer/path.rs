@@ -10,8 +10,16 @@ use crate::wire::RequestFrame;
 const WELL_KNOWN: &str = "/.well-known/matrix/client";
 
 /// Calls that need no token: method and path, the version left out.
-const OPEN_CALLS: &[(&str, &str)] =
-    &[("GET", "login"), ("POST", "login"), ("POST", "register"), ("GET", "register/available")];
+const OPEN_CALLS: &[(&str, &str)] = &[
+    ("GET", "login"),
+    ("POST", "login"),
+    ("POST", "refresh"),
+    ("GET", "auth_metadata"),
+    ("POST", "register"),
+    ("GET", "register/available"),
+];
+/// Where servers that are not up to date yet have `auth_metadata`.
+const UNSTABLE_METADATA: &str = "unstable/org.matrix.msc2965/auth_metadata";
 /// What a path has beside letters and digits (RFC 3986): a URL parser would change all else.
 const PUNCTUATION: &[u8] = b"-._~!$&'()*+,;=:@/%";
 /// As it is, decoded once, twice and three times.
@@ -158,7 +166,7 @@ fn is_open(request: &RequestFrame) -> bool {
     }
     let get = request.method == "GET";
     match request.path.strip_prefix("/_matrix/client/") {
-        Some("versions") => get,
+        Some("versions" | UNSTABLE_METADATA) => get,
         Some(rest) => rest.split_once('/').is_some_and(|(version, call)| {
             VERSIONS.contains(&version) && OPEN_CALLS.contains(&(request.method.as_str(), call))
         }),
@@ -244,6 +252,9 @@ mod tests {
             ("GET", "/_matrix/client/v3/login"),
             ("POST", "/_matrix/client/r0/login"),
             ("POST", "/_matrix/client/v3/register"),
+            ("POST", "/_matrix/client/v3/refresh"),
+            ("GET", "/_matrix/client/v1/auth_metadata"),
+            ("GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata"),
             ("GET", "/.well-known/matrix/client"),
         ] {
             assert_eq!(open(method, path), Ok(()), "{path}");
@@ -253,6 +264,9 @@ mod tests {
             ("PUT", "/_matrix/client/v3/login"),
             ("POST", "/_matrix/client/v3/login/sso/redirect"),
             ("POST", "/_matrix/client/versions"),
+            ("GET", "/_matrix/client/v3/refresh"),
+            ("POST", "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata"),
+            ("GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata/x"),
             ("GET", "/_matrix/client/v3/account/whoami"),
         ] {
             assert_eq!(open(method, path), Err(Refusal::NoToken), "{path}");

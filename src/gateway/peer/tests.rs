@@ -10,7 +10,7 @@ use crate::{
     matrix::Position,
     wire::{
         AnswerKind, CancelFrame, ChunkEnd, ChunkFrame, ClientFrame, CloseCode, ErrorFrame, Limits,
-        MediaInfo, RequestFrame, ServerFrame, SyncFrame, WindowFrame,
+        MediaInfo, RequestFrame, ServerFrame, SyncFrame, TokenFrame, WindowFrame,
     },
 };
 
@@ -346,4 +346,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn only_a_connection_with_a_token_may_change_it() {
+    let fresh = || {
+        let token = "fresh".to_owned().into();
+        PeerInput::Frame(ClientFrame::Token(TokenFrame { token }))
+    };
+    let effects = Peer::new(Identity::Token, Limits::default()).handle(fresh(), 0.0);
+    let [PeerEffect::Present(frame)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(frame.token.as_str(), "fresh");
+    assert!(!format!("{effects:?}").contains("fresh"));
+    let effects = Peer::new(Identity::Anonymous, Limits::default()).handle(fresh(), 0.0);
+    let [PeerEffect::Send(ServerFrame::Error(error))] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((error.errcode.as_str(), error.fatal), ("M_MISSING_TOKEN", false));
 }

@@ -89,6 +89,7 @@ impl World {
                 }
                 PeerEffect::Done(_) => {}
                 PeerEffect::Push(_) | PeerEffect::Pull(_) => panic!("the engine moves no bodies"),
+                PeerEffect::Present(_) => panic!("no token expires here"),
                 PeerEffect::Close(_) => return self.close_door(connection),
             }
         }
