@@ -7,7 +7,7 @@ use super::{
     error::{CommitError, StoreError},
     event,
     handle::Store,
-    outbox,
+    lease, outbox,
     room::{self, GapWrite, Numbers},
     writes::{Pending, Writes},
 };
@@ -29,6 +29,9 @@ impl Store {
         }
         if let Some(token) = writes.access_token {
             self.replace_access_token(token);
+        }
+        if let Some(lease) = writes.lease {
+            self.replace_lease(lease);
         }
         Ok(held)
     }
@@ -61,6 +64,9 @@ fn apply(connection: &Connection, writes: &Writes) -> Result<(), StoreError> {
     }
     if let Some(token) = &writes.access_token {
         account::set_access_token(connection, token)?;
+    }
+    if let Some(lease) = &writes.lease {
+        lease::write(connection, lease)?;
     }
     if let Some(position) = &writes.position {
         account::set_position(connection, position)?;

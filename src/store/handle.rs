@@ -9,6 +9,7 @@ use super::{
     error::{OpenError, StoreError},
     event,
     key::Protection,
+    lease::Lease,
     lock::Lock,
     outbox,
     outbox::OutboxRow,
@@ -25,6 +26,7 @@ use crate::{
 pub struct Store {
     connection: Connection,
     account: Account,
+    lease: Lease,
     protection: Protection,
     origin: Origin,
     // Last, so that the file is closed before another process may open it.
@@ -48,16 +50,16 @@ impl Store {
         schema::migrate(&mut connection)?;
         account::insert(&connection, account)?;
         let here = (Protection::Memory, Origin::Original);
-        Ok(Self::new(connection, account.clone(), here, None))
+        Ok(Self::new(connection, (account.clone(), Lease::default()), here, None))
     }
 
     pub(super) fn new(
         connection: Connection,
-        account: Account,
+        (account, lease): (Account, Lease),
         (protection, origin): (Protection, Origin),
         lock: Option<Lock>,
     ) -> Self {
-        Self { connection, account, protection, origin, _lock: lock }
+        Self { connection, account, lease, protection, origin, _lock: lock }
     }
 }
 
@@ -79,6 +81,11 @@ impl Store {
     /// The login this store belongs to.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// How long its access token lives, and what renews it.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// What protects it on disk, and the warning that goes with it.
@@ -252,5 +259,9 @@ impl Store {
 
     pub(super) fn replace_access_token(&mut self, token: Secret<String>) {
         self.account.access_token = token;
+    }
+
+    pub(super) fn replace_lease(&mut self, lease: Lease) {
+        self.lease = lease;
     }
 }

@@ -11,6 +11,7 @@ use super::{
     files,
     handle::Store,
     key::{self, KdfCost, MasterKey, Protection, StoreKey},
+    lease::{self, Lease},
     lock::{self, Lock},
     schema,
 };
@@ -60,7 +61,8 @@ impl Store {
         };
         let origin = account::settle(&mut connection, &place(dir)?)?;
         key::write(dir, &master, passphrase, cost)?;
-        Ok(Self::new(connection, account.clone(), (protection, origin), Some(lock)))
+        let login = (account.clone(), Lease::default());
+        Ok(Self::new(connection, login, (protection, origin), Some(lock)))
     }
 
     /// Opens the store in `dir`. Without a key, the one in the key file is used.
@@ -79,7 +81,8 @@ impl Store {
         let account = account::read(&connection)?;
         let account = account.ok_or_else(|| OpenError::DatabaseMissing(dir.join(FILE)))?;
         let origin = account::settle(&mut connection, &place(dir)?)?;
-        Ok(Self::new(connection, account, (protection, origin), Some(lock)))
+        let lease = lease::read(&connection)?;
+        Ok(Self::new(connection, (account, lease), (protection, origin), Some(lock)))
     }
 
     /// Removes the store in `dir`, its key first: from then on the rest cannot be read by anybody.

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
 ];
 
 /// Brings the tables to the newest version, in one transaction.
@@ -58,6 +59,7 @@ mod tests {
                 "7757dbc2cec6b4197e9cf418b6d7f51308ba417cca0bd4027bd76c3194bf31bb",
                 "620bd4d615e6bcc79007326307a4342c87c58c92d2cd2077761404958ebdb799",
                 "d8d9099be3e1e5a05d9f9212d66eaab19fac73585bc1ee6dd172fe3ef37435c6",
+                "c75d6f50adea1a93fbb062b267299c77d5dbb07827d8dc63a71a0e02f389ad92",
             ]
         );
     }
@@ -92,7 +94,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "user_version", 7).unwrap();
         let error = migrate_by(&mut connection, STEPS).unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 7, known: 3 }), "{error}");
+        assert!(matches!(error, OpenError::Newer { found: 7, known: 4 }), "{error}");
         assert_eq!(version(&connection).unwrap(), 7);
     }
 }

@@ -339,6 +339,27 @@ fn position_and_token_follow_the_commits() {
 }
 
 #[test]
+fn a_lease_is_kept_whole_and_shows_no_token() {
+    let mut store = store();
+    assert_eq!(store.lease(), &Lease::default());
+    let lease = Lease {
+        standing: Standing::Expired,
+        refresh_token: Some(Secret::new("renewing".to_owned())),
+        renew_at: Some(Timestamp(1_700_000_000_000)),
+        oauth: Some(OAuthClient {
+            client_id: "client".to_owned(),
+            token_endpoint: "https://account.example.org/token".to_owned(),
+            revocation_endpoint: None,
+            account_management_uri: Some("https://account.example.org/".to_owned()),
+        }),
+    };
+    commit(&mut store, Writes { lease: Some(lease.clone()), ..Writes::default() });
+    assert_eq!(store.lease(), &lease);
+    assert_eq!(lease::read(store.connection()).unwrap(), lease);
+    assert!(!format!("{lease:?}").contains("renewing"));
+}
+
+#[test]
 fn a_step_that_cannot_be_written_changes_nothing() {
     let mut store = store();
     write_events(&mut store, "a", vec![clear(1, "x")]);

@@ -1,6 +1,7 @@
 //! What one step wants written, and the seal that keeps its frames back until it is.
 
 use super::{
+    lease::Lease,
     outbox::OutboxWrite,
     room::{GapWrite, RoomRow},
 };
@@ -37,6 +38,8 @@ pub struct Writes {
     pub outbox: Vec<OutboxWrite>,
     /// A new access token.
     pub access_token: Option<Secret<String>>,
+    /// How long it lives, and what renews it.
+    pub lease: Option<Lease>,
     /// Place in the sync stream up to which everything is in this and earlier steps.
     pub position: Option<Position>,
 }
@@ -64,6 +67,7 @@ impl Writes {
             && self.reached_start.is_empty()
             && self.outbox.is_empty()
             && self.access_token.is_none()
+            && self.lease.is_none()
     }
 }
 
