@@ -147,6 +147,7 @@ fn is_life(update: &Update) -> bool {
         | Update::Synced
         | Update::CaughtUp
         | Update::Outbox { .. }
+        | Update::Progress { .. }
         | Update::Alarm(_)
         | Update::Outcome { .. }
         | Update::Ended { .. } => false,

@@ -142,6 +142,7 @@ impl Senses {
             | Update::Typing { .. }
             | Update::Receipts { .. }
             | Update::Outbox { .. }
+            | Update::Progress { .. }
             | Update::Alarm(_)
             | Update::Outcome { .. }
             | Update::Ended { .. } => Vec::new(),

@@ -15,6 +15,7 @@
 //! ```
 
 mod account;
+mod attachment;
 mod claim;
 mod core;
 mod decrypt;
@@ -44,6 +45,7 @@ mod types;
 mod unwedge;
 mod upload;
 
+pub use attachment::{AttachmentError, Decryptor, EncryptedFile, Encryptor, FileKey, SealedFile};
 pub use error::{EncryptError, MachineError, ShareError};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
 pub use machine::{Machine, Readiness, ReadyRoom};

@@ -14,6 +14,7 @@ use super::{
     CommandError, CommandId, Engine, FaceId, Outcome, Request, Update,
     error::EngineError,
     faces::{answer, refusal},
+    files::Wanted,
     request::{Asked, Call, Origin},
     turn::Turn,
 };
@@ -55,6 +56,9 @@ impl Engine {
                 self.on_history_request(from, room, (limit, before), turn)?;
             }
             Request::HasEvent { room, event } => self.has_event(from, &room, event, turn)?,
+            Request::Download { room, event, to } => {
+                self.on_download(from, Wanted { room, event, to }, turn)?;
+            }
             Request::KeyStatus => self.key_status(from, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
             Request::DiscardSession { room } => {
@@ -163,6 +167,7 @@ impl Engine {
             Asked::Join => self.on_joined(from, &body, turn)?,
             Asked::Find => answer(from.0, from.1, named_room(&body), turn),
             Asked::HasEvent(_) => answer(from.0, from.1, Ok(Outcome::Done), turn),
+            Asked::Download(wanted) => self.on_wanted(from, wanted, &body, turn)?,
             Asked::Leave(room) => self.on_left(from, &room, turn)?,
             Asked::Invite(room, user) => self.on_invited(from, (&room, &user), turn)?,
             Asked::Logout => {
@@ -306,10 +311,11 @@ impl Engine {
 /// What is said of a request that failed.
 fn why_not(asked: &Asked, error: &MatrixError) -> CommandError {
     match asked {
-        Asked::HasEvent(event) if error.status == 404 => {
+        Asked::HasEvent(event) | Asked::Download(Wanted { event, .. }) if error.status == 404 => {
             refusal("unknown_event", format!("this room has no event {event} that you could see"))
         }
         Asked::HasEvent(_)
+        | Asked::Download(_)
         | Asked::Create(_)
         | Asked::Join
         | Asked::Find

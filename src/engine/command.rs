@@ -28,6 +28,9 @@ pub enum Command {
     /// Send a message. Durable: once the engine has taken it, it is on disk. The echo and its
     /// states come as [`crate::rooms::TimelineDelta::Echo`].
     Send(Draft),
+    /// Send a file: it is uploaded, then the message about it is sent. Durable as a message is; what
+    /// is sent is the file as it is when it is read.
+    SendFile(FileDraft),
     /// Send a redaction; durable as a message is.
     Redact {
         /// The room.
@@ -83,6 +86,9 @@ pub enum Command {
         /// What.
         request: Request,
     },
+    /// Give a request up that takes long: a [`Request::Download`]. It is answered with the code
+    /// `canceled`.
+    Cancel(CommandId),
     /// End: flush and stop.
     Shutdown,
 }
@@ -98,6 +104,30 @@ pub struct Draft {
     pub kind: String,
     /// Content, with `m.relates_to` where it is a reply, an edit or a reaction.
     pub content: Map<String, Value>,
+}
+
+/// A file to send.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileDraft {
+    /// The room.
+    pub room: OwnedRoomId,
+    /// Transaction id, chosen by the face.
+    pub txn: OwnedTransactionId,
+    /// Absolute path of the file.
+    pub path: String,
+    /// Content of its message, without the address (see `rooms::compose_file`).
+    pub content: Map<String, Value>,
+}
+
+/// Where a file is saved. Nothing that exists is ever overwritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveTo {
+    /// Into this folder, under the name the sender gave it, made safe, or one beside it that is
+    /// free.
+    Folder(String),
+    /// As this file, which must not exist.
+    File(String),
 }
 
 /// Something with one outcome.
@@ -158,6 +188,16 @@ pub enum Request {
         room: OwnedRoomId,
         /// The event.
         event: OwnedEventId,
+    },
+    /// Download the file of a message, check that it is what was sent, and save it. Answered by
+    /// [`super::Outcome::Saved`]; [`super::Update::Progress`] tells meanwhile.
+    Download {
+        /// The room.
+        room: OwnedRoomId,
+        /// The message.
+        event: OwnedEventId,
+        /// Where to.
+        to: SaveTo,
     },
     /// Counts of the session layer.
     KeyStatus,

@@ -94,6 +94,7 @@ impl Engine {
                 answer(face, id, Err(error), turn);
             }
         }
+        self.lose_transfers(turn);
         for (room, echo) in self.outbox.on_lost() {
             self.show_echo(&room, Echo { state: SendState::Queued, ..echo }, turn);
         }
@@ -164,6 +165,7 @@ impl Engine {
                 self.on_read_answer(&room);
                 Ok(())
             }
+            Origin::UploadLimit => self.on_upload_limit(&result, turn),
             Origin::DirectWrite(room, user) if result.is_ok() => {
                 self.on_direct_written(&room, user, turn)
             }
@@ -189,6 +191,7 @@ impl Engine {
             | Origin::Encryption(_)
             | Origin::History(..)
             | Origin::Read(..)
+            | Origin::UploadLimit
             | Origin::Typing(_)
             | Origin::DirectRead(..)
             | Origin::DirectWrite(..)

@@ -16,11 +16,13 @@ use super::{
     Command, FaceId, Input, Outgoing, Update,
     error::EngineError,
     faces::Faces,
+    files::UploadLimit,
     history::History,
     outbox::Outbox,
     receipts::{OwnTyping, Reading},
     request::{Messages, Requests},
     roster::Rooms,
+    transfer::Transfers,
     turn::Turn,
 };
 
@@ -39,6 +41,8 @@ pub struct Engine {
     pub(super) faces: Faces,
     pub(super) reading: Reading,
     pub(super) history: History,
+    pub(super) transfers: Transfers,
+    pub(super) upload_limit: UploadLimit,
     told_link: Option<LinkState>,
 }
 
@@ -80,6 +84,8 @@ impl Engine {
             faces,
             reading: Reading::default(),
             history: History::default(),
+            transfers: Transfers::default(),
+            upload_limit: UploadLimit::default(),
             told_link: None,
         };
         engine.resume_keys(&mut turn)?;
@@ -106,7 +112,11 @@ impl Engine {
             Input::Frame(frame) => self.on_frame(frame, &mut turn)?,
             Input::FaceCame(face) => self.on_face_came(face, &mut turn),
             Input::Command { face, command } => self.on_command(face, command, &mut turn)?,
-            Input::FaceGone(face) => self.faces.remove(face),
+            Input::FaceGone(face) => {
+                self.faces.remove(face);
+                self.cancel_of_face(face, &mut turn);
+            }
+            Input::Transfer { id, event } => self.on_transfer(id, event, &mut turn)?,
             Input::Tick => self.on_tick(&mut turn)?,
         }
         self.settle(&mut turn)?;
@@ -123,6 +133,7 @@ impl Engine {
             self.catch_up_deadline(),
             self.history.deadline(),
             self.rooms.deadline(),
+            self.transfers.deadline().filter(|_| self.is_up()),
         ];
         due.into_iter().flatten().min()
     }
@@ -145,6 +156,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match command {
             Command::Send(draft) => self.on_send(draft, turn)?,
+            Command::SendFile(draft) => self.on_send_file(draft, turn)?,
+            Command::Cancel(id) => self.on_cancel((face, id), turn),
             Command::Redact { room, txn, event, reason } => {
                 self.on_redact((room, txn), event, reason, turn)?;
             }
@@ -197,6 +210,10 @@ impl Engine {
             Connection::Up => Messages::Free,
         };
         turn.out.frames.extend(self.requests.release(turn.now, messages));
+        if messages == Messages::Free {
+            let requests = &mut self.requests;
+            turn.out.transfers.extend(self.transfers.release(turn.now, || requests.new_id()));
+        }
         Ok(())
     }
 

@@ -79,6 +79,14 @@ impl Faces {
         attention.awaits_sent.entry(txn.to_owned()).or_default().insert(id);
     }
 
+    /// Who waits for a message's end, under which names.
+    pub(super) fn waiting_for(&self, txn: &TransactionId) -> Vec<(FaceId, CommandId)> {
+        let waiting = self.faces.iter().flat_map(|(face, attention)| {
+            attention.awaits_sent.get(txn).into_iter().flatten().map(|id| (*face, *id))
+        });
+        waiting.collect()
+    }
+
     /// Tells those who wait for a message what became of it.
     pub(super) fn settle_sent(
         &mut self,

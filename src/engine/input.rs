@@ -5,7 +5,7 @@ use crate::{
     wire::{ClientFrame, ServerFrame},
 };
 
-use super::{Command, Update};
+use super::{Command, TransferEvent, TransferOrder, Update};
 
 /// Names a face while it is connected; never used twice by one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +36,13 @@ pub enum Input {
     },
     /// A face is gone; nothing is sent to it any more.
     FaceGone(FaceId),
+    /// A transfer that was ordered goes on or ended.
+    Transfer {
+        /// Which.
+        id: u64,
+        /// What became of it.
+        event: TransferEvent,
+    },
     /// The deadline passed.
     Tick,
 }
@@ -46,6 +53,9 @@ pub struct Outgoing {
     /// To be given to the transport, in order. Without a connection they are dropped: what
     /// matters is repeated after the next [`Input::LinkUp`].
     pub frames: Vec<ClientFrame>,
+    /// Files to carry, or to carry no further; after the frames. Without a connection they are
+    /// dropped: they are ordered again.
+    pub transfers: Vec<TransferOrder>,
     /// To be given to the faces, in order.
     pub updates: Vec<(Audience, Update)>,
     /// Connect now.

@@ -113,6 +113,7 @@ fn is_about(origin: &Origin, room: &RoomId) -> bool {
         | Origin::Read(id, _)
         | Origin::Typing(id) => id == room,
         Origin::Keys(..)
+        | Origin::UploadLimit
         | Origin::DirectRead(..)
         | Origin::DirectWrite(..)
         | Origin::Asked(
@@ -122,6 +123,7 @@ fn is_about(origin: &Origin, room: &RoomId) -> bool {
             | Asked::Join
             | Asked::Find
             | Asked::HasEvent(_)
+            | Asked::Download(_)
             | Asked::Leave(_)
             | Asked::Invite(..)
             | Asked::Logout,

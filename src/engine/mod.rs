@@ -8,6 +8,7 @@ mod core;
 pub mod driver;
 mod error;
 mod faces;
+mod files;
 mod greet;
 mod history;
 mod input;
@@ -22,15 +23,19 @@ mod roster;
 mod secrecy;
 mod send;
 mod sync;
+mod transfer;
 mod turn;
 mod update;
 
 pub use self::core::Engine;
-pub use command::{Command, CommandId, Draft, Receipt, Request};
+pub use command::{Command, CommandId, Draft, FileDraft, Receipt, Request, SaveTo};
 pub use driver::{Face, FaceKind, Handle};
 pub use error::EngineError;
 pub use faces::Faces;
 pub use input::{Audience, Dial, FaceId, Input, Outgoing};
+pub use transfer::{
+    Download, Place, Secrecy, TransferEvent, TransferFailure, TransferKind, TransferOrder, Upload,
+};
 pub use update::{CommandError, Outcome, Page, Update};
 
 // What faces need of the modules below, so that they need not name those.

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     matrix::{EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId, TransactionId},
     rooms::{Echo, SendState},
-    store::{OutboxItem, OutboxRow, OutboxState, OutboxWrite, Store},
+    store::{OutboxItem, OutboxRow, OutboxState, OutboxWrite, Store, UploadedFile},
 };
 
-use super::{Update, error::EngineError, turn::Turn};
+use super::{Update, error::EngineError, files::is_to_upload, turn::Turn};
 
 /// How many of those that were sent are remembered.
 const MAX_SENT: usize = 1000;
@@ -23,6 +23,8 @@ pub(super) enum Phase {
     Idle,
     /// Waits for members, devices or keys.
     WaitingForKeys,
+    /// Its file is on its way; the rows after it need not wait.
+    Uploading { done: u64, total: u64 },
     /// Its call is noted; `Requests` repeats it until it is answered.
     Asked,
 }
@@ -42,6 +44,7 @@ impl Row {
             (OutboxState::Failed(error), _) => SendState::Failed(error.clone()),
             (_, Phase::Idle) => SendState::Queued,
             (_, Phase::WaitingForKeys) => SendState::WaitingForKeys,
+            (_, Phase::Uploading { done, total }) => SendState::Uploading { done, total },
             (_, Phase::Asked) => SendState::Sending,
         };
         Echo { txn: self.stored.txn.clone(), kind, content, at: self.stored.at, state }
@@ -62,6 +65,7 @@ fn face_value(item: &OutboxItem) -> (String, Map<String, Value>) {
             content.extend(reason.iter().map(|reason| ("reason".to_owned(), json!(reason))));
             ("m.room.redaction".to_owned(), content)
         }
+        OutboxItem::File(file) => ("m.room.message".to_owned(), file.content.clone()),
     }
 }
 
@@ -148,10 +152,33 @@ impl Outbox {
         self.rows.get_mut(self.places.get(txn)?)
     }
 
-    /// The row whose turn it is in a room: the first that has not failed, unless it is under way.
+    /// The row whose turn it is in a room: the first that has not failed and whose file, if it has
+    /// one, is there; unless it is under way.
     pub(super) fn head(&self, room: &RoomId) -> Option<&Row> {
-        let head = self.rows.get(self.waiting.get(room)?.first()?);
+        let mut waiting = self.waiting.get(room)?.iter().filter_map(|place| self.rows.get(place));
+        let head = waiting.find(|row| !is_to_upload(&row.stored));
         head.filter(|row| row.phase != Phase::Asked)
+    }
+
+    /// The rows of a room whose files are to be uploaded.
+    pub(super) fn to_upload(&self, room: &RoomId) -> Vec<OutboxRow> {
+        let waiting = self.waiting.get(room).into_iter().flatten();
+        let rows = waiting.filter_map(|place| self.rows.get(place));
+        rows.filter(|row| is_to_upload(&row.stored)).map(|row| row.stored.clone()).collect()
+    }
+
+    /// Writes where the file of a row lies.
+    pub(super) fn set_uploaded(
+        &mut self,
+        txn: &TransactionId,
+        uploaded: Option<UploadedFile>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(row) = self.get_mut(txn) else { return };
+        let OutboxItem::File(file) = &mut row.stored.item else { return };
+        file.uploaded = uploaded;
+        let item = row.stored.item.clone();
+        turn.writes.outbox.push(OutboxWrite::Item { txn: txn.to_owned(), item });
     }
 
     /// Writes a row's state.
@@ -209,7 +236,8 @@ impl Outbox {
     /// The link is gone: what was under way or waited is merely queued to the eye. The calls stay
     /// noted, so the rows stay [`Phase::Asked`]. Gives the rows to show as queued.
     pub(super) fn on_lost(&self) -> Vec<(OwnedRoomId, Echo)> {
-        let moving = self.rows.values().filter(|row| row.phase == Phase::Asked);
+        let moves = |row: &&Row| matches!(row.phase, Phase::Asked | Phase::Uploading { .. });
+        let moving = self.rows.values().filter(moves);
         moving.map(|row| (row.stored.room.clone(), row.echo())).collect()
     }
 

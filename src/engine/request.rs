@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     e2ee::{RequestId, RequestKind},
-    engine::{CommandId, FaceId},
+    engine::{CommandId, FaceId, files::Wanted},
     matrix::{MatrixError, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
     time::{Backoff, Timestamp},
     wire::{ClientFrame, RequestFrame},
@@ -40,6 +40,8 @@ pub(super) enum Origin {
     History(OwnedRoomId, i64),
     /// Read up to here.
     Read(OwnedRoomId, OwnedEventId),
+    /// The largest file that the server takes.
+    UploadLimit,
     /// Whether we type in this room; not repeated.
     Typing(OwnedRoomId),
     /// `m.direct`, before a room is added to it.
@@ -61,6 +63,8 @@ pub(super) enum Asked {
     Find,
     /// Whether a room has this event.
     HasEvent(OwnedEventId),
+    /// The message whose file is wanted.
+    Download(Wanted),
     /// To leave this room.
     Leave(OwnedRoomId),
     /// To invite this user to this room.
@@ -84,6 +88,7 @@ impl Origin {
             Self::Encryption(_) => "encryption",
             Self::History(..) => "history",
             Self::Read(..) => "read",
+            Self::UploadLimit => "upload_limit",
             Self::Typing(_) => "typing",
             Self::DirectRead(..) => "direct_read",
             Self::DirectWrite(..) => "direct_write",
@@ -99,7 +104,7 @@ impl Origin {
     /// How often it is tried before its fault is an answer.
     fn tries(&self) -> u32 {
         match self {
-            Self::Asked(..) | Self::History(..) => TRIES_WHEN_AWAITED,
+            Self::Asked(..) | Self::History(..) | Self::UploadLimit => TRIES_WHEN_AWAITED,
             Self::Typing(_) => 1,
             Self::Keys(..)
             | Self::Send(..)
@@ -125,6 +130,7 @@ impl Origin {
                 | Self::Encryption(_)
                 | Self::History(..)
                 | Self::Read(..)
+                | Self::UploadLimit
                 | Self::Typing(_)
                 | Self::DirectRead(..)
                 | Self::DirectWrite(..)
@@ -250,6 +256,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    /// An id that no call has: of a request that the driver makes.
+    pub(super) fn new_id(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
     /// Notes a call; it leaves with the next [`Requests::release`].
     pub(super) fn ask(&mut self, origin: Origin, call: Call) {
         self.last += 1;

@@ -17,7 +17,7 @@ use crate::{
         EventId, MatrixError, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId, TransactionId,
     },
     rooms::{ClearRoom, Echo, SendError, SendState, TimelineDelta},
-    store::{OutboxItem, OutboxRow, OutboxState},
+    store::{FileItem, OutboxItem, OutboxRow, OutboxState},
 };
 
 use super::{
@@ -80,6 +80,8 @@ enum Turned {
     Asked,
     /// Something must come first.
     Waits,
+    /// Its file must be uploaded anew; the next one's turn.
+    Uploads,
     /// It will not be sent; the next one's turn.
     Failed(SendError),
 }
@@ -101,7 +103,7 @@ impl Engine {
         self.enqueue(place, OutboxItem::Redaction { event, reason }, turn)
     }
 
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         (room, txn): (OwnedRoomId, OwnedTransactionId),
         item: OutboxItem,
@@ -120,6 +122,9 @@ impl Engine {
 
     /// Sends what may be sent of a room's messages.
     pub(super) fn pump(&mut self, room: &RoomId, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if self.is_up() {
+            self.start_uploads(room, turn)?;
+        }
         while self.is_up() {
             let Some(row) = self.outbox.head(room).cloned() else { break };
             let txn = row.stored.txn.clone();
@@ -129,6 +134,7 @@ impl Engine {
                     self.show_phase(room, &txn, Phase::WaitingForKeys, turn);
                     break;
                 }
+                Turned::Uploads => self.start_uploads(room, turn)?,
                 Turned::Failed(error) => self.fail(room, &txn, error, turn),
             }
         }
@@ -145,9 +151,10 @@ impl Engine {
             (OutboxItem::Redaction { event, reason }, _) => {
                 Some(redaction(&room, &txn, event, reason.as_deref()))
             }
-            (OutboxItem::Event { .. }, OutboxState::Encrypted(ciphertext)) => {
-                RoomContent::Encrypted(&ciphertext).call(&room, &txn)
-            }
+            (
+                OutboxItem::Event { .. } | OutboxItem::File(_),
+                OutboxState::Encrypted(ciphertext),
+            ) => RoomContent::Encrypted(&ciphertext).call(&room, &txn),
             (OutboxItem::Event { kind, content }, OutboxState::Queued | OutboxState::Failed(_)) => {
                 if let Some(reaction) = Reaction::of(kind, content) {
                     RoomContent::Reaction(reaction).call(&room, &txn)
@@ -163,8 +170,37 @@ impl Engine {
                     clear.and_then(|clear| clear.call(&room, &txn))
                 }
             }
+            (OutboxItem::File(file), OutboxState::Queued | OutboxState::Failed(_)) => {
+                return self.turn_of_file((room, txn), file, turn);
+            }
         };
         Ok(self.ask_send((room, txn), call))
+    }
+
+    /// The message about a file that the server has. What lies there in clear is for a room that was
+    /// never seen encrypted, and a key is for one that was.
+    fn turn_of_file(
+        &mut self,
+        (room, txn): (OwnedRoomId, OwnedTransactionId),
+        file: &FileItem,
+        turn: &mut Turn<'_>,
+    ) -> Result<Turned, EngineError> {
+        let Some(content) = file.message() else { return Ok(Turned::Uploads) };
+        let body = Body { kind: "m.room.message", content: &content };
+        match (self.is_encrypted(&room, turn)?, file.is_encrypted()) {
+            (true, true) => self.encrypt((&room, &txn), body, turn),
+            (true, false) => {
+                self.upload_again(&txn, turn);
+                Ok(Turned::Uploads)
+            }
+            (false, true) => Ok(self.ask_send((room, txn), None)),
+            (false, false) => {
+                let state = self.rooms.state(&room, turn.store)?;
+                let clear = state.clear().map(|proof| RoomContent::Clear(proof, body));
+                let call = clear.and_then(|clear| clear.call(&room, &txn));
+                Ok(self.ask_send((room, txn), call))
+            }
+        }
     }
 
     fn ask_send(
@@ -245,7 +281,13 @@ impl Engine {
         self.pump(&row.stored.room, turn)
     }
 
-    fn fail(&mut self, room: &RoomId, txn: &TransactionId, error: SendError, turn: &mut Turn<'_>) {
+    pub(super) fn fail(
+        &mut self,
+        room: &RoomId,
+        txn: &TransactionId,
+        error: SendError,
+        turn: &mut Turn<'_>,
+    ) {
         self.outbox.set_state(txn, OutboxState::Failed(error.clone()), turn);
         if let Some(row) = self.outbox.get(txn) {
             let echo = row.echo();
@@ -269,6 +311,8 @@ impl Engine {
         room: &RoomId,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
+        // Uploads under way are in clear too: the room allowed it until now.
+        turn.out.transfers.extend(self.transfers.cancel(|job| job.is_in(room)));
         for txn in self.outbox.in_clear(room) {
             let sends = |origin: &Origin| matches!(origin, Origin::Send(_, other) if *other == txn);
             self.requests.forget(sends);
@@ -302,6 +346,7 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let Some(row) = self.outbox.remove(txn, turn) else { return Ok(()) };
+        turn.out.transfers.extend(self.transfers.cancel(|job| job.sends(txn)));
         self.requests.forget(|origin| matches!(origin, Origin::Send(_, other) if other == txn));
         let room = row.stored.room;
         self.faces.tell_viewers(&room, &TimelineDelta::EchoDiscarded(txn.to_owned()), turn);
@@ -310,7 +355,7 @@ impl Engine {
         self.pump(&room, turn)
     }
 
-    fn show_phase(
+    pub(super) fn show_phase(
         &mut self,
         room: &RoomId,
         txn: &TransactionId,

@@ -67,6 +67,15 @@ pub enum Update {
     },
     /// Something the user must see until it is settled.
     Alarm(Alarm),
+    /// A request that takes long goes on: a download, or the upload that is waited for.
+    Progress {
+        /// Of which.
+        id: CommandId,
+        /// Bytes that are through.
+        done: u64,
+        /// Bytes in all, where they are known.
+        total: Option<u64>,
+    },
     /// The answer to a request.
     Outcome {
         /// Of which.
@@ -105,6 +114,15 @@ pub enum Outcome {
         keys: KeyStatus,
         /// Reason and count.
         undecryptable: Vec<(String, u64)>,
+    },
+    /// A file was downloaded and found to be what was sent.
+    Saved {
+        /// Where it is.
+        path: String,
+        /// Its length in bytes.
+        size: u64,
+        /// Whether it lay on the server encrypted.
+        encrypted: bool,
     },
     /// The server has the message.
     Sent {

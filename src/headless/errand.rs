@@ -78,6 +78,12 @@ impl Errand {
         self.tell(Command::Request { id, request }).await?;
         loop {
             let update = self.next_in_time().await?;
+            // What goes on is waited for.
+            if let Update::Progress { id: about, .. } = update
+                && about == id
+            {
+                self.be_patient();
+            }
             if let Update::Outcome { id: answered, result } = update
                 && answered == id
             {
@@ -130,6 +136,7 @@ impl Errand {
             | Update::Typing { .. }
             | Update::Receipts { .. }
             | Update::Outbox { .. }
+            | Update::Progress { .. }
             | Update::Alarm(_)
             | Update::Outcome { .. } => {}
         }

@@ -61,6 +61,7 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::Rooms { .. } => "rooms",
         Outcome::History(_) => "history",
         Outcome::KeyStatus { .. } => "key status",
+        Outcome::Saved { .. } => "a saved file",
         Outcome::Sent { .. } => "sent",
     };
     CommandError {

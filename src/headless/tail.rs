@@ -179,6 +179,7 @@ impl<'o> Tail<'o> {
             | Update::RoomsGone(_)
             | Update::Members { .. }
             | Update::Outbox { .. }
+            | Update::Progress { .. }
             | Update::Outcome { .. }
             | Update::Ended { .. } => Ok(()),
         }

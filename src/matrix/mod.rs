@@ -8,6 +8,7 @@ mod canonical_json;
 mod error;
 mod event;
 mod id;
+mod mxc;
 mod safe_text;
 mod signature;
 mod sync;
@@ -22,6 +23,7 @@ pub use id::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
     RoomId, TransactionId, UserId,
 };
+pub use mxc::{BadMxc, MxcUri};
 pub use safe_text::{SafeText, grapheme_width, safe_file_name};
 pub use signature::{BadSignature, SignedJson, ed25519_from_base64, sign, signed_text};
 pub use sync::{

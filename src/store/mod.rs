@@ -41,7 +41,9 @@ pub use key::{KdfCost, Protection, StoreKey};
 pub use lease::{Lease, OAuthClient, Standing};
 pub use lock::Holder;
 pub use open::{set_passphrase, set_passphrase_with};
-pub use outbox::{OutboxItem, OutboxRow, OutboxState, OutboxWrite};
+pub use outbox::{
+    FileItem, FilePlace, OutboxItem, OutboxRow, OutboxState, OutboxWrite, UploadedFile,
+};
 pub use room::{Gap, GapWrite, RoomRow};
 pub use writes::{Pending, Writes};
 

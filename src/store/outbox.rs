@@ -11,8 +11,8 @@ use super::{
     room::{from_json, room_id, to_json},
 };
 use crate::{
-    e2ee::MegolmCiphertext,
-    matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId},
+    e2ee::{EncryptedFile, MegolmCiphertext},
+    matrix::{MxcUri, OwnedEventId, OwnedRoomId, OwnedTransactionId},
     rooms::SendError,
     time::Timestamp,
 };
@@ -52,6 +52,70 @@ pub enum OutboxItem {
         /// Why, if one says.
         reason: Option<String>,
     },
+    /// A file, and the message about it.
+    File(FileItem),
+}
+
+/// A file that is sent: it is uploaded first, then the message that says where it lies.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileItem {
+    /// Where it is read from.
+    pub path: String,
+    /// The content of its `m.room.message`, in clear, without the address.
+    pub content: Map<String, Value>,
+    /// What the server has of it. Nothing until all of it is there: an upload that broke off
+    /// begins anew, with a new key.
+    #[serde(default)]
+    pub uploaded: Option<UploadedFile>,
+}
+
+/// A file that the server has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedFile {
+    /// How it lies there.
+    pub place: FilePlace,
+    /// Its length in clear, in bytes.
+    pub size: u64,
+}
+
+/// How a file lies on the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilePlace {
+    /// Encrypted: what a message in an encrypted room says about it.
+    Encrypted(EncryptedFile),
+    /// In clear, for a room that is not encrypted.
+    Clear(MxcUri),
+}
+
+impl FileItem {
+    /// The content of the message, once the file is there.
+    pub fn message(&self) -> Option<Map<String, Value>> {
+        let UploadedFile { place, size } = self.uploaded.as_ref()?;
+        let mut content = self.content.clone();
+        let info = content.entry("info").or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(info) = info {
+            info.insert("size".to_owned(), (*size).into());
+        }
+        let (field, value) = match place {
+            FilePlace::Encrypted(file) => ("file", file.to_json()),
+            FilePlace::Clear(url) => ("url", url.to_string().into()),
+        };
+        content.insert(field.to_owned(), value);
+        Some(content)
+    }
+
+    /// Whether the server has it encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        let place = self.uploaded.as_ref().map(|uploaded| &uploaded.place);
+        matches!(place, Some(FilePlace::Encrypted(_)))
+    }
+}
+
+impl fmt::Debug for FileItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileItem(..)")
+    }
 }
 
 impl fmt::Debug for OutboxItem {
@@ -59,6 +123,7 @@ impl fmt::Debug for OutboxItem {
         match self {
             Self::Event { .. } => f.write_str("Event(..)"),
             Self::Redaction { .. } => f.write_str("Redaction(..)"),
+            Self::File(_) => f.write_str("File(..)"),
         }
     }
 }
@@ -88,6 +153,13 @@ pub enum OutboxWrite {
         /// The state.
         state: OutboxState,
     },
+    /// What is to be sent changed; nothing happens when the row is gone.
+    Item {
+        /// Which.
+        txn: OwnedTransactionId,
+        /// What is to be sent now.
+        item: OutboxItem,
+    },
     /// The row is done or taken back.
     Remove {
         /// Which.
@@ -102,6 +174,12 @@ pub(super) fn write(connection: &Connection, change: &OutboxWrite) -> Result<(),
             connection
                 .prepare_cached("UPDATE outbox SET state = ?2 WHERE txn = ?1")?
                 .execute(params![txn.as_str(), to_json("outbox", state)?])?;
+            Ok(())
+        }
+        OutboxWrite::Item { txn, item } => {
+            connection
+                .prepare_cached("UPDATE outbox SET item = ?2 WHERE txn = ?1")?
+                .execute(params![txn.as_str(), to_json("outbox", item)?])?;
             Ok(())
         }
         OutboxWrite::Remove { txn } => {

@@ -17,6 +17,13 @@ pub enum SendState {
     Queued,
     /// Waiting for devices and keys of the recipients.
     WaitingForKeys,
+    /// Its file is on its way; the message follows.
+    Uploading {
+        /// Bytes that are through.
+        done: u64,
+        /// Bytes of the file.
+        total: u64,
+    },
     /// Given to the link.
     Sending,
     /// The server has it.

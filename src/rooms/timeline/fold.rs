@@ -325,6 +325,7 @@ pub(super) fn sent_as(echo: &Echo) -> Option<&EventId> {
         SendState::Sent(id) => Some(id),
         SendState::Queued
         | SendState::WaitingForKeys
+        | SendState::Uploading { .. }
         | SendState::Sending
         | SendState::Failed(_) => None,
     }

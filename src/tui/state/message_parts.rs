@@ -244,6 +244,7 @@ fn reactions(reactions: &[Reaction<'_>]) -> Option<Span> {
             Some(
                 SendState::Queued
                 | SendState::WaitingForKeys
+                | SendState::Uploading { .. }
                 | SendState::Sending
                 | SendState::Sent(_),
             ) => "…",

@@ -117,6 +117,10 @@ pub(super) fn send_mark(state: &SendState) -> Option<Span> {
     let (words, style) = match state {
         SendState::Queued => ("… queued", StyleName::SendWaiting),
         SendState::WaitingForKeys => ("… waiting for keys", StyleName::SendWaiting),
+        SendState::Uploading { done, total } => {
+            let percent = done.saturating_mul(100).checked_div(*total).unwrap_or_default().min(100);
+            return Some(Span::new(format!("↑ uploading {percent} %"), StyleName::SendWaiting));
+        }
         SendState::Sending => ("↑ sending", StyleName::SendWaiting),
         SendState::Sent(_) => return None,
         SendState::Failed(_) => ("✗ not sent", StyleName::SendFailed),
@@ -127,9 +131,11 @@ pub(super) fn send_mark(state: &SendState) -> Option<Span> {
 /// Where our removal of a message stands: the mark behind what is not gone yet.
 pub(super) fn removal_mark(state: &SendState) -> Span {
     match state {
-        SendState::Queued | SendState::WaitingForKeys | SendState::Sending | SendState::Sent(_) => {
-            Span::new("… being removed", StyleName::SendWaiting)
-        }
+        SendState::Queued
+        | SendState::WaitingForKeys
+        | SendState::Uploading { .. }
+        | SendState::Sending
+        | SendState::Sent(_) => Span::new("… being removed", StyleName::SendWaiting),
         SendState::Failed(_) => {
             Span::new("✗ not removed, others still see it", StyleName::SendFailed)
         }
@@ -144,8 +150,10 @@ pub(super) fn send_sentence(state: &SendState) -> Option<Span> {
             let words = format!("{why} (select it to try again or to discard it)");
             Some(Span::new(words, StyleName::SendFailed))
         }
-        SendState::Queued | SendState::WaitingForKeys | SendState::Sending | SendState::Sent(_) => {
-            None
-        }
+        SendState::Queued
+        | SendState::WaitingForKeys
+        | SendState::Uploading { .. }
+        | SendState::Sending
+        | SendState::Sent(_) => None,
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Outbox { waiting, failed, failed_in } => {
             state.unsent = Unsent { waiting, failed, failed_in };
         }
+        Update::Progress { id, done, total } => on_progress(state, id, done, total),
         Update::Alarm(alarm) => on_alarm(state, alarm),
         Update::Outcome { id, result } => on_outcome(state, id, result, effects),
         Update::Ended { reason } => {
@@ -68,6 +69,11 @@ fn on_typing(state: &mut State, room: &OwnedRoomId, users: Vec<OwnedUserId>) {
     if let Some(pane) = followed_pane(state, room) {
         pane.typing = users.into_iter().filter(|user| *user != own).collect();
     }
+}
+
+/// A file that is being saved: how far.
+fn on_progress(state: &mut State, id: CommandId, done: u64, total: Option<u64>) {
+    let _ = (state, id, done, total);
 }
 
 fn on_alarm(state: &mut State, alarm: Alarm) {

@@ -69,6 +69,9 @@ fn on_refused(state: &mut State, command: Command) {
             compose::give_back(state, &draft.txn);
             state.say(Tone::Failed, "too much at once: the message was not taken, send it again");
         }
+        Command::SendFile(_) => {
+            state.say(Tone::Failed, "too much at once: the file was not taken, send it again");
+        }
         Command::Typing { .. } | Command::MarkRead { .. } => frame::forget_marks(state),
         Command::Redact { .. }
         | Command::Retry(_)
@@ -78,6 +81,7 @@ fn on_refused(state: &mut State, command: Command) {
         | Command::LoadOlder { .. }
         | Command::FollowAll
         | Command::Request { .. }
+        | Command::Cancel(_)
         | Command::Shutdown => {
             if state.refused.len() < MOST_KEPT {
                 state.refused.push_back(command);
