@@ -44,7 +44,11 @@ mod homeserver;
 #[cfg(test)]
 mod hostile_terminal;
 #[cfg(test)]
+mod interop;
+#[cfg(test)]
 mod megolm;
+#[cfg(test)]
+mod peer;
 #[cfg(test)]
 mod real_parts;
 #[cfg(test)]

@@ -214,23 +214,25 @@ pub(crate) enum Stack {
     Sdk,
 }
 
-/// A client that nobody of grotto wrote.
+/// A client that nobody of grotto wrote. What those on matrix-sdk-crypto can do besides is in `peer`.
 pub(crate) struct Peer {
     lines: Lines,
     /// Its user id.
     pub(crate) user: String,
+    /// Its device id.
+    pub(crate) device: String,
     next: u64,
 }
 
 impl Peer {
     /// Registers an account and starts a client on it.
     pub(crate) fn start(stack: Stack, base: &str, name: &str) -> Self {
-        Self::with(stack, base, name, &[])
+        Self::start_with(stack, base, name, &[])
     }
 
     /// The same, answering every text with a notice.
     pub(crate) fn start_echo(stack: Stack, base: &str, name: &str) -> Self {
-        Self::with(stack, base, name, &["--echo"])
+        Self::start_with(stack, base, name, &["--echo"])
     }
 
     /// A client on matrix-nio that makes its account itself, with an invitation if need be.
@@ -239,11 +241,13 @@ impl Peer {
         Self::on(Stack::Nio, base, user.to_owned(), &options)
     }
 
-    fn with(stack: Stack, base: &str, name: &str, options: &[&str]) -> Self {
+    /// The same with options: see the program.
+    pub(crate) fn start_with(stack: Stack, base: &str, name: &str, options: &[&str]) -> Self {
         Self::on(stack, base, register(base, name), options)
     }
 
-    fn on(stack: Stack, base: &str, user: String, options: &[&str]) -> Self {
+    /// A client on another device of an account that is there.
+    pub(crate) fn on(stack: Stack, base: &str, user: String, options: &[&str]) -> Self {
         let mut command = match stack {
             Stack::Nio => {
                 let mut command = Command::new(python());
@@ -261,8 +265,9 @@ impl Peer {
         command.args([base, &user, PASSWORD]);
         command.arg(folder("peer")).args(options);
         let mut lines = Lines::start(command);
-        lines.find("the peer's start", |line| line["k"] == "ready");
-        Self { lines, user, next: 0 }
+        let ready = lines.find("the peer's start", |line| line["k"] == "ready");
+        let device = ready["device"].as_str().unwrap().to_owned();
+        Self { lines, user, device, next: 0 }
     }
 
     /// Gives a command (see `peer.py`) and waits for its answer.
