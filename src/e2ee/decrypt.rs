@@ -102,7 +102,7 @@ fn open(
     envelope: &Envelope<'_>,
     step: &mut Step<'_>,
 ) -> Result<Result<Decrypted, Reason>, MachineError> {
-    let Machine { core, megolm } = machine;
+    let Machine { core, megolm, .. } = machine;
     let Ok(message) = MegolmMessage::from_base64(envelope.ciphertext) else {
         return Ok(Err(Reason::Malformed));
     };

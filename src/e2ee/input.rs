@@ -18,6 +18,7 @@ use super::{
     machine::Machine,
     megolm::{Answer, Megolm},
     request::{self, OutgoingRequest, Purpose, RequestFailure, RequestId, Requests},
+    secret_storage::Storage,
     step::Step,
     tracking::IsInitial,
     types::{CryptoSync, KeyStatus},
@@ -30,7 +31,8 @@ impl Machine {
         device: &DeviceId,
         step: &mut Step<'_>,
     ) -> Result<Self, MachineError> {
-        Ok(Self { core: Core::open(user, device, step)?, megolm: Megolm::default() })
+        let core = Core::open(user, device, step)?;
+        Ok(Self { core, megolm: Megolm::default(), storage: Storage::open(step)? })
     }
 
     /// Requests of earlier steps that were not answered, oldest first.
@@ -79,7 +81,9 @@ impl Machine {
                     Purpose::KeysUpload(_)
                     | Purpose::KeysQuery(_)
                     | Purpose::KeysClaim(_)
-                    | Purpose::Notice => Ok(()),
+                    | Purpose::Notice
+                    | Purpose::StorageRead
+                    | Purpose::StorageWrite(_) => Ok(()),
                 };
             }
             Err(RequestFailure::Refused(error)) => Err(error),
@@ -95,13 +99,21 @@ impl Machine {
                 self.share_answered(id, purpose, answer, step)?;
             }
             Purpose::Notice => {}
+            Purpose::StorageRead => self.receive_storage_read(id, answer, step)?,
+            Purpose::StorageWrite(purpose) => {
+                self.receive_storage_write(id, purpose, answer, step)?;
+            }
         }
         self.core.proceed(step)?;
+        self.storage_progressed(step)?;
         match &record.purpose {
             Purpose::KeysUpload(_) | Purpose::KeysQuery(_) | Purpose::KeysClaim(_) => {
                 self.share_progressed(step)
             }
-            Purpose::ShareRoomKey(_) | Purpose::Notice => Ok(()),
+            Purpose::ShareRoomKey(_)
+            | Purpose::Notice
+            | Purpose::StorageRead
+            | Purpose::StorageWrite(_) => Ok(()),
         }
     }
 
@@ -109,12 +121,16 @@ impl Machine {
     pub(super) fn take_tick(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         self.core.proceed(step)?;
         Core::forget_old_messages(step)?;
+        self.storage_progressed(step)?;
         self.tick_shares(step)
     }
 
     /// When the passing of time is to be told.
     pub(super) fn next_tick(&self) -> Option<Timestamp> {
-        [self.core.deadline(), self.share_deadline()].into_iter().flatten().min()
+        [self.core.deadline(), self.share_deadline(), self.storage_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Counts what there is.

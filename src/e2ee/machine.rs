@@ -10,6 +10,7 @@ use super::{
     megolm::{self, Megolm, Outbound, Prepared},
     request::{OutgoingRequest, RequestFailure, RequestId},
     room_settings,
+    secret_storage::Storage,
     step::Step,
     types::{CryptoSync, Decryption, KeyStatus, MegolmCiphertext, Plaintext, Recipients},
 };
@@ -24,6 +25,8 @@ pub struct Machine {
     pub(super) core: Core,
     /// Group sessions.
     pub(super) megolm: Megolm,
+    /// Secret storage.
+    pub(super) storage: Storage,
 }
 
 /// Whether a room can encrypt now.
@@ -197,7 +200,7 @@ impl Machine {
         if self.prepare(room, to, step)? == Prepared::NotYet {
             return Ok(Readiness::Waiting);
         }
-        let Self { core, megolm } = self;
+        let Self { core, megolm, .. } = self;
         Ok(match megolm.outbound_mut(room) {
             Some(outbound) => Readiness::Ready(ReadyRoom { core, outbound, room: room.to_owned() }),
             None => Readiness::Waiting,

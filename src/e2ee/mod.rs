@@ -23,6 +23,7 @@ mod device;
 mod devices;
 mod error;
 mod failures;
+mod held_secrets;
 mod identity;
 mod input;
 mod lookup;
@@ -30,8 +31,10 @@ mod machine;
 mod megolm;
 mod olm;
 mod query;
+mod recovery_key;
 mod request;
 mod room_settings;
+mod secret_storage;
 mod session;
 mod standing;
 mod step;
@@ -49,7 +52,9 @@ pub use attachment::{AttachmentError, Decryptor, EncryptedFile, Encryptor, FileK
 pub use error::{EncryptError, MachineError, ShareError};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
 pub use machine::{Machine, Readiness, ReadyRoom};
+pub use recovery_key::BadRecoveryKey;
 pub use request::{OutgoingRequest, RequestFailure, RequestId, RequestKind};
+pub use secret_storage::{Derivation, DerivedKey, RecoverySecret, StorageRefusal, StorageStatus};
 pub use step::Step;
 pub use types::{
     Alarm, CryptoSync, Decrypted, Decryption, HistoryVisibility, KeyStatus, MegolmCiphertext,

@@ -17,8 +17,8 @@ use crate::{
 };
 
 use super::{
-    claim::ClaimPurpose, error::MachineError, lookup::Table, megolm::SharePurpose, step::Step,
-    tracking::QueryPurpose, upload::UploadPurpose,
+    claim::ClaimPurpose, error::MachineError, lookup::Table, megolm::SharePurpose,
+    secret_storage::WritePurpose, step::Step, tracking::QueryPurpose, upload::UploadPurpose,
 };
 
 /// Most devices that one to-device request is sent to.
@@ -138,6 +138,10 @@ pub(super) enum Purpose {
     ShareRoomKey(SharePurpose),
     /// A to-device message whose delivery changes nothing here: `m.dummy`, `m.no_olm`.
     Notice,
+    /// Something read of secret storage, for the attempt to open it that waits for the answer.
+    StorageRead,
+    /// Something written to secret storage.
+    StorageWrite(WritePurpose),
 }
 
 /// A request and what its answer means.

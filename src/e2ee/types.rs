@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::secret_storage::{Derivation, StorageRefusal};
 use crate::matrix::{
     DeviceLists, KeyCounts, OwnedDeviceId, OwnedRoomId, OwnedUserId, SyncDelta, ToDeviceEvent,
 };
@@ -253,6 +254,22 @@ pub enum Notice {
     DevicesChanged(Vec<OwnedUserId>),
     /// Something the user must see until it is settled.
     Alarm(Alarm),
+    /// What is known of secret storage changed, see [`super::Machine::storage_status`].
+    StorageChanged,
+    /// A passphrase is to be made a key, outside of the step: [`Derivation::derive`], then
+    /// [`super::Machine::receive_derived_key`].
+    DeriveStorageKey(Derivation),
+    /// Secret storage was read.
+    StorageOpened {
+        /// How many secrets were taken out of it.
+        taken: usize,
+        /// How many were there and do not fit their public keys.
+        refused: usize,
+    },
+    /// The new secret storage is the account's.
+    StorageMade,
+    /// Secret storage was not opened, or not written to.
+    StorageRefused(StorageRefusal),
 }
 
 /// A condition that the user must see.

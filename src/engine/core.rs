@@ -233,6 +233,11 @@ impl Engine {
                     }
                     Notice::RoomMayBeReady(room) => self.pump(&room, turn)?,
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
+                    Notice::StorageChanged
+                    | Notice::DeriveStorageKey(_)
+                    | Notice::StorageOpened { .. }
+                    | Notice::StorageMade
+                    | Notice::StorageRefused(_) => {}
                 }
             }
             self.look_again(&users, turn)?;

@@ -7,6 +7,7 @@ mod connection;
 mod core;
 pub mod driver;
 mod error;
+mod face_secret;
 mod faces;
 mod files;
 mod greet;
@@ -31,6 +32,7 @@ pub use self::core::Engine;
 pub use command::{Command, CommandId, Draft, FileDraft, Receipt, Request, SaveTo};
 pub use driver::{Face, FaceKind, Handle};
 pub use error::EngineError;
+pub use face_secret::FaceSecret;
 pub use faces::Faces;
 pub use input::{Audience, Dial, FaceId, Input, Outgoing};
 pub use transfer::{
