@@ -7,6 +7,7 @@ mod discover;
 mod handshake;
 mod homeserver;
 mod http;
+mod oauth;
 mod options;
 mod peer;
 mod pipe;
@@ -17,6 +18,9 @@ pub use discover::{DiscoverError, Discovered, discover};
 pub use handshake::Upgrade;
 pub use homeserver::{BodyStream, Homeserver, Reply};
 pub use http::Http;
+pub use oauth::{
+    DeviceGrant, Metadata, OAuth, OAuthError, Poll, Registered, Tokens, WhichScope, scope,
+};
 pub use options::{Gateway, GatewayError, GatewayOptions, ListenOptions, TlsFiles};
 pub use peer::{Answer, Call, CallFailure, CallId, Identity, Peer, PeerEffect, PeerInput};
 pub use service::{Host, ListenError, Listener, terminated};
