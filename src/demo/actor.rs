@@ -149,6 +149,8 @@ fn is_life(update: &Update) -> bool {
         | Update::Outbox { .. }
         | Update::Progress { .. }
         | Update::Alarm(_)
+        | Update::AuthNeeded(_)
+        | Update::RoomTrust(_)
         | Update::Outcome { .. }
         | Update::Ended { .. } => false,
     }

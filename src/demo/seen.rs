@@ -144,6 +144,8 @@ impl Senses {
             | Update::Outbox { .. }
             | Update::Progress { .. }
             | Update::Alarm(_)
+            | Update::AuthNeeded(_)
+            | Update::RoomTrust(_)
             | Update::Outcome { .. }
             | Update::Ended { .. } => Vec::new(),
         }

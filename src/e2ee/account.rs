@@ -13,7 +13,7 @@ use vodozemac::{
 };
 
 use crate::{
-    matrix::{CanonicalText, DeviceId, KeyCounts, UserId},
+    matrix::{CanonicalObject, CanonicalText, DeviceId, KeyCounts, UserId},
     time::Timestamp,
 };
 
@@ -23,7 +23,7 @@ use super::{
     standing::{FallbackUse, Standing, State},
     step::{Step, raw},
     types::{Alarm, CryptoSync, Notice},
-    upload::{Generator, cross_signed, signed_device_keys},
+    upload::{Generator, cross_signed, sign_as_device, signed_device_keys},
 };
 
 pub(super) const KEY_ALGORITHM: &str = "signed_curve25519";
@@ -161,6 +161,11 @@ impl AccountPart {
     /// Our device keys, signed by themselves.
     pub(super) fn device_keys(&self) -> &RawValue {
         &self.device_keys
+    }
+
+    /// Signs an object as this device.
+    pub(super) fn sign(&self, object: &mut CanonicalObject) {
+        sign_as_device(object, &self.olm, &self.state.user, &self.state.device);
     }
 
     /// The public halves of all one-time and fallback keys that we hold the private halves of.

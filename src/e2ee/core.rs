@@ -10,8 +10,8 @@ use crate::{
 };
 
 use super::{
-    account::AccountPart, claim::Claims, device::Device, error::MachineError, request::Requests,
-    step::Step, tracking::Tracker, unwedge::Undecided,
+    account::AccountPart, claim::Claims, cross_signing::CrossSigning, device::Device,
+    error::MachineError, request::Requests, step::Step, tracking::Tracker, unwedge::Undecided,
 };
 
 /// Everything of the session layer that knows no room.
@@ -24,6 +24,7 @@ pub(super) struct Core {
     pub(super) tracker: Tracker,
     pub(super) claims: Claims,
     pub(super) undecided: Undecided,
+    pub(super) cross_signing: CrossSigning,
     /// Curve25519 keys with which there are sessions; filled as they are asked for.
     pub(super) known_peers: BTreeSet<[u8; 32]>,
     pub(super) dropped: Dropped,
@@ -63,10 +64,12 @@ impl Core {
             tracker: Tracker::open(step)?,
             claims: Claims::open(step)?,
             undecided: Undecided::default(),
+            cross_signing: CrossSigning::default(),
             known_peers: BTreeSet::new(),
             dropped: Dropped::default(),
             now: step.now(),
         };
+        core.open_identities(step)?;
         core.resume_unwedging(step)?;
         core.publish_keys(step)?;
         core.track([user], step)?;

@@ -45,6 +45,16 @@ pub(super) struct Identity {
     /// The master key that was seen first.
     pub(super) pinned_master_key: String,
     pub(super) first_seen: Timestamp,
+    /// Whether we ever found it verified; only the user takes that back.
+    #[serde(default)]
+    pub(super) was_verified: bool,
+    /// The signature of our user-signing key over `master`, made here: it holds though the server
+    /// does not show it, yet or any more.
+    #[serde(default)]
+    pub(super) our_signature: Option<String>,
+    /// A device of the user is named like one of the keys, so that one can be taken for the other.
+    #[serde(default)]
+    confused: bool,
 }
 
 /// Why a set of cross-signing keys is refused as a whole.
@@ -140,6 +150,9 @@ impl Identity {
             user_signing_key: user_signing.map(|key| key.name),
             pinned_master_key: pinned,
             first_seen: known.map_or(now, |old| old.first_seen),
+            was_verified: known.is_some_and(|old| old.was_verified),
+            our_signature: known.and_then(|old| old.our_signature.clone()),
+            confused: false,
         })
     }
 
@@ -150,6 +163,18 @@ impl Identity {
         self.master.get() == other.master.get()
             && self.self_signing.get() == other.self_signing.get()
             && user_signing(self) == user_signing(other)
+            && self.confused == other.confused
+    }
+
+    /// Takes the names of the user's devices.
+    pub(super) fn note_names<'n>(&mut self, mut names: impl Iterator<Item = &'n String>) {
+        self.confused = names.any(|name| self.has_key_named(name));
+    }
+
+    /// Whether a device could be taken for a key: nobody may verify such an identity
+    /// (CVE-2022-39250).
+    pub(super) fn is_confused(&self) -> bool {
+        self.confused
     }
 
     /// Whether `name` is one of the keys: a device of that name could be taken for the key.

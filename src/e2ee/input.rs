@@ -83,8 +83,17 @@ impl Machine {
                     | Purpose::KeysClaim(_)
                     | Purpose::Notice
                     | Purpose::StorageRead
-                    | Purpose::StorageWrite(_) => Ok(()),
+                    | Purpose::StorageWrite(_)
+                    | Purpose::SigningKeys(_)
+                    | Purpose::Signatures(_) => Ok(()),
                 };
+            }
+            // It stays, to be sent again with the proof.
+            Err(RequestFailure::Refused(error))
+                if error.auth.is_some() && matches!(record.purpose, Purpose::SigningKeys(_)) =>
+            {
+                self.core.identity_wants_auth(id, error, step)?;
+                return self.share_progressed(step);
             }
             Err(RequestFailure::Refused(error)) => Err(error),
             Ok(body) => Ok(body),
@@ -98,6 +107,11 @@ impl Machine {
                 let answer = if answer.is_ok() { Answer::Delivered } else { Answer::Refused };
                 self.share_answered(id, purpose, answer, step)?;
             }
+            Purpose::SigningKeys(_) => self.core.receive_identity_upload(answer, step)?,
+            Purpose::Signatures(purpose) => {
+                let sent = (*purpose, record.request.body.as_str());
+                self.core.receive_signatures(sent, answer, step)?;
+            }
             Purpose::Notice => {}
             Purpose::StorageRead => self.receive_storage_read(id, answer, step)?,
             Purpose::StorageWrite(purpose) => {
@@ -107,9 +121,11 @@ impl Machine {
         self.core.proceed(step)?;
         self.storage_progressed(step)?;
         match &record.purpose {
-            Purpose::KeysUpload(_) | Purpose::KeysQuery(_) | Purpose::KeysClaim(_) => {
-                self.share_progressed(step)
-            }
+            Purpose::KeysUpload(_)
+            | Purpose::KeysQuery(_)
+            | Purpose::KeysClaim(_)
+            | Purpose::SigningKeys(_)
+            | Purpose::Signatures(_) => self.share_progressed(step),
             Purpose::ShareRoomKey(_)
             | Purpose::Notice
             | Purpose::StorageRead

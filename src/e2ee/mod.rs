@@ -18,6 +18,7 @@ mod account;
 mod attachment;
 mod claim;
 mod core;
+mod cross_signing;
 mod decrypt;
 mod device;
 mod devices;
@@ -49,6 +50,7 @@ mod unwedge;
 mod upload;
 
 pub use attachment::{AttachmentError, Decryptor, EncryptedFile, Encryptor, FileKey, SealedFile};
+pub use cross_signing::{AuthNeeded, Bootstrap, IdentityState, IdentityStatus, OwnIdentity};
 pub use error::{EncryptError, MachineError, ShareError};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
 pub use machine::{Machine, Readiness, ReadyRoom};
@@ -57,6 +59,7 @@ pub use request::{OutgoingRequest, RequestFailure, RequestId, RequestKind};
 pub use secret_storage::{Derivation, DerivedKey, RecoverySecret, StorageRefusal, StorageStatus};
 pub use step::Step;
 pub use types::{
-    Alarm, CryptoSync, Decrypted, Decryption, HistoryVisibility, KeyStatus, MegolmCiphertext,
-    Notice, Plaintext, Recipients, Shield, ShieldReason, Undecryptable, UndecryptableReason,
+    Alarm, CryptoSync, Decrypted, Decryption, DevicePolicy, HistoryVisibility, KeyStatus, LeftOut,
+    LeftOutReason, MegolmCiphertext, Notice, Plaintext, Recipients, Shield, ShieldReason,
+    Undecryptable, UndecryptableReason,
 };

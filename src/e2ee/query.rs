@@ -12,6 +12,7 @@ use crate::matrix::{OwnedDeviceId, SignedJson, UserId, ed25519_from_base64};
 
 use super::{
     core::Core,
+    cross_signing::Shown,
     device::{Device, Listing},
     devices::find_device,
     error::MachineError,
@@ -65,6 +66,16 @@ impl Answer {
         })
     }
 
+    /// Whether the answer shows cross-signing keys of `user`, well formed or not.
+    pub(super) fn shows_identity(&self, user: &UserId) -> Shown {
+        let shows = |keys: &Objects| keys.contains_key(user.as_str());
+        if shows(&self.master_keys) || shows(&self.self_signing_keys) {
+            Shown::Something
+        } else {
+            Shown::Nothing
+        }
+    }
+
     /// The devices of `user` by name; `None` when their list is no object.
     fn devices(&self, user: &UserId) -> Option<Objects> {
         match self.device_keys.get(user.as_str()) {
@@ -84,8 +95,8 @@ impl Core {
         own_device: OwnDevice,
         step: &mut Step<'_>,
     ) -> Result<usize, MachineError> {
-        let identity = self.receive_identity(user, answer, step)?;
         let Some(listed) = answer.devices(user) else { return Ok(0) };
+        let identity = self.receive_identity(user, (answer, &listed), step)?;
         if *user == *self.user && own_device == OwnDevice::Expected {
             let ours = listed.get(self.device.as_str()).map(|raw| keys_of(raw, &self.device));
             self.account.check_listed(ours.flatten(), step)?;
@@ -138,7 +149,7 @@ impl Core {
     }
 
     /// Keeps the signature by which our own identity vouches for this device.
-    fn note_cross_signature(
+    pub(super) fn note_cross_signature(
         &mut self,
         identity: Option<&Identity>,
         step: &mut Step<'_>,
@@ -207,17 +218,20 @@ impl Core {
     fn receive_identity(
         &mut self,
         user: &UserId,
-        answer: &Answer,
+        (answer, listed): (&Answer, &Objects),
         step: &mut Step<'_>,
     ) -> Result<Option<Identity>, MachineError> {
         let known = step.get::<Identity>(Table::Identity, user.as_str(), "")?;
         let checked = answer
             .identity(user)
             .and_then(|json| Identity::check(user, json, known.as_ref(), step.now()).ok());
-        let Some(identity) = checked else { return Ok(known) };
+        let Some(mut identity) = checked.or_else(|| known.clone()) else { return Ok(None) };
+        identity.note_names(listed.keys());
         if known.is_none_or(|known| !known.is_same(&identity)) {
-            self.tracker.note_change();
-            step.put(Table::Identity, user.as_str(), "", &identity)?;
+            if *user == *self.user {
+                self.own_identity_shown(&mut identity, step)?;
+            }
+            self.put_identity(identity.clone(), step)?;
         }
         Ok(Some(identity))
     }

@@ -17,8 +17,15 @@ use crate::{
 };
 
 use super::{
-    claim::ClaimPurpose, error::MachineError, lookup::Table, megolm::SharePurpose,
-    secret_storage::WritePurpose, step::Step, tracking::QueryPurpose, upload::UploadPurpose,
+    claim::ClaimPurpose,
+    cross_signing::{SignaturesPurpose, SigningKeysPurpose},
+    error::MachineError,
+    lookup::Table,
+    megolm::SharePurpose,
+    secret_storage::WritePurpose,
+    step::Step,
+    tracking::QueryPurpose,
+    upload::UploadPurpose,
 };
 
 /// Most devices that one to-device request is sent to.
@@ -136,6 +143,10 @@ pub(super) enum Purpose {
     KeysClaim(ClaimPurpose),
     /// The key of an outbound group session, for some devices.
     ShareRoomKey(SharePurpose),
+    /// Our new cross-signing keys.
+    SigningKeys(SigningKeysPurpose),
+    /// Signatures of ours.
+    Signatures(SignaturesPurpose),
     /// A to-device message whose delivery changes nothing here: `m.dummy`, `m.no_olm`.
     Notice,
     /// Something read of secret storage, for the attempt to open it that waits for the answer.

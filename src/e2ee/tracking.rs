@@ -189,6 +189,11 @@ impl Tracker {
         self.users.get(user).is_some_and(|tracked| tracked.list != List::Unwatched)
     }
 
+    /// Whether nothing called the list of `user` into question since it came.
+    fn is_current(&self, user: &UserId) -> bool {
+        self.users.get(user).is_some_and(|tracked| tracked.list == List::Current)
+    }
+
     /// The server answered for `user`, as asked when the counter stood at `asked`.
     fn answered(
         &mut self,
@@ -349,6 +354,18 @@ impl Core {
         Ok(())
     }
 
+    /// What is known of `user` may be old: their list is asked for anew, if it is kept at all.
+    pub(super) fn call_into_question(
+        &mut self,
+        user: &UserId,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        if self.tracker.is_watched(user) {
+            self.tracker.invalidate(user, step)?;
+        }
+        self.query(step)
+    }
+
     /// Asks for the lists that are due, unless an earlier round of queries is under way.
     pub(super) fn query(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         let now = step.now();
@@ -403,6 +420,9 @@ impl Core {
             }
             let devices = self.receive_list(user, &answer, purpose.own_device, step)?;
             self.tracker.answered(user, purpose.invalidation, devices, step)?;
+            if *user == self.user && self.tracker.is_current(user) {
+                self.own_list_answered(answer.shows_identity(user), step)?;
+            }
             self.claims.server_answers(server.as_str());
             self.decide_unwedging(user, step)?;
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::cross_signing::IdentityState;
 use super::secret_storage::{Derivation, StorageRefusal};
 use crate::matrix::{
     DeviceLists, KeyCounts, OwnedDeviceId, OwnedRoomId, OwnedUserId, SyncDelta, ToDeviceEvent,
@@ -65,6 +66,45 @@ pub struct Recipients {
     pub invited: Vec<OwnedUserId>,
     /// Decides whether the invited get keys.
     pub history_visibility: HistoryVisibility,
+    /// Users whose devices get keys though they are not signed: a verification in the room must
+    /// reach them.
+    pub unsigned_of: Vec<OwnedUserId>,
+}
+
+/// Whose devices get the keys of a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DevicePolicy {
+    /// Those that their owner cross-signed.
+    #[default]
+    Signed,
+    /// All: for bots and bridges, which sign nothing.
+    All,
+}
+
+/// A device that gets no keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its owner.
+    pub user_id: OwnedUserId,
+    /// Its name.
+    pub device_id: OwnedDeviceId,
+    /// Why.
+    pub reason: LeftOutReason,
+}
+
+/// Why a device gets no keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOutReason {
+    /// Its owner has no cross-signing identity.
+    NoIdentity,
+    /// Its owner did not sign it.
+    Unsigned,
+    /// The user blocked it.
+    Blocked,
+    /// It does not speak our algorithms.
+    Unable,
 }
 
 /// The clear content of an event that is to be encrypted. Cannot be serialized or printed.
@@ -252,6 +292,19 @@ pub enum Notice {
     RoomMayBeReady(OwnedRoomId),
     /// Devices of these users changed: shields of their messages may differ.
     DevicesChanged(Vec<OwnedUserId>),
+    /// The identity of a user stands otherwise than before, ours too.
+    IdentityChanged {
+        /// Whose.
+        user: OwnedUserId,
+        /// How it stands now.
+        state: IdentityState,
+    },
+    /// Our own identity is there, or signed this device, or is another's: see
+    /// [`super::Machine::own_identity`].
+    OwnIdentity,
+    /// The server wants to know who the user is before it takes our identity: see
+    /// [`super::Machine::auth_needed`].
+    AuthNeeded,
     /// Something the user must see until it is settled.
     Alarm(Alarm),
     /// What is known of secret storage changed, see [`super::Machine::storage_status`].
@@ -295,6 +348,20 @@ pub enum Alarm {
     },
     /// A new device appeared in our own account.
     NewOwnDevice(OwnedDeviceId),
+    /// The server shows another identity of ours than the one this device verified.
+    OwnIdentityReplaced {
+        /// The master key that it shows.
+        master_key: String,
+    },
+    /// The server does not take our identity; the error code it gave.
+    IdentityRefused(String),
+    /// The identity of another user is not the one it was.
+    IdentityChanged {
+        /// Whose.
+        user: OwnedUserId,
+        /// Whether they had been verified.
+        state: IdentityState,
+    },
 }
 
 /// Counts for `keys status`.

@@ -65,6 +65,22 @@ impl Engine {
                 self.machine.discard_session(&room, &mut turn.step)?;
                 answer(face, id, Ok(Outcome::Done), turn);
             }
+            Request::Authenticate { password } => {
+                self.authenticate(from, password.as_ref(), turn)?;
+            }
+            Request::ResetIdentity => {
+                self.machine.reset_identity(&mut turn.step)?;
+                answer(face, id, Ok(Outcome::Done), turn);
+            }
+            Request::Identity { user } => self.identity(from, user.as_deref(), turn)?,
+            Request::AcknowledgeIdentity { user } => {
+                let settled = self.machine.acknowledge_identity(&user, &mut turn.step)?;
+                answer(face, id, settled_or_not(settled), turn);
+            }
+            Request::WithdrawVerification { user } => {
+                let settled = self.machine.withdraw_verification(&user, &mut turn.step)?;
+                answer(face, id, settled_or_not(settled), turn);
+            }
             Request::Logout => self.ask(from, Asked::Logout, Call::post(&["logout"], &json!({}))),
         }
         Ok(())
@@ -306,6 +322,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What is said when a change of identity was to be settled.
+fn settled_or_not(settled: bool) -> Result<Outcome, CommandError> {
+    let words = "nothing of the kind is to be settled with this user";
+    if settled { Ok(Outcome::Done) } else { Err(refusal("nothing_to_settle", words)) }
 }
 
 /// What is said of a request that failed.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::SecretText;
 use crate::matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId};
 
 /// Pairs a [`Request`] with its outcome; chosen by the face.
@@ -210,6 +211,31 @@ pub enum Request {
     DiscardSession {
         /// The room.
         room: OwnedRoomId,
+    },
+    /// The user proves who they are, as [`super::Update::AuthNeeded`] asked: by the account's
+    /// password, or, without one, by having done it on the page that was named.
+    Authenticate {
+        /// The password.
+        password: Option<SecretText>,
+    },
+    /// Replace our identity by a new one. Everybody is told; our other devices must be signed
+    /// anew and people be verified anew. Also makes the first identity of an account.
+    ResetIdentity,
+    /// How our own identity stands, and that of this user if one is named. Answered by
+    /// [`super::Outcome::Identity`].
+    Identity {
+        /// Who.
+        user: Option<OwnedUserId>,
+    },
+    /// Accept the identity that this user shows now, which is another than the one first seen.
+    AcknowledgeIdentity {
+        /// Who.
+        user: OwnedUserId,
+    },
+    /// Insist no longer that this user, verified once, be verified.
+    WithdrawVerification {
+        /// Who.
+        user: OwnedUserId,
     },
     /// End this device on the server; the store is destroyed by the caller afterwards.
     Logout,

@@ -89,6 +89,7 @@ impl Engine {
             told_link: None,
         };
         engine.resume_keys(&mut turn)?;
+        engine.begin_identity(&mut turn)?;
         engine.greet_all(&mut turn)?;
         engine.settle(&mut turn)?;
         let (writes, out) = turn.into_parts();
@@ -232,6 +233,9 @@ impl Engine {
                         self.decrypt_again(&room, &session_id, turn)?;
                     }
                     Notice::RoomMayBeReady(room) => self.pump(&room, turn)?,
+                    Notice::IdentityChanged { user, .. } => drop(users.insert(user)),
+                    Notice::OwnIdentity => {}
+                    Notice::AuthNeeded => self.tell_auth(turn),
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
                     Notice::StorageChanged
                     | Notice::DeriveStorageKey(_)

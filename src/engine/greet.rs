@@ -33,6 +33,9 @@ impl Engine {
         if turn.store.origin() == Origin::Copy {
             turn.tell(audience, Update::Alarm(Alarm::StoreCopied));
         }
+        if let Some(prompt) = self.auth_prompt(turn) {
+            turn.tell(audience, Update::AuthNeeded(prompt));
+        }
         if self.rooms.synced {
             turn.tell(audience, Update::Synced);
         }

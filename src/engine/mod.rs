@@ -12,6 +12,7 @@ mod faces;
 mod files;
 mod greet;
 mod history;
+mod identity;
 mod input;
 mod keys;
 mod leave;
@@ -22,6 +23,7 @@ mod request;
 mod room;
 mod roster;
 mod secrecy;
+mod secret_text;
 mod send;
 mod sync;
 mod transfer;
@@ -35,13 +37,17 @@ pub use error::EngineError;
 pub use face_secret::FaceSecret;
 pub use faces::Faces;
 pub use input::{Audience, Dial, FaceId, Input, Outgoing};
+pub use secret_text::SecretText;
 pub use transfer::{
     Download, Place, Secrecy, TransferEvent, TransferFailure, TransferKind, TransferOrder, Upload,
 };
-pub use update::{CommandError, Outcome, Page, Update};
+pub use update::{AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, Update};
 
 // What faces need of the modules below, so that they need not name those.
 pub use crate::{
-    e2ee::{Alarm, KeyStatus},
+    e2ee::{
+        Alarm, DevicePolicy, IdentityState, IdentityStatus, KeyStatus, LeftOut, LeftOutReason,
+        OwnIdentity,
+    },
     link::LinkState,
 };

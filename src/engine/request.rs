@@ -238,6 +238,11 @@ pub(super) fn raw(value: &Value) -> Option<Box<RawValue>> {
 /// What RFC 3986 leaves as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// Text percent-encoded, as a path segment or a value of a query.
+pub(super) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
 /// A path below `/_matrix/client/v3`, each segment percent-encoded.
 pub(super) fn path(segments: &[&str]) -> String {
     let mut path = String::from("/_matrix/client/v3");

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::command::CommandId;
 use crate::{
-    e2ee::{Alarm, KeyStatus},
+    e2ee::{Alarm, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity},
     link::LinkState,
-    matrix::{OwnedEventId, OwnedRoomId, OwnedUserId},
+    matrix::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId},
     rooms::{RoomSummary, StoredEvent, TimelineDelta},
 };
 
@@ -65,6 +65,12 @@ pub enum Update {
         /// The room of each that failed.
         failed_in: Vec<OwnedRoomId>,
     },
+    /// The server wants to know who the user is before it takes their new identity; answered by
+    /// [`super::Request::Authenticate`].
+    AuthNeeded(AuthPrompt),
+    /// Whose devices get the keys of a room, and whose identity changed in it: for an open room,
+    /// and for faces that follow everything; when it is opened, and whenever it changed.
+    RoomTrust(RoomTrust),
     /// Something the user must see until it is settled.
     Alarm(Alarm),
     /// A request that takes long goes on: a download, or the upload that is waited for.
@@ -124,11 +130,72 @@ pub enum Outcome {
         /// Whether it lay on the server encrypted.
         encrypted: bool,
     },
+    /// How our own identity stands, and those of the users asked for.
+    Identity {
+        /// Ours.
+        own: OwnIdentity,
+        /// Whether it signed this device.
+        cross_signed: bool,
+        /// Theirs; without a user named, those that changed and were not settled.
+        users: Vec<IdentityStatus>,
+    },
+    /// Whose devices get the keys of a room.
+    RoomTrust(RoomTrust),
+    /// Our own devices.
+    Devices {
+        /// Them, this one first.
+        devices: Vec<OwnDevice>,
+    },
     /// The server has the message.
     Sent {
         /// Its event.
         event_id: OwnedEventId,
     },
+}
+
+/// How the user may prove who they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthPrompt {
+    /// Whether the account's password will do.
+    pub takes_password: bool,
+    /// A page where it is done otherwise; afterwards the face says so, without a password.
+    pub page: Option<String>,
+    /// Why the last proof was refused, if there was one.
+    pub refused: Option<String>,
+}
+
+/// Whose devices get the keys of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomTrust {
+    /// Which room; `None` for the rule of all rooms that have none of their own.
+    pub room_id: Option<OwnedRoomId>,
+    /// The rule in force.
+    pub devices: DevicePolicy,
+    /// How many devices its members have, this one not counted.
+    pub known: usize,
+    /// Those that get no keys, and why.
+    pub left_out: Vec<LeftOut>,
+    /// Members whose identity changed; nothing is sent until that is settled.
+    pub changed: Vec<IdentityStatus>,
+}
+
+/// A device of our own account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnDevice {
+    /// Its id.
+    pub device_id: OwnedDeviceId,
+    /// The name it was given; untrusted text.
+    pub name: Option<String>,
+    /// Whether our identity, verified here, signed it.
+    pub verified: bool,
+    /// When the server last saw it, milliseconds since the epoch.
+    pub last_seen: Option<u64>,
+    /// Whether it is this one.
+    pub this: bool,
+    /// Whether it is blocked.
+    pub blocked: bool,
+    /// Its ed25519 key, unpadded base64, if it publishes one.
+    pub fingerprint: Option<String>,
 }
 
 /// A page of history.

@@ -138,6 +138,8 @@ impl Errand {
             | Update::Outbox { .. }
             | Update::Progress { .. }
             | Update::Alarm(_)
+            | Update::AuthNeeded(_)
+            | Update::RoomTrust(_)
             | Update::Outcome { .. } => {}
         }
         Ok(())

@@ -63,6 +63,9 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::KeyStatus { .. } => "key status",
         Outcome::Saved { .. } => "a saved file",
         Outcome::Sent { .. } => "sent",
+        Outcome::Identity { .. } => "identities",
+        Outcome::RoomTrust(_) => "whose devices get keys",
+        Outcome::Devices { .. } => "devices",
     };
     CommandError {
         code: "internal".to_owned(),

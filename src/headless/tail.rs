@@ -180,6 +180,8 @@ impl<'o> Tail<'o> {
             | Update::Members { .. }
             | Update::Outbox { .. }
             | Update::Progress { .. }
+            | Update::AuthNeeded(_)
+            | Update::RoomTrust(_)
             | Update::Outcome { .. }
             | Update::Ended { .. } => Ok(()),
         }

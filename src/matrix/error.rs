@@ -23,6 +23,45 @@ pub struct MatrixError {
     /// How long the server asks to wait before another try.
     #[serde(default)]
     pub retry_after_ms: Option<u64>,
+    /// How the user may prove who they are, when the server wants that for this very call.
+    #[serde(skip)]
+    pub auth: Option<Box<UserAuth>>,
+}
+
+/// What a server wants of the user before it does what was asked.
+///
+/// # Spec
+/// Client-Server API, "User-Interactive Authentication API".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserAuth {
+    /// Names the attempt; repeated in the answer.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// The ways to do it; one suffices.
+    pub flows: Vec<AuthFlow>,
+    /// What the stages say of themselves, by their names.
+    #[serde(default)]
+    pub params: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One way to prove who one is: all of these stages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthFlow {
+    /// Their names, for instance `m.login.password`; untrusted text.
+    #[serde(default)]
+    pub stages: Vec<String>,
+}
+
+impl UserAuth {
+    /// Whether this stage alone suffices.
+    pub fn takes(&self, stage: &str) -> bool {
+        self.flows.iter().any(|flow| flow.stages.as_slice() == [stage])
+    }
+
+    /// An address that a stage names, of the account's management, say; untrusted text.
+    pub fn url(&self, stage: &str) -> Option<&str> {
+        self.params.get(stage)?.get("url")?.as_str()
+    }
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
@@ -39,8 +78,13 @@ impl MatrixError {
             errcode: unknown(),
             error: String::new(),
             retry_after_ms: None,
+            auth: None,
         });
         error.status = status;
+        if status == 401 && error.errcode != "M_UNKNOWN_TOKEN" {
+            let auth = serde_json::from_slice::<UserAuth>(body).ok();
+            error.auth = auth.filter(|auth| !auth.flows.is_empty()).map(Box::new);
+        }
         error
     }
 
@@ -70,6 +114,17 @@ mod tests {
         let error = MatrixError::parse(502, b"<html>bad gateway</html>");
         assert_eq!((error.status, error.errcode.as_str()), (502, "M_UNKNOWN"));
         assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn a_server_that_wants_proof_says_how_and_one_that_ended_the_login_does_not() {
+        let body = br#"{"session":"s","flows":[{"stages":["a","b"]},{"stages":["m.oauth"]}],
+            "params":{"m.oauth":{"url":"https://account.x"}}}"#;
+        let auth = MatrixError::parse(401, body).auth.unwrap();
+        assert!(auth.takes("m.oauth") && !auth.takes("a"));
+        assert_eq!(auth.url("m.oauth"), Some("https://account.x"));
+        assert_eq!(MatrixError::parse(403, body).auth, None);
+        assert_eq!(MatrixError::parse(401, br#"{"errcode":"M_UNKNOWN_TOKEN"}"#).auth, None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use canonical_json::{
     CanonicalJsonError, CanonicalObject, CanonicalText, CanonicalValue, MAX_CANONICAL_BYTES,
     MAX_CANONICAL_DEPTH,
 };
-pub use error::MatrixError;
+pub use error::{AuthFlow, MatrixError, UserAuth};
 pub use event::{BadField, Event, EventError, Unsigned};
 pub use id::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,

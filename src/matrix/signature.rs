@@ -98,6 +98,18 @@ impl SignedJson {
     ) -> Result<(), BadSignature> {
         let signature =
             self.text_at(&["signatures", user.as_str(), key_id]).ok_or(BadSignature::Missing)?;
+        self.verify_apart(signature, key)
+    }
+
+    /// Checks a signature that is not in the object.
+    ///
+    /// # Errors
+    /// When it does not hold.
+    pub fn verify_apart(
+        &self,
+        signature: &str,
+        key: &Ed25519PublicKey,
+    ) -> Result<(), BadSignature> {
         let bytes = LENIENT.decode(signature).ok().ok_or(BadSignature::Malformed)?;
         let signature = Ed25519Signature::from_slice(&bytes).ok().ok_or(BadSignature::Malformed)?;
         key.verify(self.message.as_bytes(), &signature).ok().ok_or(BadSignature::Wrong)

@@ -133,6 +133,7 @@ impl Room {
                 .collect(),
             invited: carol(Place::Invited).into_iter().collect(),
             history_visibility: VISIBILITIES[self.visibility].0,
+            unsigned_of: Vec::new(),
         }
     }
 

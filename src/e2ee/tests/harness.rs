@@ -345,6 +345,7 @@ pub(in crate::e2ee) fn matrix_error(status: u16, errcode: &str, error: &str) -> 
         errcode: errcode.to_owned(),
         error: error.to_owned(),
         retry_after_ms: None,
+        auth: None,
     }
 }
 

@@ -174,6 +174,7 @@ impl RoomState {
             joined: those(MemberState::Join),
             invited: those(MemberState::Invite),
             history_visibility: self.history_visibility,
+            unsigned_of: Vec::new(),
         }
     }
 

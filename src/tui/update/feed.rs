@@ -15,7 +15,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
     match update {
         Update::Link(link) => state.link = link,
         Update::Synced => state.synced = true,
-        Update::CaughtUp => {}
+        Update::CaughtUp | Update::AuthNeeded(_) | Update::RoomTrust(_) => {}
         Update::Rooms(summaries) => {
             if state.rings_for(&summaries) {
                 effects.terminal(TerminalEffect::Ring);

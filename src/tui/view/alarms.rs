@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use crate::{
-    engine::Alarm,
+    engine::{Alarm, IdentityState},
     matrix::SafeText,
     tui::{
         action::{Action, AnywhereAction},
@@ -47,6 +47,28 @@ fn words(alarm: &Alarm) -> String {
         Alarm::KeysRefused(code) => {
             let code = SafeText::short(code, 60);
             format!("The server refused this device's keys ({code}): others cannot write to it")
+        }
+        Alarm::OwnIdentityReplaced { .. } => {
+            "The server shows another identity of yours: if you did not reset it, somebody took over"
+                .to_owned()
+        }
+        Alarm::IdentityRefused(code) => {
+            let code = SafeText::short(code, 60);
+            format!("The server takes no identity ({code}): others cannot trust this device")
+        }
+        Alarm::IdentityChanged { user, state } => {
+            let user = SafeText::line(user.as_str());
+            match state {
+                IdentityState::VerificationViolation => {
+                    format!("{user} was verified and has another identity now: nothing is sent")
+                }
+                IdentityState::None
+                | IdentityState::Pinned
+                | IdentityState::PinViolation
+                | IdentityState::Verified => {
+                    format!("{user}'s identity was reset: nothing is sent until you accept it")
+                }
+            }
         }
         Alarm::NewOwnDevice(device) => {
             let device = SafeText::line(device.as_str());

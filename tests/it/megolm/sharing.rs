@@ -75,6 +75,7 @@ fn the_invited_read_what_came_before_they_joined_where_the_room_allows() {
             joined: vec![to.joined[0].clone()],
             invited: vec![to.joined[1].clone()],
             history_visibility: visibility,
+            unsigned_of: Vec::new(),
         };
         let event = world.say(ALICE, &to, "welcome");
         assert_eq!(reads(&mut world, BOB, &event).is_ok(), allowed, "{visibility:?}");

@@ -1,0 +1,119 @@
+//! Our cross-signing identity and those of others, as faces see and settle them.
+
+use serde_json::{Map, Value, json, value::RawValue};
+
+use crate::{
+    e2ee::{AuthNeeded, Bootstrap},
+    matrix::{SafeText, UserId},
+};
+
+use super::{
+    AuthPrompt, CommandId, Engine, FaceId, Outcome, SecretText, Update,
+    error::EngineError,
+    faces::{answer, refusal},
+    request::{Origin, path},
+    turn::Turn,
+};
+
+/// The stage that takes the account's password.
+const PASSWORD: &str = "m.login.password";
+/// The stage that is done on the page of the account's management.
+const OAUTH: &str = "m.oauth";
+
+impl Engine {
+    /// An account without an identity gets one by itself, once.
+    pub(super) fn begin_identity(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let _: Bootstrap = self.machine.bootstrap_cross_signing(&mut turn.step)?;
+        Ok(())
+    }
+
+    /// How identities stand.
+    pub(super) fn identity(
+        &self,
+        (face, id): (FaceId, CommandId),
+        user: Option<&UserId>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let own = self.machine.own_identity(&turn.step)?;
+        let cross_signed = self.machine.is_cross_signed(&turn.step)?;
+        let mut users = Vec::new();
+        match user {
+            Some(user) => users.push(self.machine.identity_status(user, &turn.step)?),
+            None => {
+                for (user, _) in self.machine.changed_identities() {
+                    users.push(self.machine.identity_status(user, &turn.step)?);
+                }
+            }
+        }
+        answer(face, id, Ok(Outcome::Identity { own, cross_signed, users }), turn);
+        Ok(())
+    }
+
+    /// What the server wants before it takes our identity, for people.
+    pub(super) fn auth_prompt(&self, turn: &Turn<'_>) -> Option<AuthPrompt> {
+        let AuthNeeded { auth, refused, .. } = self.machine.auth_needed()?;
+        let takes_password = auth.takes(PASSWORD);
+        let page = auth.url(OAUTH).map(ToOwned::to_owned).or_else(|| {
+            let stage = auth.flows.first()?.stages.first()?;
+            let session = auth.session.as_ref()?;
+            let server = turn.store.account().homeserver.trim_end_matches('/').to_owned();
+            let page = path(&["auth", stage, "fallback", "web"]);
+            let session = super::request::segment(session);
+            Some(format!("{server}{page}?session={session}"))
+        });
+        let page = page.map(|page| SafeText::line(&page).into_string());
+        let refused = refused.as_deref().map(|words| SafeText::line(words).into_string());
+        Some(AuthPrompt { takes_password, page, refused })
+    }
+
+    pub(super) fn tell_auth(&mut self, turn: &mut Turn<'_>) {
+        if let Some(prompt) = self.auth_prompt(turn) {
+            turn.tell_all(Update::AuthNeeded(prompt));
+        }
+    }
+
+    /// The user proves who they are, by a password or by having been on the page: the stored
+    /// request goes out again, with the proof beside its body. The proof is never stored.
+    pub(super) fn authenticate(
+        &mut self,
+        (face, id): (FaceId, CommandId),
+        password: Option<&SecretText>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let Some(needed) = self.machine.auth_needed().cloned() else {
+            let words = "the server does not ask who you are just now";
+            answer(face, id, Err(refusal("not_asked", words)), turn);
+            return Ok(());
+        };
+        let mut proof = Map::new();
+        if let Some(password) = password {
+            proof.insert("type".to_owned(), json!(PASSWORD));
+            let user = json!({ "type": "m.id.user", "user": self.me });
+            proof.insert("identifier".to_owned(), user);
+            proof.insert("password".to_owned(), json!(password.expose()));
+        }
+        if let Some(session) = &needed.auth.session {
+            proof.insert("session".to_owned(), json!(session));
+        }
+        let stored = self.machine.unanswered(&turn.step)?;
+        if let Some(mut request) = stored.into_iter().find(|it| it.id == needed.request) {
+            request.body = with_proof(&request.body, proof);
+            self.requests.forget(
+                |origin| matches!(origin, Origin::Keys(other, _) if *other == needed.request),
+            );
+            self.ask_keys(request);
+        }
+        answer(face, id, Ok(Outcome::Done), turn);
+        Ok(())
+    }
+}
+
+/// The body of a request with the proof of who the user is beside it.
+fn with_proof(body: &str, proof: Map<String, Value>) -> String {
+    let Ok(mut object) = serde_json::from_str::<Map<String, Value>>(body) else {
+        return body.to_owned();
+    };
+    object.insert("auth".to_owned(), Value::Object(proof));
+    serde_json::value::to_raw_value(&object)
+        .map_or_else(|_| body.to_owned(), |raw: Box<RawValue>| raw.get().to_owned())
+}
