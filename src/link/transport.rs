@@ -137,6 +137,30 @@ impl Transport {
         }
     }
 
+    /// Waits for the next frame, or until the network has taken all that was sent (`None`).
+    ///
+    /// Cancel-safe, as [`Transport::recv`] is.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub async fn recv_or_room(&mut self) -> Result<Option<ServerFrame>, TransportError> {
+        loop {
+            let deadline = self.liveness.deadline(self.socket.get_ref().at());
+            let message = tokio::select! {
+                biased;
+                message = poll_fn(|cx| self.poll_message_or_room(cx)) => message?,
+                () = sleep_until(deadline) => {
+                    self.listen()?;
+                    continue;
+                }
+            };
+            let Some(message) = message else { return Ok(None) };
+            if let Some(frame) = frame(message)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
     /// Sends a frame. What the network does not take at once stays in the socket's buffer and goes
     /// out in the next calls of [`Transport::recv`] and [`Transport::send`]; while more than about
     /// 128 KiB wait there, this waits too.
@@ -188,6 +212,19 @@ impl Transport {
             }
         }
         Poll::Ready(message.map_err(lost))
+    }
+
+    fn poll_message_or_room(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Message>, TransportError>> {
+        match self.poll_message(cx) {
+            Poll::Ready(message) => Poll::Ready(message.map(Some)),
+            Poll::Pending => match self.poll_write(cx) {
+                Some(written) => Poll::Ready(written.map(|()| None)),
+                None => Poll::Pending,
+            },
+        }
     }
 
     /// `None` while the network takes no more.

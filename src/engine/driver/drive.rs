@@ -16,13 +16,14 @@ use super::{
     attached::{Attached, Audible, FaceEvent},
     clock::Clock,
     face::{Face, FaceKind},
+    transfer::{Transfers, Wanted},
 };
 use crate::{
     engine::{Command, Dial, Engine, EngineError, FaceId, Faces, Input, Outgoing, Update},
     link::{DialError, LinkState, Route, Transport, TransportError},
     store::{CommitError, Store},
     time::{Backoff, Timestamp},
-    wire::ServerFrame,
+    wire::{ClientFrame, ServerFrame},
 };
 
 /// How long one frame may take to leave. A server that reads nothing while it is not read from
@@ -80,6 +81,7 @@ pub async fn run(store: Store, route: Route, faces: Receiver<Face>) -> Result<()
         clock,
         faces: Some(faces),
         attached: Attached::default(),
+        transfers: Transfers::default(),
         transport: None,
         dialing: None,
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
@@ -103,7 +105,9 @@ enum Flow {
 
 /// What woke the loop.
 enum Woken {
-    Received(Result<ServerFrame, TransportError>),
+    /// A frame, or nothing: the socket has room for a piece of a file.
+    Received(Result<Option<ServerFrame>, TransportError>),
+    Transfer(Wanted),
     Dialed(Result<Box<Transport>, DialError>),
     Face(FaceEvent),
     NewFace(Option<Face>),
@@ -118,6 +122,7 @@ struct Driver {
     /// `None` when no more will come.
     faces: Option<Receiver<Face>>,
     attached: Attached,
+    transfers: Transfers,
     transport: Option<Transport>,
     dialing: Option<Dialing>,
     backoff: Backoff,
@@ -145,7 +150,23 @@ impl Driver {
     async fn next_input(&mut self) -> Option<Input> {
         loop {
             match self.wait().await {
-                Woken::Received(Ok(frame)) => return Some(Input::Frame(frame)),
+                Woken::Received(Ok(Some(frame))) => match self.transfers.on_frame(frame) {
+                    Err(frame) => return Some(Input::Frame(*frame)),
+                    Ok(None) => {}
+                    Ok(Some(id)) => {
+                        let event = self.transfers.end_flooded(id);
+                        return Some(Input::Transfer { id, event });
+                    }
+                },
+                Woken::Received(Ok(None)) => {
+                    if let Some(lost) = self.send_piece().await {
+                        return Some(lost);
+                    }
+                }
+                Woken::Transfer(Wanted::Frame) => {}
+                Woken::Transfer(Wanted::Tell(id, event)) => {
+                    return Some(Input::Transfer { id, event });
+                }
                 Woken::Received(Err(error)) => return Some(self.lost(&words(&error))),
                 Woken::Dialed(Ok(transport)) => {
                     self.dialing = None;
@@ -181,11 +202,13 @@ impl Driver {
     /// take an item only in the poll that returns it, the dial lives on in `self`.
     async fn wait(&mut self) -> Woken {
         let sleeping = self.engine.deadline().map(|due| self.until(due));
-        let Self { transport, dialing, attached, faces, .. } = self;
+        let wants_room = self.transfers.has_frame();
+        let Self { transport, dialing, attached, faces, transfers, .. } = self;
         tokio::select! {
             received = async {
                 match transport {
-                    Some(transport) => transport.recv().await,
+                    Some(transport) if wants_room => transport.recv_or_room().await,
+                    Some(transport) => transport.recv().await.map(Some),
                     None => pending().await,
                 }
             } => Woken::Received(received),
@@ -196,6 +219,7 @@ impl Driver {
                 }
             } => Woken::Dialed(dialed.map(Box::new)),
             event = poll_fn(|cx| attached.poll(cx)) => Woken::Face(event),
+            wanted = poll_fn(|cx| transfers.poll(cx)) => Woken::Transfer(wanted),
             face = async {
                 match faces {
                     Some(faces) => faces.recv().await,
@@ -215,8 +239,26 @@ impl Driver {
         due.since(self.clock.now()).max(SHORTEST_SLEEP)
     }
 
+    /// Sends what a transfer has ready; what tells of a lost link.
+    async fn send_piece(&mut self) -> Option<Input> {
+        let frame = self.transfers.take_frame()?;
+        self.send(&frame).await.err()
+    }
+
+    /// Sends a frame. Without a connection it is dropped: what matters is repeated.
+    async fn send(&mut self, frame: &ClientFrame) -> Result<(), Input> {
+        let Some(transport) = &mut self.transport else { return Ok(()) };
+        let reason = match timeout(SEND_TIME, transport.send(frame)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => words(&error),
+            Err(_elapsed) => "the server takes nothing any more".to_owned(),
+        };
+        Err(self.lost(&reason))
+    }
+
     /// The connection, or the attempt at one, is over.
     fn lost(&mut self, reason: &str) -> Input {
+        self.transfers.clear();
         self.transport = None;
         self.dialing = None;
         Input::LinkLost { reason: reason.to_owned(), draw: draw() }
@@ -256,6 +298,7 @@ impl Driver {
         error: DriveError,
         again: Option<Input>,
     ) -> Result<Flow, DriveError> {
+        self.transfers.clear();
         self.transport = None;
         self.dialing = None;
         let mut error = error;
@@ -300,15 +343,12 @@ impl Driver {
     /// Does what a committed step wants done. Frames first: the network is the slow part.
     async fn release(&mut self, outgoing: Outgoing) -> Flow {
         for frame in &outgoing.frames {
-            let Some(transport) = &mut self.transport else { break };
-            let sent = timeout(SEND_TIME, transport.send(frame)).await;
-            let reason = match sent {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => words(&error),
-                Err(_elapsed) => "the server takes nothing any more".to_owned(),
-            };
-            let lost = self.lost(&reason);
-            self.queue.push_back(lost);
+            if let Err(lost) = self.send(frame).await {
+                self.queue.push_back(lost);
+            }
+        }
+        if self.transport.is_some() {
+            outgoing.transfers.into_iter().for_each(|order| self.transfers.take_order(order));
         }
         if let Some(reason) = outgoing.hang_up {
             let lost = self.lost(&reason);
@@ -335,6 +375,7 @@ impl Driver {
     }
 
     fn dial(&mut self, dial: Dial) {
+        self.transfers.clear();
         self.transport = None;
         let route = self.route.clone();
         let connect = async move { Transport::connect(&route, Some(&dial.token)).await };

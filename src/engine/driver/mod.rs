@@ -7,6 +7,7 @@ mod attached;
 mod clock;
 mod drive;
 mod face;
+mod transfer;
 
 pub use clock::Clock;
 pub use drive::{DriveError, run};

@@ -1,0 +1,84 @@
+//! One file from the server: received in chunks, decrypted, checked, and only then given its name.
+
+use super::{
+    line::{FromServer, Line, broken, impossible, refused},
+    save::Part,
+};
+use crate::{
+    e2ee::Decryptor,
+    engine::{Download, Place, TransferEvent, TransferFailure},
+    matrix::MxcUri,
+    wire::{AnswerKind, ChunkEnd, ClientFrame, RequestFrame, WindowFrame},
+};
+
+/// Carries a file from the server.
+pub(super) async fn run(order: Download, line: Line) -> TransferEvent {
+    match download(order, line).await {
+        Ok((path, size)) => TransferEvent::Saved { path, size },
+        Err(failure) => TransferEvent::Failed(failure),
+    }
+}
+
+async fn download(order: Download, mut line: Line) -> Result<(String, u64), TransferFailure> {
+    let mut part = Part::create(&order.to, &order.name).await?;
+    line.send(ClientFrame::Request(request(line.id, order.place.url()))).await?;
+    let total = announced(&mut line).await?;
+    let mut decryptor = match &order.place {
+        Place::Encrypted(file) => Some(Decryptor::new(file)),
+        Place::Clear(_) => None,
+    };
+    let mut done: u64 = 0;
+    loop {
+        let mut chunk = match line.hear().await? {
+            FromServer::Chunk(chunk) => chunk,
+            FromServer::Response(_) | FromServer::Window(_) | FromServer::Refused(_) => continue,
+        };
+        if chunk.end == ChunkEnd::Aborted {
+            return Err(broken("broken_off", "the download broke off; try again"));
+        }
+        done = done.saturating_add(u64::try_from(chunk.payload.len()).unwrap_or(u64::MAX));
+        if order.limit < done {
+            let words = format!("the file is larger than {} bytes; it was given up", order.limit);
+            return Err(impossible("M_TOO_LARGE", words));
+        }
+        if let Some(decryptor) = &mut decryptor {
+            decryptor.decrypt(&mut chunk.payload);
+        }
+        part.write(&chunk.payload).await?;
+        line.tell(done, total);
+        if chunk.end == ChunkEnd::Last {
+            break;
+        }
+        let window = WindowFrame { id: line.id, chunks: 1 };
+        line.send(ClientFrame::Window(window)).await?;
+    }
+    if let Some(decryptor) = decryptor {
+        decryptor.finish().map_err(|error| impossible("hash", error.to_string()))?;
+    }
+    Ok((part.keep().await?, done))
+}
+
+/// The request for a file. Its parts hold no character that would have to be encoded, brackets and
+/// colons of addresses aside.
+fn request(id: u64, url: &MxcUri) -> RequestFrame {
+    let server = url.server().replace('[', "%5B").replace(']', "%5D").replace(':', "%3A");
+    RequestFrame {
+        id,
+        method: "GET".to_owned(),
+        path: format!("/_matrix/client/v1/media/download/{server}/{}", url.id()),
+        answer: AnswerKind::Binary,
+        ..RequestFrame::default()
+    }
+}
+
+/// Waits for the answer; the length that it announces.
+async fn announced(line: &mut Line) -> Result<Option<u64>, TransferFailure> {
+    loop {
+        if let FromServer::Response(response) = line.hear().await? {
+            return match response.download {
+                Some(info) => Ok(info.length),
+                None => Err(refused(&response)),
+            };
+        }
+    }
+}
