@@ -45,6 +45,7 @@ def config(folder, port, shipped_limits):
         "presence": {"enabled": False},
         "bcrypt_rounds": 4,
         "room_list_publication_rules": [{"action": "allow"}],
+        "experimental_features": {"msc3814_enabled": True},
         "max_upload_size": "100M",
     }
     if not shipped_limits:

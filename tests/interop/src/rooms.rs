@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use matrix_sdk_common::deserialized_responses::{DecryptedRoomEvent, VerificationState};
 use matrix_sdk_crypto::{EncryptionSettings, MegolmError};
 use reqwest::Method;
-use ruma::{OwnedUserId, RoomId, UserId, serde::Raw};
+use ruma::{OwnedUserId, RoomId, UserId, events::AnyMessageLikeEvent, serde::Raw};
 use serde_json::{Value, json};
 
 use crate::{command::Command, now, peer::Peer, say};
@@ -41,6 +41,9 @@ impl Peer {
             }
         };
         let inner: Value = decrypted.event.deserialize_as_unchecked()?;
+        if let Ok(event) = decrypted.event.deserialize_as_unchecked::<AnyMessageLikeEvent>() {
+            self.machine.receive_verification_event(&event).await?;
+        }
         let content = inner["content"].clone();
         say(
             json!({"k": kind, "room": room, "event": id, "sender": sender, "type": inner["type"], "content": content,
