@@ -148,6 +148,7 @@ fn is_life(update: &Update) -> bool {
         | Update::CaughtUp
         | Update::Outbox { .. }
         | Update::Progress { .. }
+        | Update::Recovery(_)
         | Update::Alarm(_)
         | Update::AuthNeeded(_)
         | Update::RoomTrust(_)

@@ -143,6 +143,7 @@ impl Senses {
             | Update::Receipts { .. }
             | Update::Outbox { .. }
             | Update::Progress { .. }
+            | Update::Recovery(_)
             | Update::Alarm(_)
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)

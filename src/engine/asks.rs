@@ -61,6 +61,13 @@ impl Engine {
             }
             Request::KeyStatus => self.key_status(from, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
+            Request::Recover { .. }
+            | Request::SetUpRecovery { .. }
+            | Request::ConfirmRecoveryKey
+            | Request::StartFresh => {
+                let words = "this version of grotto cannot do it yet";
+                answer(face, id, Err(refusal("unsupported", words)), turn);
+            }
             Request::DiscardSession { room } => {
                 self.machine.discard_session(&room, &mut turn.step)?;
                 answer(face, id, Ok(Outcome::Done), turn);

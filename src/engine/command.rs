@@ -207,6 +207,25 @@ pub enum Request {
         /// Its transaction id.
         txn: OwnedTransactionId,
     },
+    /// Open the account's secret storage: sign this device, connect the backup, restore its keys.
+    /// Answered by [`super::Outcome::Recovered`] at the end; [`super::Update::Recovery`] tells
+    /// meanwhile.
+    Recover {
+        /// Recovery key or passphrase, as typed.
+        secret: SecretText,
+    },
+    /// Make what the account lacks of identity, secret storage and backup. Answered by
+    /// [`super::Outcome::RecoveryKey`], again with the same key until [`Request::ConfirmRecoveryKey`].
+    SetUpRecovery {
+        /// Make the recovery key of this passphrase, so that either opens the storage.
+        passphrase: Option<SecretText>,
+    },
+    /// The user has the recovery key.
+    ConfirmRecoveryKey,
+    /// Replace identity, secret storage and backup of the account by new ones, knowing what that
+    /// breaks. Answered as [`Request::SetUpRecovery`] is. Where the server wants the user's
+    /// password, [`super::Update::AuthNeeded`] says so between.
+    StartFresh,
     /// Drop the outbound session of a room: the next message starts a new one.
     DiscardSession {
         /// The room.

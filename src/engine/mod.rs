@@ -7,7 +7,6 @@ mod connection;
 mod core;
 pub mod driver;
 mod error;
-mod face_secret;
 mod faces;
 mod files;
 mod greet;
@@ -19,6 +18,7 @@ mod leave;
 mod members;
 mod outbox;
 mod receipts;
+mod recovery;
 mod request;
 mod room;
 mod roster;
@@ -34,9 +34,9 @@ pub use self::core::Engine;
 pub use command::{Command, CommandId, Draft, FileDraft, Receipt, Request, SaveTo};
 pub use driver::{Face, FaceKind, Handle};
 pub use error::EngineError;
-pub use face_secret::FaceSecret;
 pub use faces::Faces;
 pub use input::{Audience, Dial, FaceId, Input, Outgoing};
+pub use recovery::{RecoveryState, RecoveryWay};
 pub use secret_text::SecretText;
 pub use transfer::{
     Download, Place, Secrecy, TransferEvent, TransferFailure, TransferKind, TransferOrder, Upload,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::command::CommandId;
+use super::{RecoveryState, SecretText, command::CommandId};
 use crate::{
     e2ee::{Alarm, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity},
     link::LinkState,
@@ -82,6 +82,9 @@ pub enum Update {
         /// Bytes in all, where they are known.
         total: Option<u64>,
     },
+    /// Where this device is on its way to the account's keys; told when a face comes, once it is
+    /// known, and when it changes.
+    Recovery(RecoveryState),
     /// The answer to a request.
     Outcome {
         /// Of which.
@@ -145,6 +148,20 @@ pub enum Outcome {
     Devices {
         /// Them, this one first.
         devices: Vec<OwnDevice>,
+    },
+    /// This device has the account's keys.
+    Recovered {
+        /// Whether the account's identity signed this device.
+        cross_signed: bool,
+        /// The backup that is connected.
+        backup_version: Option<String>,
+        /// How many keys came out of it.
+        keys_restored: u64,
+    },
+    /// The account's recovery key is this one now.
+    RecoveryKey {
+        /// To be written down, and then confirmed.
+        recovery_key: SecretText,
     },
     /// The server has the message.
     Sent {

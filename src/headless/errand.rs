@@ -137,6 +137,7 @@ impl Errand {
             | Update::Receipts { .. }
             | Update::Outbox { .. }
             | Update::Progress { .. }
+            | Update::Recovery(_)
             | Update::Alarm(_)
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)

@@ -62,6 +62,8 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::History(_) => "history",
         Outcome::KeyStatus { .. } => "key status",
         Outcome::Saved { .. } => "a saved file",
+        Outcome::Recovered { .. } => "recovered",
+        Outcome::RecoveryKey { .. } => "a recovery key",
         Outcome::Sent { .. } => "sent",
         Outcome::Identity { .. } => "identities",
         Outcome::RoomTrust(_) => "whose devices get keys",

@@ -182,6 +182,7 @@ impl<'o> Tail<'o> {
             | Update::Progress { .. }
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)
+            | Update::Recovery(_)
             | Update::Outcome { .. }
             | Update::Ended { .. } => Ok(()),
         }

@@ -49,6 +49,8 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         }
         Update::Progress { id, done, total } => on_progress(state, id, done, total),
         Update::Alarm(alarm) => on_alarm(state, alarm),
+        // The interface has no place for it yet.
+        Update::Recovery(_) => {}
         Update::Outcome { id, result } => on_outcome(state, id, result, effects),
         Update::Ended { reason } => {
             state.ended = Some(SafeText::line(&reason).into_string());
