@@ -147,6 +147,7 @@ fn is_life(update: &Update) -> bool {
         | Update::Synced
         | Update::CaughtUp
         | Update::Outbox { .. }
+        | Update::Verification(_)
         | Update::Progress { .. }
         | Update::Recovery(_)
         | Update::Alarm(_)

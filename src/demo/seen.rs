@@ -142,6 +142,7 @@ impl Senses {
             | Update::Typing { .. }
             | Update::Receipts { .. }
             | Update::Outbox { .. }
+            | Update::Verification(_)
             | Update::Progress { .. }
             | Update::Recovery(_)
             | Update::Alarm(_)

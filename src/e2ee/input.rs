@@ -22,6 +22,7 @@ use super::{
     step::Step,
     tracking::IsInitial,
     types::{CryptoSync, KeyStatus},
+    verification::Verifications,
 };
 
 impl Machine {
@@ -32,7 +33,12 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<Self, MachineError> {
         let core = Core::open(user, device, step)?;
-        Ok(Self { core, megolm: Megolm::default(), storage: Storage::open(step)? })
+        Ok(Self {
+            core,
+            megolm: Megolm::default(),
+            storage: Storage::open(step)?,
+            verifications: Verifications::new(step.now()),
+        })
     }
 
     /// Requests of earlier steps that were not answered, oldest first.
@@ -101,7 +107,10 @@ impl Machine {
         self.core.requests.settle(id, step);
         match &record.purpose {
             Purpose::KeysUpload(purpose) => self.core.receive_upload(*purpose, answer, step)?,
-            Purpose::KeysQuery(purpose) => self.core.receive_query(id, purpose, answer, step)?,
+            Purpose::KeysQuery(purpose) => {
+                self.core.receive_query(id, purpose, answer, step)?;
+                self.verifications_progressed(step)?;
+            }
             Purpose::KeysClaim(purpose) => self.core.receive_claim(purpose, answer, step)?,
             Purpose::ShareRoomKey(purpose) => {
                 let answer = if answer.is_ok() { Answer::Delivered } else { Answer::Refused };
@@ -138,15 +147,21 @@ impl Machine {
         self.core.proceed(step)?;
         Core::forget_old_messages(step)?;
         self.storage_progressed(step)?;
+        self.tick_verifications(step)?;
         self.tick_shares(step)
     }
 
     /// When the passing of time is to be told.
     pub(super) fn next_tick(&self) -> Option<Timestamp> {
-        [self.core.deadline(), self.share_deadline(), self.storage_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.core.deadline(),
+            self.share_deadline(),
+            self.storage_deadline(),
+            self.verifications.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Counts what there is.

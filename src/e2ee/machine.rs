@@ -13,6 +13,7 @@ use super::{
     secret_storage::Storage,
     step::Step,
     types::{CryptoSync, Decryption, KeyStatus, MegolmCiphertext, Plaintext, Recipients},
+    verification::Verifications,
 };
 
 /// The session layer of one device.
@@ -27,6 +28,8 @@ pub struct Machine {
     pub(super) megolm: Megolm,
     /// Secret storage.
     pub(super) storage: Storage,
+    /// Verifications under way.
+    pub(super) verifications: Verifications,
 }
 
 /// Whether a room can encrypt now.

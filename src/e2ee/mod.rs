@@ -48,6 +48,7 @@ mod trust;
 mod types;
 mod unwedge;
 mod upload;
+mod verification;
 
 pub use attachment::{AttachmentError, Decryptor, EncryptedFile, Encryptor, FileKey, SealedFile};
 pub use cross_signing::{AuthNeeded, Bootstrap, IdentityState, IdentityStatus, OwnIdentity};
@@ -62,4 +63,8 @@ pub use types::{
     Alarm, CryptoSync, Decrypted, Decryption, DevicePolicy, HistoryVisibility, KeyStatus, LeftOut,
     LeftOutReason, MegolmCiphertext, Notice, Plaintext, Recipients, Shield, ShieldReason,
     Undecryptable, UndecryptableReason,
+};
+pub use verification::{
+    CancelCode, Emoji, Ending, RoomVerification, Scan, VerificationAct, VerificationError,
+    VerificationId, VerificationStage, VerificationView,
 };

@@ -20,6 +20,7 @@ use super::{
     },
     olm::{OlmEvent, Opened, Unproved},
     step::Step,
+    verification,
 };
 
 /// What is done with a type.
@@ -30,6 +31,7 @@ enum Use {
     Withheld,
     /// Its coming was all it had to say.
     Dummy,
+    Verification,
     /// Known, and not served yet.
     Unsupported,
     /// It may come encrypted only, and did not.
@@ -47,7 +49,7 @@ fn use_in_clear(kind: &str) -> Use {
             Use::MustBeEncrypted
         }
         "m.room_key_request" | "m.secret.request" => Use::Unsupported,
-        kind if kind.starts_with("m.key.verification.") => Use::Unsupported,
+        kind if kind.starts_with(verification::PREFIX) => Use::Verification,
         _ => Use::Foreign,
     }
 }
@@ -59,7 +61,7 @@ fn use_encrypted(kind: &str) -> Use {
         "m.room_key.withheld" => Use::Withheld,
         "m.dummy" => Use::Dummy,
         "m.forwarded_room_key" | "m.room_key_bundle" | "m.secret.send" => Use::Unsupported,
-        kind if kind.starts_with("m.key.verification.") => Use::Unsupported,
+        kind if kind.starts_with(verification::PREFIX) => Use::Verification,
         _ => Use::Foreign,
     }
 }
@@ -80,6 +82,10 @@ impl Machine {
         match use_in_clear(&event.kind) {
             Use::Encrypted => self.receive_encrypted(event, step)?,
             Use::Withheld => self.receive_withheld(&event.sender, event.content.get(), step)?,
+            Use::Verification => {
+                let event_of = (event.kind.as_str(), event.content.get());
+                self.receive_verification_to_device((&event.sender, None), event_of, step)?;
+            }
             Use::Unsupported => self.core.dropped.unsupported += 1,
             Use::MustBeEncrypted => self.core.dropped.in_clear += 1,
             Use::RoomKey | Use::Dummy | Use::Foreign => self.core.dropped.foreign += 1,
@@ -120,6 +126,11 @@ impl Machine {
                 }
             }
             Use::Withheld => self.receive_withheld(&sender.user, &content, step)?,
+            Use::Verification => {
+                let device = sender.device.as_ref().map(|device| &*device.device_id);
+                let from = (&*sender.user, device);
+                self.receive_verification_to_device(from, (&kind, &content), step)?;
+            }
             Use::Dummy => {}
             Use::Unsupported => self.core.dropped.unsupported += 1,
             Use::Encrypted | Use::MustBeEncrypted | Use::Foreign => self.core.dropped.foreign += 1,

@@ -8,8 +8,11 @@ use serde_json::{Map, Value};
 use super::cross_signing::IdentityState;
 use super::secret_storage::{Derivation, StorageRefusal};
 use crate::matrix::{
-    DeviceLists, KeyCounts, OwnedDeviceId, OwnedRoomId, OwnedUserId, SyncDelta, ToDeviceEvent,
+    DeviceLists, KeyCounts, OwnedDeviceId, OwnedRoomId, OwnedTransactionId, OwnedUserId, SyncDelta,
+    ToDeviceEvent,
 };
+
+use super::verification::VerificationView;
 
 /// The part of a sync answer that concerns the session layer.
 #[derive(Clone, Copy, Debug)]
@@ -323,6 +326,20 @@ pub enum Notice {
     StorageMade,
     /// Secret storage was not opened, or not written to.
     StorageRefused(StorageRefusal),
+    /// A verification began or went on.
+    Verification(VerificationView),
+    /// An event of a verification is to be sent into a room.
+    SendVerification {
+        /// The room.
+        room: OwnedRoomId,
+        /// The name to send it under; the event that it becomes is to be told to
+        /// [`super::Machine::verification_sent`].
+        txn: OwnedTransactionId,
+        /// Its type.
+        kind: String,
+        /// Its content.
+        content: Map<String, Value>,
+    },
 }
 
 /// A condition that the user must see.

@@ -88,6 +88,14 @@ impl Engine {
                 let settled = self.machine.withdraw_verification(&user, &mut turn.step)?;
                 answer(face, id, settled_or_not(settled), turn);
             }
+            Request::Verify { user, device, scan } => {
+                self.verify(from, (user, device), scan, turn)?;
+            }
+            Request::Verification { id, act } => self.go_on_verifying(from, id, act, turn)?,
+            Request::Verifications => {
+                let all = self.machine.verifications();
+                answer(face, id, Ok(Outcome::Verifications { all }), turn);
+            }
             Request::Logout => self.ask(from, Asked::Logout, Call::post(&["logout"], &json!({}))),
         }
         Ok(())

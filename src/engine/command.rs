@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::SecretText;
-use crate::matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId};
+use crate::e2ee::{Scan, VerificationAct, VerificationId};
+use crate::matrix::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId};
 
 /// Pairs a [`Request`] with its outcome; chosen by the face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -256,6 +257,27 @@ pub enum Request {
         /// Who.
         user: OwnedUserId,
     },
+    /// Ask somebody for a verification: another user in the direct chat with them, devices of our
+    /// own (or `device`) directly. Answered by [`super::Outcome::Verification`]; what becomes of it
+    /// comes as [`super::Update::Verification`].
+    Verify {
+        /// Whom.
+        user: OwnedUserId,
+        /// Only this device of theirs.
+        device: Option<OwnedDeviceId>,
+        /// Whether a code of the other side can be read.
+        #[serde(default)]
+        scan: Scan,
+    },
+    /// Go on with a verification, or end it.
+    Verification {
+        /// Which.
+        id: VerificationId,
+        /// What to do.
+        act: VerificationAct,
+    },
+    /// The verifications under way.
+    Verifications,
     /// End this device on the server; the store is destroyed by the caller afterwards.
     Logout,
 }

@@ -90,6 +90,7 @@ impl Engine {
         };
         engine.resume_keys(&mut turn)?;
         engine.begin_identity(&mut turn)?;
+        engine.drop_verifications(&mut turn);
         engine.greet_all(&mut turn)?;
         engine.settle(&mut turn)?;
         let (writes, out) = turn.into_parts();
@@ -236,6 +237,10 @@ impl Engine {
                     Notice::IdentityChanged { user, .. } => drop(users.insert(user)),
                     Notice::OwnIdentity => {}
                     Notice::AuthNeeded => self.tell_auth(turn),
+                    Notice::Verification(view) => turn.tell_all(Update::Verification(view)),
+                    Notice::SendVerification { room, txn, kind, content } => {
+                        self.send_verification((room, txn), (kind, content), turn)?;
+                    }
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
                     Notice::StorageChanged
                     | Notice::DeriveStorageKey(_)

@@ -36,6 +36,9 @@ impl Engine {
         if let Some(prompt) = self.auth_prompt(turn) {
             turn.tell(audience, Update::AuthNeeded(prompt));
         }
+        for view in self.machine.verifications() {
+            turn.tell(audience, Update::Verification(view));
+        }
         if self.rooms.synced {
             turn.tell(audience, Update::Synced);
         }

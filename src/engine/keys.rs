@@ -102,6 +102,7 @@ impl Engine {
             return Ok(());
         }
         self.note_late(room, &changed, turn)?;
+        self.note_verifications(room, &changed, turn)?;
         let owned: OwnedRoomId = room.to_owned();
         turn.writes.events.extend(changed.iter().map(|stored| (owned.clone(), stored.clone())));
         for face in self.faces.followers(room) {

@@ -29,6 +29,7 @@ mod sync;
 mod transfer;
 mod turn;
 mod update;
+mod verification;
 
 pub use self::core::Engine;
 pub use command::{Command, CommandId, Draft, FileDraft, Receipt, Request, SaveTo};
@@ -46,8 +47,9 @@ pub use update::{AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, 
 // What faces need of the modules below, so that they need not name those.
 pub use crate::{
     e2ee::{
-        Alarm, DevicePolicy, IdentityState, IdentityStatus, KeyStatus, LeftOut, LeftOutReason,
-        OwnIdentity,
+        Alarm, CancelCode, DevicePolicy, Emoji, Ending, IdentityState, IdentityStatus, KeyStatus,
+        LeftOut, LeftOutReason, OwnIdentity, Scan, VerificationAct, VerificationId,
+        VerificationStage, VerificationView,
     },
     link::LinkState,
 };

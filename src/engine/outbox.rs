@@ -11,7 +11,9 @@ use crate::{
     store::{OutboxItem, OutboxRow, OutboxState, OutboxWrite, Store, UploadedFile},
 };
 
-use super::{Update, error::EngineError, files::is_to_upload, turn::Turn};
+use super::{
+    Update, error::EngineError, files::is_to_upload, turn::Turn, verification::is_verification,
+};
 
 /// How many of those that were sent are remembered.
 const MAX_SENT: usize = 1000;
@@ -48,6 +50,14 @@ impl Row {
             (_, Phase::Asked) => SendState::Sending,
         };
         Echo { txn: self.stored.txn.clone(), kind, content, at: self.stored.at, state }
+    }
+
+    /// Whether it belongs to a verification.
+    pub(super) fn is_verification(&self) -> bool {
+        match &self.stored.item {
+            OutboxItem::Event { kind, content } => is_verification(kind, content),
+            OutboxItem::Redaction { .. } | OutboxItem::File(_) => false,
+        }
     }
 
     fn is_failed(&self) -> bool {
@@ -97,6 +107,12 @@ impl Outbox {
     /// Rooms with rows that wait.
     pub(super) fn rooms(&self) -> Vec<OwnedRoomId> {
         self.waiting.keys().cloned().collect()
+    }
+
+    /// All that belong to verifications.
+    pub(super) fn verifications(&self) -> Vec<OwnedTransactionId> {
+        let rows = self.rows.values().filter(|row| row.is_verification());
+        rows.map(|row| row.stored.txn.clone()).collect()
     }
 
     /// All messages of a room.

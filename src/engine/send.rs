@@ -27,6 +27,7 @@ use super::{
     outbox::{Phase, Row},
     request::{Call, Origin, raw},
     turn::Turn,
+    verification::is_verification,
 };
 
 /// What a send call carries. Clear text and ciphertext share no type: clear text needs the proof
@@ -226,7 +227,15 @@ impl Engine {
         body: Body<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<Turned, EngineError> {
-        let Some(recipients) = self.recipients(room, turn)? else { return Ok(Turned::Waits) };
+        let Some(mut recipients) = self.recipients(room, turn)? else {
+            return Ok(Turned::Waits);
+        };
+        if is_verification(body.kind, body.content) {
+            // What is being verified cannot have been signed yet.
+            let others = recipients.joined.iter().chain(&recipients.invited);
+            recipients.unsigned_of = others.filter(|user| **user != self.me).cloned().collect();
+            tracing::info!(users = recipients.unsigned_of.len(), "a verification's key for all");
+        }
         let ready = match self.machine.prepare_room(room, &recipients, &mut turn.step) {
             Ok(Readiness::Ready(ready)) => ready,
             Ok(Readiness::Waiting) => return Ok(Turned::Waits),
@@ -274,6 +283,7 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let Some(row) = self.outbox.sent(txn, event, turn) else { return Ok(()) };
+        self.machine.verification_sent(txn, event, &mut turn.step)?;
         self.requests.forget(|origin| matches!(origin, Origin::Send(_, other) if other == txn));
         let sent = Echo { state: SendState::Sent(event.to_owned()), ..row.echo() };
         self.show_echo(&row.stored.room, sent, turn);
@@ -288,6 +298,9 @@ impl Engine {
         error: SendError,
         turn: &mut Turn<'_>,
     ) {
+        if self.fail_verification(room, txn, turn) {
+            return;
+        }
         self.outbox.set_state(txn, OutboxState::Failed(error.clone()), turn);
         if let Some(row) = self.outbox.get(txn) {
             let echo = row.echo();

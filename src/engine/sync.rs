@@ -206,6 +206,7 @@ impl Engine {
         }
         self.note_activity(room, &stored, turn)?;
         self.note_unread(room, &stored, turn)?;
+        self.note_verifications(room, &stored, turn)?;
         turn.writes.events.extend(stored.iter().map(|event| (owned.clone(), event.clone())));
         for face in self.faces.followers(room) {
             let delta = TimelineDelta::Events(stored.clone());

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{RecoveryState, SecretText, command::CommandId};
 use crate::{
-    e2ee::{Alarm, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity},
+    e2ee::{
+        Alarm, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity, VerificationView,
+    },
     link::LinkState,
     matrix::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId},
     rooms::{RoomSummary, StoredEvent, TimelineDelta},
@@ -85,6 +87,8 @@ pub enum Update {
     /// Where this device is on its way to the account's keys; told when a face comes, once it is
     /// known, and when it changes.
     Recovery(RecoveryState),
+    /// A verification began or went on.
+    Verification(VerificationView),
     /// The answer to a request.
     Outcome {
         /// Of which.
@@ -162,6 +166,13 @@ pub enum Outcome {
     RecoveryKey {
         /// To be written down, and then confirmed.
         recovery_key: SecretText,
+    },
+    /// A verification as it stands.
+    Verification(VerificationView),
+    /// The verifications under way.
+    Verifications {
+        /// Them.
+        all: Vec<VerificationView>,
     },
     /// The server has the message.
     Sent {

@@ -136,6 +136,7 @@ impl Errand {
             | Update::Typing { .. }
             | Update::Receipts { .. }
             | Update::Outbox { .. }
+            | Update::Verification(_)
             | Update::Progress { .. }
             | Update::Recovery(_)
             | Update::Alarm(_)

@@ -64,6 +64,7 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::Saved { .. } => "a saved file",
         Outcome::Recovered { .. } => "recovered",
         Outcome::RecoveryKey { .. } => "a recovery key",
+        Outcome::Verification(_) | Outcome::Verifications { .. } => "a verification",
         Outcome::Sent { .. } => "sent",
         Outcome::Identity { .. } => "identities",
         Outcome::RoomTrust(_) => "whose devices get keys",

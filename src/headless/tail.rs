@@ -179,6 +179,7 @@ impl<'o> Tail<'o> {
             | Update::RoomsGone(_)
             | Update::Members { .. }
             | Update::Outbox { .. }
+            | Update::Verification(_)
             | Update::Progress { .. }
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)

@@ -48,6 +48,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
             state.unsent = Unsent { waiting, failed, failed_in };
         }
         Update::Progress { id, done, total } => on_progress(state, id, done, total),
+        Update::Verification(_) => {}
         Update::Alarm(alarm) => on_alarm(state, alarm),
         // The interface has no place for it yet.
         Update::Recovery(_) => {}

@@ -1,0 +1,97 @@
+//! Why a verification ended before its time: the codes of the specification and words for them.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest code of a peer that is kept.
+const MAX_CODE_CHARS: usize = 64;
+
+/// The code of an `m.key.verification.cancel`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelCode {
+    /// Somebody at one of the devices stopped it.
+    User,
+    /// It took too long.
+    Timeout,
+    /// An event of a verification that is not known.
+    UnknownTransaction,
+    /// Nothing that both sides can do.
+    UnknownMethod,
+    /// An event that does not fit the state.
+    UnexpectedMessage,
+    /// A key is not the one that was expected.
+    KeyMismatch,
+    /// A user is not the one that was expected.
+    UserMismatch,
+    /// An event that cannot be read.
+    InvalidMessage,
+    /// Another device took it.
+    Accepted,
+    /// The other side changed its key after it had promised it.
+    MismatchedCommitment,
+    /// The short strings differ.
+    MismatchedSas,
+    /// A code that the specification does not have.
+    Other(String),
+}
+
+impl CancelCode {
+    /// Reads the code of an event.
+    pub(super) fn parse(code: &str) -> Self {
+        match code {
+            "m.user" => Self::User,
+            "m.timeout" => Self::Timeout,
+            "m.unknown_transaction" => Self::UnknownTransaction,
+            "m.unknown_method" => Self::UnknownMethod,
+            "m.unexpected_message" => Self::UnexpectedMessage,
+            "m.key_mismatch" => Self::KeyMismatch,
+            "m.user_mismatch" => Self::UserMismatch,
+            "m.invalid_message" => Self::InvalidMessage,
+            "m.accepted" => Self::Accepted,
+            "m.mismatched_commitment" => Self::MismatchedCommitment,
+            "m.mismatched_sas" => Self::MismatchedSas,
+            other => Self::Other(other.chars().take(MAX_CODE_CHARS).collect()),
+        }
+    }
+
+    /// The code as the specification writes it. One of [`CancelCode::Other`] is the network's
+    /// text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::User => "m.user",
+            Self::Timeout => "m.timeout",
+            Self::UnknownTransaction => "m.unknown_transaction",
+            Self::UnknownMethod => "m.unknown_method",
+            Self::UnexpectedMessage => "m.unexpected_message",
+            Self::KeyMismatch => "m.key_mismatch",
+            Self::UserMismatch => "m.user_mismatch",
+            Self::InvalidMessage => "m.invalid_message",
+            Self::Accepted => "m.accepted",
+            Self::MismatchedCommitment => "m.mismatched_commitment",
+            Self::MismatchedSas => "m.mismatched_sas",
+            Self::Other(code) => code,
+        }
+    }
+
+    /// What it means, in words for people.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::User => "it was cancelled",
+            Self::Timeout => "it took too long",
+            Self::UnknownTransaction => "the other side does not know of this verification",
+            Self::UnknownMethod => "the two sides have no way of verifying in common",
+            Self::UnexpectedMessage => "the other side did not follow the protocol",
+            Self::KeyMismatch => {
+                "a key is not the one that was expected; somebody may be interfering"
+            }
+            Self::UserMismatch => "the other side is not who was expected",
+            Self::InvalidMessage => "a message could not be understood",
+            Self::Accepted => "another device took it",
+            Self::MismatchedCommitment => {
+                "the other side changed its key midway; somebody may be interfering"
+            }
+            Self::MismatchedSas => "what the two sides see differs; somebody may be interfering",
+            Self::Other(_) => "the other side gave a reason that grotto does not know",
+        }
+    }
+}

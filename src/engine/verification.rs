@@ -1,0 +1,135 @@
+//! Verifications between the session layer, the rooms they take place in, and the faces.
+//!
+//! What goes into a room is sent as every message is, through the outbox; but it is forgotten with
+//! the verification: a restart drops what was not sent.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    e2ee::{RoomVerification, Scan, VerificationAct, VerificationError, VerificationId},
+    matrix::{OwnedDeviceId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId},
+    rooms::{EventBody, StoredEvent, TimelineDelta},
+    store::OutboxItem,
+};
+
+use super::{
+    CommandError, CommandId, Engine, FaceId, Outcome,
+    error::EngineError,
+    faces::{answer, refusal},
+    outbox::Row,
+    turn::Turn,
+};
+
+/// What all types of verification events begin with.
+const PREFIX: &str = "m.key.verification.";
+/// The `msgtype` of a request.
+const REQUEST: &str = "m.key.verification.request";
+
+type Sender = (FaceId, CommandId);
+
+/// Whether an event belongs to a verification.
+pub(super) fn is_verification(kind: &str, content: &Map<String, Value>) -> bool {
+    let is_request = || content.get("msgtype").and_then(Value::as_str) == Some(REQUEST);
+    kind.starts_with(PREFIX) || (kind == "m.room.message" && is_request())
+}
+
+impl Engine {
+    /// Begins a verification.
+    pub(super) fn verify(
+        &mut self,
+        from: Sender,
+        (user, device): (OwnedUserId, Option<OwnedDeviceId>),
+        scan: Scan,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let room = if user == self.me || device.is_some() {
+            None
+        } else {
+            let Some(room) = self.rooms.direct_chat(&user) else {
+                let error = why_not(&VerificationError::NoRoom(user));
+                answer(from.0, from.1, Err(error), turn);
+                return Ok(());
+            };
+            Some(room)
+        };
+        let whom = (&*user, device.as_deref());
+        let view = self.machine.start_verification(whom, room.as_deref(), scan, &mut turn.step)?;
+        let result = view.map(Outcome::Verification).map_err(|error| why_not(&error));
+        answer(from.0, from.1, result, turn);
+        Ok(())
+    }
+
+    /// Goes on with a verification, or ends it.
+    pub(super) fn go_on_verifying(
+        &mut self,
+        from: Sender,
+        id: VerificationId,
+        act: VerificationAct,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let view = self.machine.act_on_verification(id, act, &mut turn.step)?;
+        let result = view.map(Outcome::Verification).map_err(|error| why_not(&error));
+        answer(from.0, from.1, result, turn);
+        Ok(())
+    }
+
+    /// Sends an event of a verification into its room.
+    pub(super) fn send_verification(
+        &mut self,
+        place: (OwnedRoomId, OwnedTransactionId),
+        (kind, content): (String, Map<String, Value>),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.enqueue(place, OutboxItem::Event { kind, content }, turn)
+    }
+
+    /// Hands new events of a room, or old ones that could be read just now, to the verification
+    /// that they may belong to.
+    pub(super) fn note_verifications(
+        &mut self,
+        room: &RoomId,
+        stored: &[StoredEvent],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        for stored in stored {
+            let readable = !matches!(stored.body, EventBody::Undecryptable(_));
+            let (kind, content) = (stored.kind(), stored.content());
+            let belongs = stored.event.state_key.is_none() && is_verification(kind, content);
+            let named = stored.id().zip(stored.sender()).filter(|_| readable && belongs);
+            let Some((event, sender)) = named else { continue };
+            let at = stored.event.origin_server_ts;
+            let txn = stored.event.unsigned.transaction_id.as_deref();
+            let event = RoomVerification { room, event, sender, at, txn, kind, content };
+            self.machine.receive_verification(&event, &mut turn.step)?;
+        }
+        Ok(())
+    }
+
+    /// A message that cannot be sent: if it belongs to a verification, that is over and the
+    /// message is no loss.
+    pub(super) fn fail_verification(
+        &mut self,
+        room: &RoomId,
+        txn: &TransactionId,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let belongs = self.outbox.get(txn).is_some_and(Row::is_verification);
+        if belongs {
+            self.outbox.remove(txn, turn);
+            self.faces.tell_viewers(room, &TimelineDelta::EchoDiscarded(txn.to_owned()), turn);
+            self.machine.verification_unsent(room, &mut turn.step);
+        }
+        belongs
+    }
+
+    /// After a start: what was not sent of earlier verifications is dropped with them.
+    pub(super) fn drop_verifications(&mut self, turn: &mut Turn<'_>) {
+        for txn in self.outbox.verifications() {
+            self.outbox.remove(&txn, turn);
+        }
+    }
+}
+
+fn why_not(error: &VerificationError) -> CommandError {
+    refusal(error.code(), error.to_string())
+}
