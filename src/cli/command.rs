@@ -36,6 +36,8 @@ pub enum Command {
     Invite(InviteArgs),
     /// Send a message and wait until the server has it
     Send(SendArgs),
+    /// Save the file of a message, once it is checked
+    Download(DownloadArgs),
     /// Follow rooms until interrupted
     Tail(TailArgs),
     /// Print old messages, newest last
@@ -198,13 +200,15 @@ pub struct InviteArgs {
 #[expect(clippy::struct_excessive_bools, reason = "flags as typed; the groups keep them apart")]
 #[command(
     override_usage = "grotto send [OPTIONS] <ROOM> <TEXT>\n       \
+                      grotto send [OPTIONS] <ROOM> --file <PATH> [CAPTION]\n       \
                       grotto send [OPTIONS] <ROOM> --react <KEY> <EVENT>",
-    group(ArgGroup::new("what").required(true).args(["text", "react"])),
+    group(ArgGroup::new("what").required(true).multiple(true).args(["text", "react", "file"])),
     group(ArgGroup::new("form").args(["notice", "emote", "react"])),
     group(ArgGroup::new("markup").args(["markdown", "plain", "react"])),
     after_long_help = "\
 The message is on disk before it is sent; should the wait end early (exit code 4), it is still \
-sent by the next grotto that runs, once.
+sent by the next grotto that runs, once. A file is read when it is uploaded: leave it where it is \
+until then.
 
 With --json: {event_id, txn, room_id}.
 
@@ -212,6 +216,7 @@ Examples:
   grotto send '#garden:example.org' 'the **gate** is open'
   make 2>&1 | tail -20 | grotto send @bob:example.org - --plain
   grotto send Garden 'so it is' --reply '$event'
+  grotto send Garden --file harvest.jpg 'the first **tomatoes**'
   grotto send Garden --react 👍 '$event'
   until grotto send Garden 'once' --txn job-17; do sleep 5; done"
 )]
@@ -222,6 +227,15 @@ pub struct SendArgs {
     /// The message; - reads it from standard input
     #[arg(value_name = "TEXT", allow_hyphen_values = true)]
     pub text: Option<String>,
+    /// Send a file; the text, if there is one, is its caption
+    ///
+    /// Its kind (picture, sound, video, file) is told by its first bytes and its name.
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with_all = ["react", "edit", "notice", "emote"]
+    )]
+    pub file: Option<PathBuf>,
     /// Reply to a message
     #[arg(long, value_name = "EVENT", value_parser = values::event_id)]
     pub reply: Option<OwnedEventId>,
@@ -241,7 +255,7 @@ pub struct SendArgs {
         long,
         num_args = 2,
         value_names = ["KEY", "EVENT"],
-        conflicts_with_all = ["reply", "thread", "edit"]
+        conflicts_with_all = ["text", "reply", "thread", "edit"]
     )]
     pub react: Option<Vec<String>>,
     /// Send as a notice, as bots do
@@ -283,6 +297,31 @@ impl SendArgs {
             Some(_) | None => Ok(None),
         }
     }
+}
+
+/// Arguments of `download`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+The file gets its name only when its bytes are those that the sender sent; nothing that exists is \
+overwritten, and nothing is opened. In a folder it is saved under the name the sender gave it, made \
+safe, or the next that is free.
+
+With --json: {path, size, encrypted, room_id, event_id}.
+
+Examples:
+  grotto download Garden '$event'
+  grotto download Garden '$event' --to ~/Downloads
+  grotto download Garden '$event' --to - | tar xz")]
+pub struct DownloadArgs {
+    /// Room id, alias, name, or @user:server for a direct chat
+    #[arg(value_name = "ROOM")]
+    pub room: String,
+    /// The message
+    #[arg(value_name = "EVENT", value_parser = values::event_id)]
+    pub event: OwnedEventId,
+    /// Folder to save in, or file to save as; - writes to standard output
+    #[arg(long, value_name = "PATH", default_value = ".", value_parser = values::file_or_stdin)]
+    pub to: FileOrStdin,
 }
 
 /// Arguments of `tail`.

@@ -11,8 +11,9 @@ mod values;
 
 pub use args::{Cli, Global};
 pub use command::{
-    Command, CreateArgs, GatewayArgs, HistoryArgs, InviteArgs, KeysCommand, LoginArgs, LogoutArgs,
-    NewPassphraseArgs, PassphraseCommand, Reaction, RoomArgs, SendArgs, TailArgs,
+    Command, CreateArgs, DownloadArgs, GatewayArgs, HistoryArgs, InviteArgs, KeysCommand,
+    LoginArgs, LogoutArgs, NewPassphraseArgs, PassphraseCommand, Reaction, RoomArgs, SendArgs,
+    TailArgs,
 };
 pub use exit::Exit;
 pub use generate::{completions, manual};

@@ -33,7 +33,7 @@ mod verification;
 
 pub use self::core::Engine;
 pub use command::{Command, CommandId, Draft, FileDraft, Receipt, Request, SaveTo};
-pub use driver::{Face, FaceKind, Handle};
+pub use driver::{Face, FaceKind, Handle, inspect_file};
 pub use error::EngineError;
 pub use faces::Faces;
 pub use input::{Audience, Dial, FaceId, Input, Outgoing};

@@ -7,6 +7,7 @@
 mod errand;
 mod error;
 mod feed;
+mod files;
 mod history;
 mod keys;
 mod line;
@@ -19,6 +20,7 @@ mod tail;
 
 pub use errand::Errand;
 pub use error::{HeadlessError, RoomError};
+pub use files::{Destination, DownloadOptions, download};
 pub use history::{HistoryOptions, history};
 pub use keys::{KeysUploaded, key_status, logout, settle};
 pub use line::{File, Line, Message, RoomLine, What};

@@ -35,6 +35,14 @@ impl Output {
         Self { out, format }
     }
 
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// When they cannot be read or written.
+    pub(super) fn copy(&mut self, from: &mut impl io::Read) -> Result<(), HeadlessError> {
+        io::copy(from, &mut self.out).and_then(|_| self.out.flush()).map_err(HeadlessError::Output)
+    }
+
     /// Writes one result: `object` as JSON, or what `people` makes of it (already made safe).
     ///
     /// # Errors

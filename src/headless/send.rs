@@ -13,9 +13,9 @@ use super::{
     resolve::{resolve, unexpected},
 };
 use crate::{
-    engine::{Command, CommandError, Draft, Outcome, Request},
+    engine::{Command, CommandError, Draft, FileDraft, Outcome, Request},
     matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId},
-    rooms::{Typed, compose_reaction},
+    rooms::{FileFacts, Typed, compose_file, compose_reaction},
 };
 
 /// What to send where.
@@ -34,6 +34,8 @@ pub struct SendOptions {
 pub enum Sending {
     /// A message.
     Message(Typed),
+    /// A file, and what is said to it.
+    File(FileFacts, Typed),
     /// A reaction.
     Reaction {
         /// The key, usually an emoji.
@@ -61,13 +63,12 @@ pub async fn send(
     output: &mut Output,
     options: SendOptions,
 ) -> Result<(), HeadlessError> {
-    let (kind, content) = event(&options.what)?;
+    let event = event(&options.what)?;
     errand.ready().await?;
     let room = resolve(errand, &options.room).await?;
     check_targets(errand, &room, &options.what).await?;
     let txn = options.txn;
-    let draft = Draft { room: room.clone(), txn: txn.clone(), kind: kind.to_owned(), content };
-    errand.tell(Command::Send(draft)).await?;
+    errand.tell(event.command(room.clone(), txn.clone())).await?;
     let event_id = match errand.ask(Request::AwaitSent { txn: txn.clone() }).await {
         Ok(Outcome::Sent { event_id }) => event_id,
         Ok(other) => return Err(unexpected(&other).into()),
@@ -87,7 +88,7 @@ async fn check_targets(
     what: &Sending,
 ) -> Result<(), HeadlessError> {
     let events: Vec<&OwnedEventId> = match what {
-        Sending::Message(typed) => typed.target.events().collect(),
+        Sending::Message(typed) | Sending::File(_, typed) => typed.target.events().collect(),
         Sending::Reaction { event, .. } => vec![event],
     };
     for event in events {
@@ -100,12 +101,37 @@ async fn check_targets(
     Ok(())
 }
 
-/// The event's type and content.
-fn event(what: &Sending) -> Result<(&'static str, Map<String, Value>), HeadlessError> {
+/// What is given to the engine.
+struct Event {
+    kind: &'static str,
+    content: Map<String, Value>,
+    /// The file that belongs to it.
+    path: Option<String>,
+}
+
+impl Event {
+    fn command(self, room: OwnedRoomId, txn: OwnedTransactionId) -> Command {
+        let Self { kind, content, path } = self;
+        match path {
+            Some(path) => Command::SendFile(FileDraft { room, txn, path, content }),
+            None => Command::Send(Draft { room, txn, kind: kind.to_owned(), content }),
+        }
+    }
+}
+
+fn event(what: &Sending) -> Result<Event, HeadlessError> {
+    let message = |content| Event { kind: "m.room.message", content, path: None };
     match what {
         Sending::Message(typed) if typed.text.trim().is_empty() => Err(HeadlessError::Empty),
-        Sending::Message(typed) => Ok(("m.room.message", typed.content())),
-        Sending::Reaction { key, event } => Ok(("m.reaction", compose_reaction(key, event))),
+        Sending::Message(typed) => Ok(message(typed.content())),
+        Sending::File(facts, caption) => {
+            let path = Some(facts.path.clone());
+            Ok(Event { path, ..message(compose_file(facts, caption)) })
+        }
+        Sending::Reaction { key, event } => {
+            let content = compose_reaction(key, event);
+            Ok(Event { kind: "m.reaction", content, path: None })
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! Rooms and timelines as pure values: events in, what people see out, the same for any order of
 //! arrival.
 
+mod attach;
 mod compose;
+mod media_type;
 mod receipt;
 mod state;
 mod summary;
 mod timeline;
 
+pub use attach::{FileFacts, compose_file};
 pub use compose::{Form, Markup, Target, Typed, compose_reaction};
+pub use media_type::{SNIFFED_BYTES, media_type};
 pub use receipt::Receipts;
 pub use state::{
     ClearRoom, Direct, Member, MemberState, PowerLevels, RoomState, direct_rooms, newest_successor,

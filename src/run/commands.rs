@@ -13,10 +13,11 @@ use super::{
     start,
 };
 use crate::{
-    cli::{Command, CreateArgs, Exit, KeysCommand, SendArgs, TailArgs},
+    cli::{Command, CreateArgs, DownloadArgs, Exit, FileOrStdin, KeysCommand, SendArgs, TailArgs},
+    engine::inspect_file,
     headless::{
-        self, Encryption, Errand, HeadlessError, HistoryOptions, NewRoom, Output, SendOptions,
-        Sending, Start, TailOptions,
+        self, Destination, DownloadOptions, Encryption, Errand, HeadlessError, HistoryOptions,
+        NewRoom, Output, SendOptions, Sending, Start, TailOptions,
     },
     matrix::OwnedUserId,
     rooms::{Form, Markup, RoomKind, Target, Typed},
@@ -33,6 +34,7 @@ enum Work {
     Leave(String),
     Invite(String, OwnedUserId),
     Send(SendOptions),
+    Download(DownloadOptions),
     Tail(TailOptions),
     History(HistoryOptions),
     KeyStatus,
@@ -42,9 +44,12 @@ impl Work {
     /// Whether doing it twice is the same as once. A message has a name that makes it so.
     fn may_be_repeated(&self) -> bool {
         match self {
-            Self::Rooms | Self::Send(_) | Self::Tail(_) | Self::History(_) | Self::KeyStatus => {
-                true
-            }
+            Self::Rooms
+            | Self::Send(_)
+            | Self::Download(_)
+            | Self::Tail(_)
+            | Self::History(_)
+            | Self::KeyStatus => true,
             Self::Create(_) | Self::Join(_) | Self::Leave(_) | Self::Invite(..) => false,
         }
     }
@@ -54,6 +59,7 @@ impl Work {
         match self {
             Self::Send(options) => HeadlessError::Unsure { after, txn: options.txn.clone() },
             Self::Rooms
+            | Self::Download(_)
             | Self::Tail(_)
             | Self::History(_)
             | Self::KeyStatus
@@ -71,7 +77,7 @@ impl Work {
 /// With words and exit code.
 pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let chosen = account::choose(context)?;
-    let mut work = work(command)?;
+    let mut work = work(context, command)?;
     let mut output = start::output(&context.global);
     let is_tail = matches!(work, Work::Tail(_));
     let (stay, on_signal) =
@@ -134,13 +140,14 @@ async fn perform(
         Work::Leave(room) => headless::leave(errand, output, room).await,
         Work::Invite(room, user) => headless::invite(errand, output, room, user.clone()).await,
         Work::Send(options) => headless::send(errand, output, options.clone()).await,
+        Work::Download(options) => headless::download(errand, output, options).await,
         Work::Tail(options) => headless::tail(errand, output, options).await,
         Work::History(options) => headless::history(errand, output, options.clone()).await,
         Work::KeyStatus => headless::key_status(errand, output).await,
     }
 }
 
-fn work(command: Command) -> Result<Work, Failure> {
+fn work(context: &Context, command: Command) -> Result<Work, Failure> {
     Ok(match command {
         Command::Rooms => Work::Rooms,
         Command::Create(arguments) => Work::Create(new_room(arguments)),
@@ -148,6 +155,7 @@ fn work(command: Command) -> Result<Work, Failure> {
         Command::Leave(arguments) => Work::Leave(arguments.room),
         Command::Invite(arguments) => Work::Invite(arguments.room, arguments.user),
         Command::Send(arguments) => Work::Send(message(arguments)?),
+        Command::Download(arguments) => Work::Download(download(context, arguments)?),
         Command::Tail(arguments) => Work::Tail(tail(arguments)),
         Command::History(arguments) => Work::History(HistoryOptions {
             room: arguments.room,
@@ -173,6 +181,18 @@ fn new_room(arguments: CreateArgs) -> NewRoom {
         kind: if arguments.dm { RoomKind::Dm } else { RoomKind::Group },
         encryption: if arguments.unencrypted { Encryption::Off } else { Encryption::On },
     }
+}
+
+fn download(context: &Context, arguments: DownloadArgs) -> Result<DownloadOptions, Failure> {
+    let to = match arguments.to {
+        FileOrStdin::File(path) => Destination::Path(path),
+        FileOrStdin::Stdin if context.global.json => {
+            let words = "--to - writes the file to standard output, where --json would write too";
+            return Err(Failure::say(Exit::Usage, words));
+        }
+        FileOrStdin::Stdin => Destination::Stdout { spool: context.paths.data_dir.clone() },
+    };
+    Ok(DownloadOptions { room: arguments.room, event: arguments.event, to })
 }
 
 fn tail(arguments: TailArgs) -> TailOptions {
@@ -205,12 +225,19 @@ fn message(arguments: SendArgs) -> Result<SendOptions, Failure> {
         (None, None, Some(event)) => Target::Reply(event),
         (None, None, None) => Target::None,
     };
+    let facts = arguments.file.as_deref().map(inspect_file).transpose();
+    let facts = facts.map_err(|error| Failure::new(Exit::Failed, error))?;
     let text = match arguments.text.as_deref() {
+        None if facts.is_some() => String::new(),
         Some("-") | None => standard_input()?,
         Some(text) => text.to_owned(),
     };
     let markup = if arguments.plain { Markup::Plain } else { Markup::Markdown };
-    let what = Sending::Message(Typed { text, form, markup, target, mentions: Vec::new() });
+    let typed = Typed { text, form, markup, target, mentions: Vec::new() };
+    let what = match facts {
+        Some(facts) => Sending::File(facts, typed),
+        None => Sending::Message(typed),
+    };
     Ok(SendOptions { room: arguments.room, what, txn })
 }
 

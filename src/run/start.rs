@@ -40,6 +40,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             | Command::Join(_)
             | Command::Leave(_)
             | Command::Invite(_)
+            | Command::Download(_)
             | Command::Tail(_)
             | Command::History(_)
             | Command::Keys(_)),

@@ -7,8 +7,10 @@ mod attached;
 mod clock;
 mod drive;
 mod face;
+mod inspect;
 mod transfer;
 
 pub use clock::Clock;
 pub use drive::{DriveError, run};
 pub use face::{Face, FaceKind, Handle, face};
+pub use inspect::inspect_file;

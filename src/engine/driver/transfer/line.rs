@@ -92,7 +92,7 @@ pub(super) fn refused(response: &ResponseFrame) -> TransferFailure {
 
 fn refused_by_stream(frame: ErrorFrame) -> TransferFailure {
     let ErrorFrame { errcode, error, retry_after, .. } = frame;
-    let error = MatrixError { status: 400, errcode, error, retry_after_ms: None, auth: None };
+    let error = MatrixError { errcode, error, ..MatrixError::parse(400, b"") };
     TransferFailure::Refused { error, retry_after }
 }
 
