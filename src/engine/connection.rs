@@ -8,6 +8,7 @@ use crate::{
     link::LinkEvent,
     matrix::MatrixError,
     rooms::{Echo, SendState},
+    store::Standing,
     time::Timestamp,
     wire::{ResponseFrame, ServerFrame},
 };
@@ -65,7 +66,7 @@ impl Engine {
     pub(super) fn tick_link(&mut self, turn: &mut Turn<'_>) {
         if self.link.tick(turn.now) {
             self.drop_link(turn);
-            turn.out.dial = Some(Dial { token: self.token.clone() });
+            turn.out.dial = Some(Dial { token: self.token.present() });
         }
     }
 
@@ -83,7 +84,7 @@ impl Engine {
     }
 
     /// What was under way on the link waits for the next one.
-    fn drop_link(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn drop_link(&mut self, turn: &mut Turn<'_>) {
         self.connection = Connection::Down;
         for origin in self.requests.on_lost() {
             if let Origin::Asked(face, id, _) = origin {
@@ -107,14 +108,18 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match self.link.on_frame(frame, turn.now) {
             LinkEvent::Response(response) => self.on_response(&response, turn),
-            LinkEvent::Update(update) => self.on_update(update, turn),
+            LinkEvent::Update(update) => {
+                self.token.accepted();
+                self.on_update(update, turn)
+            }
             LinkEvent::Resume(frame) => {
                 turn.out.frames.push(frame);
                 Ok(())
             }
             LinkEvent::Chunk(_) | LinkEvent::Window(_) | LinkEvent::Nothing => Ok(()),
             LinkEvent::LoggedOut { soft } => {
-                end(if soft { Login::Expired } else { Login::Ended }, turn);
+                let standing = if soft { Standing::Expired } else { Standing::Ended };
+                self.on_token_refused(standing, None, turn);
                 Ok(())
             }
         }
@@ -138,12 +143,16 @@ impl Engine {
         };
         if let Err(error) = &result {
             if error.is_unknown_token() {
-                end(Login::of_error(response.body.get()), turn);
+                let standing = standing(response.body.get());
+                self.on_token_refused(standing, Some((response.id, since)), turn);
                 return Ok(());
             }
             if self.requests.postpone(response.id, error, response.retry_after, turn.now) {
                 return self.on_postponed(&origin, error, turn);
             }
+        }
+        if result.is_ok() {
+            self.token.accepted();
         }
         self.requests.answered(response.id);
         self.on_answer(origin, result, turn)
@@ -200,34 +209,11 @@ impl Engine {
     }
 }
 
-/// How a login ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Login {
-    /// The token expired; the keys stay and a new login continues.
-    Expired,
-    /// The device is gone.
-    Ended,
-}
-
-impl Login {
-    fn of_error(body: &str) -> Self {
-        let body: Value = serde_json::from_str(body).unwrap_or_default();
-        match body.get("soft_logout").and_then(Value::as_bool) {
-            Some(true) => Self::Expired,
-            Some(false) | None => Self::Ended,
-        }
+/// What a refusal of the token says of the login.
+fn standing(body: &str) -> Standing {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    match body.get("soft_logout").and_then(Value::as_bool) {
+        Some(true) => Standing::Expired,
+        Some(false) | None => Standing::Ended,
     }
-}
-
-fn end(login: Login, turn: &mut Turn<'_>) {
-    let reason = match login {
-        Login::Expired => {
-            "the server asks for a new login; your keys are kept: run `grotto login` again"
-        }
-        Login::Ended => {
-            "this login was ended on the server or by another client; run `grotto login` again"
-        }
-    };
-    turn.tell_all(Update::Ended { reason: reason.to_owned() });
-    turn.out.ended = true;
 }

@@ -7,7 +7,6 @@ use crate::{
     e2ee::{Machine, Notice},
     link::{Link, LinkState},
     matrix::OwnedUserId,
-    secret::Secret,
     store::{Pending, Store},
     time::Timestamp,
 };
@@ -20,6 +19,7 @@ use super::{
     history::History,
     outbox::Outbox,
     receipts::{OwnTyping, Reading},
+    renewal::Token,
     request::{Messages, Requests},
     roster::Rooms,
     transfer::Transfers,
@@ -31,7 +31,7 @@ use super::{
 #[derive(Debug)]
 pub struct Engine {
     pub(super) me: OwnedUserId,
-    pub(super) token: Secret<String>,
+    pub(super) token: Token,
     pub(super) link: Link,
     pub(super) connection: Connection,
     pub(super) machine: Machine,
@@ -74,7 +74,7 @@ impl Engine {
         let machine = Machine::open(&account.user_id, &account.device_id, &mut turn.step)?;
         let mut engine = Self {
             me: account.user_id.clone(),
-            token: account.access_token.clone(),
+            token: Token::new(account.access_token.clone(), store.lease().clone()),
             link: Link::new(store.position()?),
             connection: Connection::Down,
             machine,
@@ -119,6 +119,7 @@ impl Engine {
                 self.cancel_of_face(face, &mut turn);
             }
             Input::Transfer { id, event } => self.on_transfer(id, event, &mut turn)?,
+            Input::Renewed(result) => self.on_renewed(result, &mut turn),
             Input::Tick => self.on_tick(&mut turn)?,
         }
         self.settle(&mut turn)?;
@@ -130,6 +131,7 @@ impl Engine {
     pub fn deadline(&self) -> Option<Timestamp> {
         let due = [
             self.link.deadline(),
+            self.token.deadline(),
             self.machine.deadline(),
             self.requests.deadline().filter(|_| self.connection != Connection::Down),
             self.catch_up_deadline(),
@@ -185,6 +187,7 @@ impl Engine {
     }
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.tick_token(turn);
         self.tick_link(turn);
         self.tick_catch_up(turn)?;
         if self.machine.deadline().is_some_and(|due| due <= turn.now) {
@@ -254,7 +257,7 @@ impl Engine {
     }
 
     /// Tells the faces where the link stands, when that changed.
-    fn tell_link(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn tell_link(&mut self, turn: &mut Turn<'_>) {
         let state = self.link.state();
         if self.told_link.as_ref() != Some(state) {
             self.told_link = Some(state.clone());

@@ -5,7 +5,7 @@ use crate::{
     wire::{ClientFrame, ServerFrame},
 };
 
-use super::{Command, TransferEvent, TransferOrder, Update};
+use super::{Command, RenewError, Renewal, Tokens, TransferEvent, TransferOrder, Update};
 
 /// Names a face while it is connected; never used twice by one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,8 @@ pub enum Input {
         /// What became of it.
         event: TransferEvent,
     },
+    /// What came of [`Outgoing::renew`].
+    Renewed(Result<Tokens, RenewError>),
     /// The deadline passed.
     Tick,
 }
@@ -60,6 +62,8 @@ pub struct Outgoing {
     pub updates: Vec<(Audience, Update)>,
     /// Connect now.
     pub dial: Option<Dial>,
+    /// Ask for a new access token, and say what came of it by [`Input::Renewed`].
+    pub renew: Option<Renewal>,
     /// Close the connection, in words for people: what came over it cannot be used.
     pub hang_up: Option<String>,
     /// Whether the engine is done; nothing follows.

@@ -19,6 +19,7 @@ mod members;
 mod outbox;
 mod receipts;
 mod recovery;
+mod renewal;
 mod request;
 mod room;
 mod roster;
@@ -38,6 +39,7 @@ pub use error::EngineError;
 pub use faces::Faces;
 pub use input::{Audience, Dial, FaceId, Input, Outgoing};
 pub use recovery::{RecoveryState, RecoveryWay};
+pub use renewal::{RenewError, Renewal, Tokens, renew_at};
 pub use secret_text::SecretText;
 pub use transfer::{
     Download, Place, Secrecy, TransferEvent, TransferFailure, TransferKind, TransferOrder, Upload,

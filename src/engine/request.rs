@@ -360,6 +360,13 @@ impl Requests {
         open.flies_since().map(|since| Flying { origin: open.origin.clone(), since })
     }
 
+    /// The call `id` was refused for its token, and nothing was done: it is made again.
+    pub(super) fn put_back(&mut self, id: u64) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.standing = Standing::Waiting;
+        }
+    }
+
     /// The server asks to come back later, or is at fault: whether the call is tried again by
     /// itself. The pause is the server's where it names one.
     pub(super) fn postpone(

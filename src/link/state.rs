@@ -6,7 +6,8 @@
 //!  ┌─▶ Due ───────▶ Dialing ───────▶ Up ──┐ M_UNKNOWN_TOKEN, end()
 //!  │    ▲ tick: retry_at     │ on_lost    ├───────────────────────▶ Ended
 //!  │    └───── Down ◀────────┴────────────┤
-//!  └──────────────────────────────────────┘ tick: the clock jumped (resume from suspend)
+//!  ├──────────────────────────────────────┘ tick: the clock jumped (resume from suspend)
+//!  └─── Held ◀── hold(): a new access token is awaited; release() ends it
 //! ```
 
 use std::time::Duration;
@@ -112,8 +113,14 @@ pub struct Link {
 enum Phase {
     Due,
     Dialing,
-    Up { since: Timestamp },
-    Down { retry_at: Timestamp },
+    Up {
+        since: Timestamp,
+    },
+    Down {
+        retry_at: Timestamp,
+    },
+    /// Waiting for an access token.
+    Held,
     Ended,
 }
 
@@ -148,7 +155,7 @@ impl Link {
             Phase::Due => Some(Timestamp::default()),
             Phase::Down { retry_at } => Some(retry_at.min(check)),
             Phase::Dialing | Phase::Up { .. } => Some(check),
-            Phase::Ended => None,
+            Phase::Held | Phase::Ended => None,
         }
     }
 
@@ -160,7 +167,7 @@ impl Link {
             Phase::Due => true,
             Phase::Down { retry_at } => jumped || retry_at <= now,
             Phase::Dialing | Phase::Up { .. } => jumped,
-            Phase::Ended => false,
+            Phase::Held | Phase::Ended => false,
         };
         if dial {
             self.phase = Phase::Dialing;
@@ -171,7 +178,7 @@ impl Link {
 
     /// The dial succeeded. Gives the frames to send first: the sync frame with our position.
     pub fn on_up(&mut self, now: Timestamp) -> Vec<ClientFrame> {
-        if self.phase == Phase::Ended {
+        if matches!(self.phase, Phase::Ended | Phase::Held) {
             return Vec::new();
         }
         self.look_at_clock(now);
@@ -186,7 +193,7 @@ impl Link {
     pub fn on_lost(&mut self, reason: &str, now: Timestamp, draw: f64) {
         self.look_at_clock(now);
         let pause = match self.phase {
-            Phase::Ended => return,
+            Phase::Ended | Phase::Held => return,
             Phase::Up { since } if now.since(since) >= STABLE_AFTER => {
                 self.backoff.reset();
                 self.hint.take().unwrap_or_default()
@@ -205,6 +212,33 @@ impl Link {
     pub fn end(&mut self, reason: &str) {
         self.phase = Phase::Ended;
         self.state = LinkState::Ended { reason: reason.to_owned() };
+    }
+
+    /// The token is not valid, and another one is on its way: no dials before [`Link::release`].
+    /// Brings back a link that [`LinkEvent::LoggedOut`] ended.
+    pub fn hold(&mut self) {
+        self.phase = Phase::Held;
+        self.state = LinkState::Connecting;
+    }
+
+    /// While it is held: the token does not come yet, the next try is at `retry_at`.
+    pub fn wait(&mut self, retry_at: Timestamp, reason: &str) {
+        if self.phase == Phase::Held {
+            self.state = LinkState::Offline { retry_at, reason: reason.to_owned() };
+        }
+    }
+
+    /// The token is here: dials, if it was held for that.
+    pub fn release(&mut self) {
+        if self.phase == Phase::Held {
+            self.phase = Phase::Due;
+            self.state = LinkState::Connecting;
+        }
+    }
+
+    /// Whether it waits for a token.
+    pub fn is_held(&self) -> bool {
+        self.phase == Phase::Held
     }
 
     /// A frame came.

@@ -183,6 +183,22 @@ fn a_token_that_is_not_valid_ends_the_link() {
 }
 
 #[test]
+fn a_link_that_waits_for_a_token_dials_when_it_is_there_and_not_before() {
+    let mut link = up(None);
+    let frame = ErrorFrame { fatal: true, ..error("M_UNKNOWN_TOKEN") };
+    link.on_frame(ServerFrame::Error(frame), secs(1));
+    link.hold();
+    assert_eq!(*link.state(), LinkState::Connecting);
+    link.on_lost("closed", secs(2), 1.0);
+    assert_eq!(link.deadline(), None);
+    assert!(!link.tick(secs(9999)));
+    link.wait(secs(10_010), "unreachable");
+    assert_eq!(*link.state(), offline(secs(10_010), "unreachable"));
+    link.release();
+    assert!(link.tick(secs(10_000)));
+}
+
+#[test]
 fn a_request_that_the_stream_refuses_is_answered() {
     let mut link = up(None);
     let frame = ErrorFrame { id: Some(7), ..error("M_BAD_JSON") };

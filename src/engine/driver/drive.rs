@@ -16,10 +16,14 @@ use super::{
     attached::{Attached, Audible, FaceEvent},
     clock::Clock,
     face::{Face, FaceKind},
+    renewer::{Renewer, Renewing},
     transfer::{Transfers, Wanted},
 };
 use crate::{
-    engine::{Command, Dial, Engine, EngineError, FaceId, Faces, Input, Outgoing, Update},
+    engine::{
+        Command, Dial, Engine, EngineError, FaceId, Faces, Input, Outgoing, RenewError, Tokens,
+        Update,
+    },
     link::{DialError, LinkState, Route, Transport, TransportError},
     store::{CommitError, Store},
     time::{Backoff, Timestamp},
@@ -70,6 +74,19 @@ impl DriveError {
 /// # Errors
 /// When the store fails for good. A full disk is waited out, and said.
 pub async fn run(store: Store, route: Route, faces: Receiver<Face>) -> Result<(), DriveError> {
+    run_renewing(store, route, faces, Renewer::none()).await
+}
+
+/// Does what [`run`] does, for a login whose tokens do not live forever.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_renewing(
+    store: Store,
+    route: Route,
+    faces: Receiver<Face>,
+    renewer: Renewer,
+) -> Result<(), DriveError> {
     let mut clock = Clock::start();
     let mut store = store;
     let opened = Engine::open(&store, Faces::default(), clock.now())?;
@@ -84,6 +101,8 @@ pub async fn run(store: Store, route: Route, faces: Receiver<Face>) -> Result<()
         transfers: Transfers::default(),
         transport: None,
         dialing: None,
+        renewer,
+        renewing: None,
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         queue: VecDeque::new(),
     };
@@ -111,6 +130,7 @@ enum Woken {
     Dialed(Result<Box<Transport>, DialError>),
     Face(FaceEvent),
     NewFace(Option<Face>),
+    Renewed(Result<Tokens, RenewError>),
     Deadline,
 }
 
@@ -125,6 +145,8 @@ struct Driver {
     transfers: Transfers,
     transport: Option<Transport>,
     dialing: Option<Dialing>,
+    renewer: Renewer,
+    renewing: Option<Renewing>,
     backoff: Backoff,
     /// What a release or a rebuild brought about, before anything that waits outside.
     queue: VecDeque<Input>,
@@ -193,6 +215,10 @@ impl Driver {
                     return Some(Input::FaceCame(self.attached.add(face)));
                 }
                 Woken::NewFace(None) => self.faces = None,
+                Woken::Renewed(result) => {
+                    self.renewing = None;
+                    return Some(Input::Renewed(result));
+                }
                 Woken::Deadline => return Some(Input::Tick),
             }
         }
@@ -203,7 +229,7 @@ impl Driver {
     async fn wait(&mut self) -> Woken {
         let sleeping = self.engine.deadline().map(|due| self.until(due));
         let wants_room = self.transfers.has_frame();
-        let Self { transport, dialing, attached, faces, transfers, .. } = self;
+        let Self { transport, dialing, renewing, attached, faces, transfers, .. } = self;
         tokio::select! {
             received = async {
                 match transport {
@@ -218,6 +244,12 @@ impl Driver {
                     None => pending().await,
                 }
             } => Woken::Dialed(dialed.map(Box::new)),
+            renewed = async {
+                match renewing {
+                    Some(renewing) => renewing.await,
+                    None => pending().await,
+                }
+            } => Woken::Renewed(renewed),
             event = poll_fn(|cx| attached.poll(cx)) => Woken::Face(event),
             wanted = poll_fn(|cx| transfers.poll(cx)) => Woken::Transfer(wanted),
             face = async {
@@ -356,6 +388,10 @@ impl Driver {
         }
         if let Some(dial) = outgoing.dial {
             self.dial(dial);
+        }
+        if let Some(renewal) = outgoing.renew {
+            // One that is under way answers for both.
+            self.renewing.get_or_insert_with(|| self.renewer.renew(renewal));
         }
         let mut dropped: Vec<FaceId> = Vec::new();
         let mut audible = Audible::Yes;

@@ -8,9 +8,11 @@ mod clock;
 mod drive;
 mod face;
 mod inspect;
+mod renewer;
 mod transfer;
 
 pub use clock::Clock;
-pub use drive::{DriveError, run};
+pub use drive::{DriveError, run, run_renewing};
 pub use face::{Face, FaceKind, Handle, face};
 pub use inspect::inspect_file;
+pub use renewer::{Renewer, Renewing};
