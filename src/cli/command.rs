@@ -378,6 +378,18 @@ pub struct HistoryArgs {
 pub enum KeysCommand {
     /// Show this device's fingerprint and what could not be decrypted, by reason
     Status,
+    /// Say how a message was encrypted, with whose key, and why it cannot be read if it cannot
+    Why(WhyArgs),
+}
+
+/// Arguments of `keys why`.
+#[derive(Clone, Debug, Args)]
+pub struct WhyArgs {
+    /// The room: id, alias, or the user of a direct chat
+    pub room: String,
+    /// The event
+    #[arg(value_parser = values::event_id)]
+    pub event: OwnedEventId,
 }
 
 /// Arguments of `gateway`.

@@ -126,6 +126,11 @@ impl AccountPart {
         Ok(outcome)
     }
 
+    /// When this device was made.
+    pub(super) fn created(&self) -> Timestamp {
+        self.state.created
+    }
+
     /// Whether our device keys are on the server: nothing is encrypted before.
     pub(super) fn is_published(&self) -> bool {
         match self.state.standing {

@@ -60,7 +60,7 @@ pub(super) fn decrypt(
             Ok(Decryption::Decrypted(decrypted))
         }
         Err(reason) => {
-            let reason = explain(reason, room, event, step)?;
+            let reason = machine.explain(reason, room, event, step)?;
             Ok(undecryptable(Some(envelope.session), reason))
         }
     }
@@ -91,7 +91,7 @@ impl<'a> Envelope<'a> {
 }
 
 /// The session that an event names, if the name can be one.
-fn session_named(event: &Event) -> Option<&str> {
+pub(super) fn session_named(event: &Event) -> Option<&str> {
     event.content_str("session_id").filter(|id| is_session_id(id))
 }
 
@@ -178,23 +178,28 @@ fn standing(
     Ok(standing)
 }
 
-/// Gives a missing key the best reason known.
-fn explain(
-    reason: Reason,
-    room: &RoomId,
-    event: &Event,
-    step: &Step<'_>,
-) -> Result<Reason, MachineError> {
-    let before_join = matches!(event.unsigned.membership.as_deref(), Some("leave" | "ban"));
-    let code = match (&reason, session_named(event)) {
-        (Reason::NoRoomKey, Some(session)) => withheld::code(room, session, step)?,
-        (_, _) => None,
-    };
-    Ok(match (reason, code) {
-        (Reason::NoRoomKey, Some(code)) => Reason::Withheld(code),
-        (Reason::NoRoomKey | Reason::IndexTooLow, _) if before_join => Reason::BeforeJoin,
-        (reason, _) => reason,
-    })
+impl Machine {
+    /// Gives a missing key the best reason known.
+    fn explain(
+        &self,
+        reason: Reason,
+        room: &RoomId,
+        event: &Event,
+        step: &Step<'_>,
+    ) -> Result<Reason, MachineError> {
+        let before_join = matches!(event.unsigned.membership.as_deref(), Some("leave" | "ban"));
+        let before_login = event.origin_server_ts < self.core.account.created();
+        let code = match (&reason, session_named(event)) {
+            (Reason::NoRoomKey, Some(session)) => withheld::notice(room, session, step)?,
+            (_, _) => None,
+        };
+        Ok(match (reason, code) {
+            (Reason::NoRoomKey, Some(notice)) => Reason::Withheld(notice.code),
+            (Reason::NoRoomKey | Reason::IndexTooLow, _) if before_join => Reason::BeforeJoin,
+            (Reason::NoRoomKey, None) if before_login => Reason::BeforeLogin,
+            (reason, _) => reason,
+        })
+    }
 }
 
 fn undecryptable(session: Option<&str>, reason: Reason) -> Decryption {

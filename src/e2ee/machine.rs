@@ -12,6 +12,7 @@ use super::{
     room_settings,
     secret_storage::Storage,
     step::Step,
+    story::{self, KeyStory},
     types::{CryptoSync, Decryption, KeyStatus, MegolmCiphertext, Plaintext, Recipients},
     verification::Verifications,
 };
@@ -233,6 +234,19 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<Decryption, MachineError> {
         decrypt::decrypt(self, room, event, step)
+    }
+
+    /// What is known of the key of one `m.room.encrypted` event of `room`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn key_story(
+        &mut self,
+        room: &RoomId,
+        event: &Event,
+        step: &Step<'_>,
+    ) -> Result<KeyStory, MachineError> {
+        story::tell(self, room, event, step)
     }
 
     /// Counts for `keys status`.

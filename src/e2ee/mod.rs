@@ -39,6 +39,7 @@ mod secret_storage;
 mod session;
 mod standing;
 mod step;
+mod story;
 mod strangers;
 #[cfg(test)]
 mod tests;
@@ -55,10 +56,12 @@ pub use cross_signing::{AuthNeeded, Bootstrap, IdentityState, IdentityStatus, Ow
 pub use error::{EncryptError, MachineError, ShareError};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
 pub use machine::{Machine, Readiness, ReadyRoom};
+pub use megolm::Source as KeySource;
 pub use recovery_key::BadRecoveryKey;
 pub use request::{OutgoingRequest, RequestFailure, RequestId, RequestKind};
 pub use secret_storage::{Derivation, DerivedKey, RecoverySecret, StorageRefusal, StorageStatus};
 pub use step::Step;
+pub use story::{HeldKey, KeyStory, WithheldKey};
 pub use types::{
     Alarm, CryptoSync, Decrypted, Decryption, DevicePolicy, HistoryVisibility, KeyStatus, LeftOut,
     LeftOutReason, MegolmCiphertext, Notice, Plaintext, Recipients, Shield, ShieldReason,

@@ -248,6 +248,8 @@ pub enum UndecryptableReason {
     IndexTooLow,
     /// Sent while we were not in the room.
     BeforeJoin,
+    /// Sent before this device logged in; the key is not known yet.
+    BeforeLogin,
     /// The same ciphertext position was seen in another event: a replay.
     DuplicateIndex,
     /// The session was made by somebody else than the event's sender.
@@ -266,6 +268,7 @@ impl UndecryptableReason {
             Self::Withheld(code) => format!("withheld:{code}"),
             Self::IndexTooLow => "index_too_low".to_owned(),
             Self::BeforeJoin => "before_join".to_owned(),
+            Self::BeforeLogin => "before_login".to_owned(),
             Self::DuplicateIndex => "duplicate_index".to_owned(),
             Self::MismatchedSender => "mismatched_sender".to_owned(),
             Self::UnsupportedAlgorithm(name) => format!("unsupported_algorithm:{name}"),

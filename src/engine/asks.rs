@@ -60,6 +60,7 @@ impl Engine {
                 self.on_download(from, Wanted { room, event, to }, turn)?;
             }
             Request::KeyStatus => self.key_status(from, turn)?,
+            Request::KeyStory { room, event } => self.key_story(from, &room, &event, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
             Request::Recover { .. }
             | Request::SetUpRecovery { .. }

@@ -203,6 +203,14 @@ pub enum Request {
     },
     /// Counts of the session layer.
     KeyStatus,
+    /// How an event was encrypted, with whose key, and why it cannot be read if it cannot.
+    /// Answered by [`super::Outcome::KeyStory`].
+    KeyStory {
+        /// The room.
+        room: OwnedRoomId,
+        /// The event.
+        event: OwnedEventId,
+    },
     /// Wait until this message is sent or failed.
     AwaitSent {
         /// Its transaction id.

@@ -26,6 +26,7 @@ mod roster;
 mod secrecy;
 mod secret_text;
 mod send;
+mod story;
 mod sync;
 mod transfer;
 mod turn;
@@ -41,6 +42,7 @@ pub use input::{Audience, Dial, FaceId, Input, Outgoing};
 pub use recovery::{RecoveryState, RecoveryWay};
 pub use renewal::{RenewError, Renewal, Tokens, renew_at};
 pub use secret_text::SecretText;
+pub use story::MessageStory;
 pub use transfer::{
     Download, Place, Secrecy, TransferEvent, TransferFailure, TransferKind, TransferOrder, Upload,
 };
@@ -49,9 +51,9 @@ pub use update::{AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, 
 // What faces need of the modules below, so that they need not name those.
 pub use crate::{
     e2ee::{
-        Alarm, CancelCode, DevicePolicy, Emoji, Ending, IdentityState, IdentityStatus, KeyStatus,
-        LeftOut, LeftOutReason, OwnIdentity, Scan, VerificationAct, VerificationId,
-        VerificationStage, VerificationView,
+        Alarm, CancelCode, DevicePolicy, Emoji, Ending, HeldKey, IdentityState, IdentityStatus,
+        KeySource, KeyStatus, KeyStory, LeftOut, LeftOutReason, OwnIdentity, Scan, VerificationAct,
+        VerificationId, VerificationStage, VerificationView, WithheldKey,
     },
     link::LinkState,
 };

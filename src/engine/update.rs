@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecoveryState, SecretText, command::CommandId};
+use super::{RecoveryState, SecretText, command::CommandId, story::MessageStory};
 use crate::{
     e2ee::{
         Alarm, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity, VerificationView,
@@ -174,6 +174,8 @@ pub enum Outcome {
         /// Them.
         all: Vec<VerificationView>,
     },
+    /// How an event was encrypted.
+    KeyStory(MessageStory),
     /// The server has the message.
     Sent {
         /// Its event.

@@ -1,11 +1,19 @@
-//! `keys status`, and what login and logout ask of the engine.
+//! `keys status`, `keys why`, and what login and logout ask of the engine.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use super::{errand::Errand, error::HeadlessError, output::Output, resolve::unexpected};
-use crate::engine::{KeyStatus, Outcome, Request};
+use super::{
+    errand::Errand,
+    error::HeadlessError,
+    output::Output,
+    resolve::{resolve, unexpected},
+};
+use crate::{
+    engine::{KeyStatus, Outcome, Request},
+    matrix::OwnedEventId,
+};
 
 /// How often it is asked whether the keys are on the server.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -26,6 +34,27 @@ pub async fn key_status(errand: &mut Errand, output: &mut Output) -> Result<(), 
     errand.ready().await?;
     let status = status(errand).await?;
     output.show(&status, |status| Some(words(status)))
+}
+
+/// Prints how a message was encrypted, and why it cannot be read if it cannot.
+///
+/// # Errors
+/// When the room or the event is not here, or the engine cannot say in time.
+pub async fn key_story(
+    errand: &mut Errand,
+    output: &mut Output,
+    room: &str,
+    event: OwnedEventId,
+) -> Result<(), HeadlessError> {
+    errand.ready().await?;
+    let room = resolve(errand, room).await?;
+    let outcome = errand.ask(Request::KeyStory { room, event }).await?;
+    let Outcome::KeyStory(story) = outcome else { return Err(unexpected(&outcome).into()) };
+    output.show(&story, |story| {
+        let lines = story.lines().into_iter();
+        let lines = lines.map(|(about, words)| format!("{about:<13} {}", words.as_str()));
+        Some(lines.collect::<Vec<_>>().join("\n"))
+    })
 }
 
 /// Proof that other devices can write to this one.

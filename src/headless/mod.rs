@@ -22,7 +22,7 @@ pub use errand::Errand;
 pub use error::{HeadlessError, RoomError};
 pub use files::{Destination, DownloadOptions, download};
 pub use history::{HistoryOptions, history};
-pub use keys::{KeysUploaded, key_status, logout, settle};
+pub use keys::{KeysUploaded, key_status, key_story, logout, settle};
 pub use line::{File, Line, Message, RoomLine, What};
 pub use output::{Format, Output};
 pub use rooms::{Encryption, NewRoom, create, invite, join, leave, rooms};

@@ -65,6 +65,7 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::Recovered { .. } => "recovered",
         Outcome::RecoveryKey { .. } => "a recovery key",
         Outcome::Verification(_) | Outcome::Verifications { .. } => "a verification",
+        Outcome::KeyStory(_) => "the story of a message",
         Outcome::Sent { .. } => "sent",
         Outcome::Identity { .. } => "identities",
         Outcome::RoomTrust(_) => "whose devices get keys",

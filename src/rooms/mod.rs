@@ -8,6 +8,7 @@ mod receipt;
 mod state;
 mod summary;
 mod timeline;
+mod words;
 
 pub use attach::{FileFacts, compose_file};
 pub use compose::{Form, Markup, Target, Typed, compose_reaction};
@@ -23,6 +24,8 @@ pub use timeline::{
     Reply, SendError, SendState, Sending, StoredEvent, Timeline, TimelineDelta, Unreadable,
     fold_changes, is_valid_edit, message_content,
 };
+
+pub use words::{shield_meaning, why_undecryptable};
 
 // What faces need of the session layer, so that they need not name it.
 pub use crate::e2ee::{Decrypted, Shield, ShieldReason, Undecryptable, UndecryptableReason};

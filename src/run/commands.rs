@@ -19,7 +19,7 @@ use crate::{
         self, Destination, DownloadOptions, Encryption, Errand, HeadlessError, HistoryOptions,
         NewRoom, Output, SendOptions, Sending, Start, TailOptions,
     },
-    matrix::OwnedUserId,
+    matrix::{OwnedEventId, OwnedUserId},
     rooms::{Form, Markup, RoomKind, Target, Typed},
 };
 
@@ -38,6 +38,7 @@ enum Work {
     Tail(TailOptions),
     History(HistoryOptions),
     KeyStatus,
+    KeyStory(String, OwnedEventId),
 }
 
 impl Work {
@@ -49,7 +50,8 @@ impl Work {
             | Self::Download(_)
             | Self::Tail(_)
             | Self::History(_)
-            | Self::KeyStatus => true,
+            | Self::KeyStatus
+            | Self::KeyStory(..) => true,
             Self::Create(_) | Self::Join(_) | Self::Leave(_) | Self::Invite(..) => false,
         }
     }
@@ -63,6 +65,7 @@ impl Work {
             | Self::Tail(_)
             | Self::History(_)
             | Self::KeyStatus
+            | Self::KeyStory(..)
             | Self::Create(_)
             | Self::Join(_)
             | Self::Leave(_)
@@ -144,6 +147,9 @@ async fn perform(
         Work::Tail(options) => headless::tail(errand, output, options).await,
         Work::History(options) => headless::history(errand, output, options.clone()).await,
         Work::KeyStatus => headless::key_status(errand, output).await,
+        Work::KeyStory(room, event) => {
+            headless::key_story(errand, output, room, event.clone()).await
+        }
     }
 }
 
@@ -163,6 +169,9 @@ fn work(context: &Context, command: Command) -> Result<Work, Failure> {
             before: arguments.before,
         }),
         Command::Keys(KeysCommand::Status) => Work::KeyStatus,
+        Command::Keys(KeysCommand::Why(arguments)) => {
+            Work::KeyStory(arguments.room, arguments.event)
+        }
         Command::Login(_)
         | Command::Logout(_)
         | Command::Passphrase(_)

@@ -147,6 +147,7 @@ actions! {
         React "react" ["+" "a"] "Reacts to the message: an emoji, its :name:, or any short text."
         Edit "edit" ["e"] "Edits the message, if it is ours."
         Redact "redact" ["d" "delete"] "Removes the message for everybody, after a question."
+        Details "details" ["w"] "Says how the message was encrypted, by whom, and why it cannot be read."
         Copy "copy" ["y"] "Copies the text to the clipboard of this terminal (OSC 52)."
         Retry "retry" ["R"] "Tries a message again that could not be sent."
         Discard "discard" ["D"] "Takes back a message that was not sent."

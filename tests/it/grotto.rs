@@ -29,7 +29,16 @@ impl Grotto {
 
     /// The same with more arguments for `login`.
     pub(crate) fn log_in_with(place: &Place, name: &str, arguments: &[&str]) -> Self {
-        let grotto = Self { home: rig::folder("grotto"), user: rig::register(&place.base, name) };
+        Self::log_in_as(place, rig::register(&place.base, name), arguments)
+    }
+
+    /// Logs in once more to an account, on a device of its own.
+    pub(crate) fn log_in_again(place: &Place, user: &str) -> Self {
+        Self::log_in_as(place, user.to_owned(), &[])
+    }
+
+    fn log_in_as(place: &Place, user: String, arguments: &[&str]) -> Self {
+        let grotto = Self { home: rig::folder("grotto"), user };
         let login = [&["--json"], &grotto.login(place)[..], arguments].concat();
         let output = grotto.run_with_input(&login, PASSWORD);
         assert!(output.status.success(), "login: {}", String::from_utf8_lossy(&output.stderr));

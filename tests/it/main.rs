@@ -76,6 +76,8 @@ mod store;
 #[cfg(test)]
 mod store_model;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod supply;
 #[cfg(test)]
 mod talk;

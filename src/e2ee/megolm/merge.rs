@@ -14,7 +14,7 @@ use crate::e2ee::trust::SenderData;
 /// How a session reached us, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::e2ee) enum Source {
+pub enum Source {
     /// A key export file.
     Import,
     /// The server-side key backup.

@@ -30,7 +30,7 @@ pub(super) mod withheld;
 
 pub(super) use cache::{Cached, Megolm};
 pub(super) use encrypt::encrypt;
-pub(super) use merge::Source;
+pub use merge::Source;
 pub(super) use outbound::{Outbound, is_shared};
 pub(super) use prepare::Prepared;
 pub(super) use share::{Answer, SharePurpose};

@@ -62,7 +62,8 @@ impl<'a> Rig<'a> {
     }
 
     fn code(&self, session: &str) -> Option<String> {
-        withheld::code(&RoomId::parse(ROOM).unwrap(), session, &self.step).unwrap()
+        let notice = withheld::notice(&RoomId::parse(ROOM).unwrap(), session, &self.step);
+        notice.unwrap().map(|notice| notice.code)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
         lookup::Table,
         request::{DEVICES_PER_REQUEST, Purpose, ToDeviceMessage},
         step::{Step, encode_text, raw},
+        story::WithheldKey,
     },
     matrix::{OwnedRoomId, RoomId, UserId},
     time::Timestamp,
@@ -97,14 +98,14 @@ pub(in crate::e2ee) fn receive(
     Ok(Received::Done)
 }
 
-/// The code under which a session was withheld, if it was.
-pub(in crate::e2ee) fn code(
+/// The last word that a session is withheld, if there is one.
+pub(in crate::e2ee) fn notice(
     room: &RoomId,
     session: &str,
     step: &Step<'_>,
-) -> Result<Option<String>, MachineError> {
+) -> Result<Option<WithheldKey>, MachineError> {
     let kept: Option<Withheld> = step.get(Table::Withheld, room.as_str(), session)?;
-    Ok(kept.map(|kept| kept.code))
+    Ok(kept.map(|Withheld { code, from, at }| WithheldKey { code, sender: from, at }))
 }
 
 fn has_key(room: &RoomId, session: &str, step: &Step<'_>) -> Result<bool, MachineError> {

@@ -10,14 +10,15 @@ use super::{forger::Forger, harness::World};
 use crate::{
     e2ee::{Decryption, Notice, Shield, ShieldReason, UndecryptableReason as Reason},
     matrix::{Event, RoomId},
+    time::Timestamp,
 };
 
 const ROOM: &str = "!room:x";
 
-fn event(forger: &Forger, group: &mut GroupSession) -> Event {
+fn event(forger: &Forger, group: &mut GroupSession, at: Timestamp) -> Event {
     let inside = json!({ "type": "m.room.message", "room_id": ROOM, "content": { "body": "hi" } });
     let event = json!({
-        "type": "m.room.encrypted", "event_id": "$1", "sender": forger.user, "origin_server_ts": 1,
+        "type": "m.room.encrypted", "event_id": "$1", "sender": forger.user, "origin_server_ts": at,
         "content": {
             "algorithm": "m.megolm.v1.aes-sha2", "session_id": group.session_id(),
             "ciphertext": group.encrypt(inside.to_string()).to_base64(),
@@ -65,7 +66,10 @@ fn a_key_that_comes_while_lists_cannot_be_had_opens_its_message_marked_until_the
     world.settle();
     let mut group = GroupSession::new(SessionConfig::version_1());
     let key = GroupSession::from_pickle(group.pickle());
-    let event = event(&forger, &mut group);
+    let (at, earlier) = (world.now, Timestamp(world.now.0 - 1));
+    let old = event(&forger, &mut group, earlier);
+    let event = event(&forger, &mut group, at);
+    assert_eq!(shield(&mut world, &old), Err(Reason::BeforeLogin));
     assert_eq!(shield(&mut world, &event), Err(Reason::NoRoomKey));
     send_key(&mut world, &forger, &key);
     let room = RoomId::parse(ROOM).unwrap();

@@ -12,7 +12,7 @@ use crate::{
     matrix::{OwnedUserId, SafeText, UserId},
     rooms::{
         FileContent, Item, ItemKind, Message, MessageContent, Quote, Reaction, Removed, SendState,
-        Sending, Unreadable,
+        Sending, Unreadable, why_undecryptable,
     },
     tui::{
         options::StateLines,
@@ -138,7 +138,7 @@ fn removed_parts(removed: &Removed<'_>, names: Names<'_>) -> Parts {
 }
 
 fn unreadable_parts(unreadable: &Unreadable<'_>, names: Names<'_>) -> Parts {
-    let words = format!("[cannot be decrypted: {}]", words::undecryptable(unreadable.reason));
+    let words = format!("[cannot be decrypted: {}]", why_undecryptable(unreadable.reason));
     let mut parts = Parts {
         name: Some(names.span(unreadable.sender)),
         body: vec![Span::new(words, StyleName::MessageUndecryptable)],

@@ -1,5 +1,6 @@
 //! What can stand over the screen: the help, the list of rooms, a line to type, a question.
 
+use super::sheet::Sheet;
 use crate::matrix::{OwnedEventId, OwnedRoomId};
 
 /// Something over the screen; it takes the keys.
@@ -7,6 +8,13 @@ use crate::matrix::{OwnedEventId, OwnedRoomId};
 pub(in crate::tui) enum Overlay {
     /// All keys.
     Help {
+        /// Rows scrolled away at the top.
+        scrolled: usize,
+    },
+    /// Something told in lines.
+    Sheet {
+        /// What.
+        sheet: Sheet,
         /// Rows scrolled away at the top.
         scrolled: usize,
     },

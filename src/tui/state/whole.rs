@@ -87,6 +87,8 @@ pub(in crate::tui) enum Asked {
     Leave(OwnedRoomId),
     /// To invite; whom, safe.
     Invite(String),
+    /// How a message was encrypted.
+    Story,
 }
 
 /// That others were told we type.

@@ -4,7 +4,7 @@ use super::{effects::Effects, effects::TerminalEffect, rooms};
 use crate::{
     engine::{Alarm, CommandError, CommandId, Outcome, Update},
     matrix::{OwnedRoomId, OwnedUserId, SafeText},
-    tui::state::{Asked, State, Tone, Unsent},
+    tui::state::{Asked, Overlay, Sheet, State, Tone, Unsent},
 };
 
 /// Most warnings that are kept.
@@ -100,6 +100,11 @@ fn on_outcome(
         }
         (Asked::Leave(room), Ok(_)) => rooms::forget(state, &[room]),
         (Asked::Invite(user), Ok(_)) => state.say(Tone::Done, &format!("{user} is invited")),
-        (Asked::Enter, Ok(_)) => state.notice = None,
+        (Asked::Story, Ok(Outcome::KeyStory(story))) => {
+            state.notice = None;
+            let sheet = Sheet { title: "This message", lines: story.lines() };
+            state.overlay = Some(Overlay::Sheet { sheet, scrolled: 0 });
+        }
+        (Asked::Enter | Asked::Story, Ok(_)) => state.notice = None,
     }
 }

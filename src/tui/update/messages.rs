@@ -2,16 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::{effects::Effects, effects::TerminalEffect, keys};
+use super::{effects::Effects, effects::TerminalEffect, keys, rooms};
 use crate::{
-    engine::{Command, Draft},
+    engine::{Command, Draft, Request},
     matrix::{EventId, OwnedEventId, OwnedRoomId},
     rooms::{Markup, Target, Typed, compose_reaction},
     tui::{
         action::MessagesAction,
         state::{
-            Direction, Facts, Focus, Overlay, Prompt, Purpose, Question, RoomPane, State, Tone,
-            expand_shortcode,
+            Asked, Direction, Facts, Focus, Overlay, Prompt, Purpose, Question, RoomPane, State,
+            Tone, expand_shortcode,
         },
         wrap,
     },
@@ -36,6 +36,7 @@ pub(super) fn act(state: &mut State, action: MessagesAction, effects: &mut Effec
         MessagesAction::React => ask_reaction(state),
         MessagesAction::Edit => edit(state),
         MessagesAction::Redact => ask_redaction(state),
+        MessagesAction::Details => details(state, effects),
         MessagesAction::Copy => copy(state, effects),
         MessagesAction::Retry => retry(state, effects),
         MessagesAction::Discard => discard(state, effects),
@@ -159,6 +160,13 @@ fn ask_redaction(state: &mut State) {
         let kind = Question::Redact { room, event, shown };
         let chosen = kind.first_choice();
         state.overlay = Some(Overlay::Question { kind, chosen });
+    }
+}
+
+/// Asks how the message was encrypted; the answer opens over the screen.
+fn details(state: &mut State, effects: &mut Effects) {
+    if let Some((room, event, _)) = selected_event(state) {
+        rooms::request(state, Asked::Story, Request::KeyStory { room, event }, effects);
     }
 }
 

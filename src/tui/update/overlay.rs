@@ -45,11 +45,15 @@ pub(super) fn on_letter(state: &mut State, letter: char, effects: &mut Effects) 
             *chosen = 0;
             accept(state, effects);
         }
-        (Some(Overlay::Question { .. }), 'n') | (Some(Overlay::Help { .. }), 'q') => {
+        (Some(Overlay::Question { .. }), 'n')
+        | (Some(Overlay::Help { .. } | Overlay::Sheet { .. }), 'q') => {
             state.overlay = None;
         }
-        (Some(Overlay::Help { .. }), ' ') => step(state, 10),
-        (Some(Overlay::Question { .. } | Overlay::Help { .. }) | None, _) => {}
+        (Some(Overlay::Help { .. } | Overlay::Sheet { .. }), ' ') => step(state, 10),
+        (
+            Some(Overlay::Question { .. } | Overlay::Help { .. } | Overlay::Sheet { .. }) | None,
+            _,
+        ) => {}
         (Some(Overlay::Switcher { .. } | Overlay::Prompt { .. }), _) => {
             on_text(state, &letter.to_string());
         }
@@ -69,7 +73,7 @@ pub(super) fn on_text(state: &mut State, text: &str) {
 fn typed_mut(state: &mut State) -> Option<&mut String> {
     match state.overlay.as_mut()? {
         Overlay::Switcher { typed, .. } | Overlay::Prompt { typed, .. } => Some(typed),
-        Overlay::Help { .. } | Overlay::Question { .. } => None,
+        Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Question { .. } => None,
     }
 }
 
@@ -80,9 +84,9 @@ fn first(state: &mut State) {
     }
 }
 
-/// Turns a page of the help; whether it was open.
+/// Turns a page of the help or of a sheet; whether one was open.
 pub(super) fn page(state: &mut State, direction: Direction) -> bool {
-    let Some(Overlay::Help { .. }) = state.overlay else { return false };
+    let Some(Overlay::Help { .. } | Overlay::Sheet { .. }) = state.overlay else { return false };
     let rows = isize::try_from(state.size.height.saturating_sub(FRAME_ROWS)).unwrap_or(1).max(1);
     match direction {
         Direction::Back => step(state, -rows),
@@ -95,13 +99,17 @@ fn step(state: &mut State, by: isize) {
     let matches = match &state.overlay {
         Some(Overlay::Switcher { typed, .. }) => state.rooms.matching(typed).len(),
         Some(Overlay::Question { kind, .. }) => kind.answers().len(),
-        Some(Overlay::Help { .. } | Overlay::Prompt { .. }) | None => 0,
+        Some(Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Prompt { .. }) | None => 0,
     };
     let last = matches.saturating_sub(1);
     match &mut state.overlay {
         Some(Overlay::Help { scrolled }) => {
             // The screen may have grown since.
             let most = most_help_scrolled(&state.keymap, state.areas.screen);
+            *scrolled = (*scrolled).min(most).saturating_add_signed(by).min(most);
+        }
+        Some(Overlay::Sheet { sheet, scrolled }) => {
+            let most = sheet.most_scrolled(state.areas.screen);
             *scrolled = (*scrolled).min(most).saturating_add_signed(by).min(most);
         }
         Some(Overlay::Switcher { chosen, .. } | Overlay::Question { chosen, .. }) => {
@@ -129,7 +137,7 @@ fn accept(state: &mut State, effects: &mut Effects) {
             let answer = kind.answers().get(chosen).map_or(Answer::Cancel, |answer| answer.0);
             on_answer(state, kind, answer, effects);
         }
-        Some(Overlay::Help { .. }) | None => {}
+        Some(Overlay::Help { .. } | Overlay::Sheet { .. }) | None => {}
     }
 }
 

@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 use super::{help, hints, room_list, screen::rect};
 use crate::tui::{
     action::{Action, AnywhereAction, OverlayAction},
-    state::{HELP_COLUMNS, Overlay, Question, State},
+    state::{HELP_COLUMNS, Overlay, Question, SHEET_COLUMNS, State},
     theme::StyleName,
     widgets::{Canvas, ListEntry, framed, scroll_list},
     wrap::{self, Row, Span},
@@ -22,6 +22,20 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
             let title = format!(" Keys ({close}{more}) ");
             let inside = framed(canvas, area, &title, (HELP_COLUMNS, area.height));
             help::draw(&state.keymap, canvas, inside, *scrolled);
+            None
+        }
+        Overlay::Sheet { sheet, scrolled } => {
+            let close = hints::with_key(state, AnywhereAction::Back, "close");
+            let title = format!(" {} ({close}) ", sheet.title);
+            let columns = usize::from(area.width.min(SHEET_COLUMNS).saturating_sub(4));
+            let rows = sheet.rows(columns);
+            let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX);
+            let inside = framed(canvas, area, &title, (SHEET_COLUMNS, height));
+            let shown = usize::from(inside.height);
+            let first = (*scrolled).min(rows.len().saturating_sub(shown));
+            for (row, y) in rows.iter().skip(first).take(shown).zip(0_u16..) {
+                canvas.row(inside, (0, y), row);
+            }
             None
         }
         Overlay::Switcher { typed, chosen } => Some(switcher(state, canvas, typed, *chosen)),

@@ -1,7 +1,9 @@
 //! What is seen of rooms and their messages.
 
 use grotto::{
-    engine::{Alarm, Command, LinkState, Update},
+    engine::{
+        Alarm, Command, KeyStory, LinkState, MessageStory, Outcome, Request, Update, WithheldKey,
+    },
     matrix::Membership,
     rooms::{
         RoomKind, RoomSummary, SendError, SendState, Shield, ShieldReason, TimelineDelta,
@@ -82,6 +84,42 @@ fn shields_and_missing_keys_are_said_in_words() {
         undecryptable(4, BOB, UndecryptableReason::Withheld("m.unverified".to_owned())),
     ])]);
     seen("shields", &mut screen);
+}
+
+#[test]
+fn how_a_message_was_encrypted_is_told_over_the_screen() {
+    let mut screen = open_room(80, 20);
+    screen.tell([events([undecryptable(3, BOB, UndecryptableReason::BeforeLogin)])]);
+    screen.press("tab w");
+    let asked = screen.asked();
+    let story = asked.iter().find_map(|command| match command {
+        Command::Request { id, request: Request::KeyStory { event, .. } } => Some((*id, event)),
+        _ => None,
+    });
+    let (id, event) = story.expect("the story was asked for");
+    let withheld = WithheldKey {
+        code: "m.\u{1b}[31mred".to_owned(),
+        sender: BOB.to_owned(),
+        at: Timestamp(1),
+    };
+    let key = KeyStory {
+        session_id: Some("A".repeat(43)),
+        message_index: Some(7),
+        held: None,
+        withheld: Some(withheld),
+    };
+    let story = MessageStory {
+        event_id: event.clone(),
+        sender: Some(BOB.try_into().unwrap()),
+        ts: Timestamp(1),
+        shield: Shield::None,
+        undecryptable: Some(UndecryptableReason::BeforeLogin),
+        key: Some(key),
+    };
+    screen.tell([Update::Outcome { id, result: Ok(Outcome::KeyStory(story)) }]);
+    seen("story", &mut screen);
+    screen.press("esc");
+    assert!(!screen.text().contains("This message"));
 }
 
 #[test]

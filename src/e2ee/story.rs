@@ -1,0 +1,96 @@
+//! What is known of the key of one event, for whoever asks why it can be read or cannot.
+
+use serde::{Deserialize, Serialize};
+use vodozemac::megolm::MegolmMessage;
+
+use super::{
+    Machine, MachineError,
+    decrypt::session_named,
+    megolm::{Source, inbound::InboundSession, withheld},
+    step::Step,
+    trust::SenderData,
+};
+use crate::{
+    matrix::{Event, OwnedDeviceId, OwnedUserId, RoomId},
+    time::Timestamp,
+};
+
+/// The story of the key of one encrypted event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStory {
+    /// The session it names, if it names one.
+    pub session_id: Option<String>,
+    /// Its place in the session, if its ciphertext is one.
+    pub message_index: Option<u32>,
+    /// What this device has of the session.
+    pub held: Option<HeldKey>,
+    /// The last word that the key is kept from us.
+    pub withheld: Option<WithheldKey>,
+}
+
+/// A session that this device has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldKey {
+    /// How it came.
+    pub source: Source,
+    /// The first message that can be read with it.
+    pub first_known_index: u32,
+    /// Whose it is; proved only if the source proves it.
+    pub sender: Option<OwnedUserId>,
+    /// The device that made it, if one of its owner's has its keys.
+    pub device: Option<OwnedDeviceId>,
+    /// Fingerprint of the device that made it (ed25519, unpadded base64), as the source has it.
+    pub ed25519: String,
+    /// Whether its maker lets members that are invited later have it.
+    pub shared_history: bool,
+}
+
+/// Word that a key is withheld. It comes unencrypted, so anybody on the way can have written it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithheldKey {
+    /// Why, for instance `m.unverified`.
+    pub code: String,
+    /// Who says so.
+    pub sender: String,
+    /// When it came.
+    pub at: Timestamp,
+}
+
+impl HeldKey {
+    fn of(record: &InboundSession) -> Self {
+        let device = match &record.sender {
+            SenderData::Device { device, .. } => Some(device.clone()),
+            _ => None,
+        };
+        Self {
+            source: record.source,
+            first_known_index: record.session.first_known_index(),
+            sender: record.sender.user().map(ToOwned::to_owned),
+            device,
+            ed25519: record.creator.ed25519.clone(),
+            shared_history: record.shared_history,
+        }
+    }
+}
+
+/// Tells the story of the key of `event`.
+///
+/// # Errors
+/// When the store fails.
+pub(super) fn tell(
+    machine: &mut Machine,
+    room: &RoomId,
+    event: &Event,
+    step: &Step<'_>,
+) -> Result<KeyStory, MachineError> {
+    let message = event.content_str("ciphertext").map(MegolmMessage::from_base64);
+    let message_index = message.and_then(Result::ok).map(|message| message.message_index());
+    let mut story = KeyStory { session_id: None, message_index, held: None, withheld: None };
+    if let Some(session) = session_named(event) {
+        let held = machine.megolm.inbound(room, session, step)?;
+        story.held = held.map(|cached| HeldKey::of(&cached.record));
+        story.withheld = withheld::notice(room, session, step)?;
+        story.session_id = Some(session.to_owned());
+    }
+    Ok(story)
+}
