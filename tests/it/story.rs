@@ -33,6 +33,8 @@ fn a_message_from_before_a_login_says_so_and_what_would_help(on: On) {
     assert_eq!(story["undecryptable"], "before_login");
     assert_eq!(story["key"]["held"], Value::Null);
     let mut terminal = later.open((90, 24));
+    terminal.shows("Garden");
+    terminal.type_keys("\r");
     terminal.shows("older than this login");
     terminal.type_keys("\t");
     terminal.type_keys("w");
