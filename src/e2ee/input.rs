@@ -18,6 +18,7 @@ use super::{
     machine::Machine,
     megolm::{Answer, Megolm},
     request::{self, OutgoingRequest, Purpose, RequestFailure, RequestId, Requests},
+    secret_sharing::Sharing,
     secret_storage::Storage,
     step::Step,
     tracking::IsInitial,
@@ -37,6 +38,7 @@ impl Machine {
             core,
             megolm: Megolm::default(),
             storage: Storage::open(step)?,
+            sharing: Sharing::open(step)?,
             verifications: Verifications::new(step.now()),
         })
     }
@@ -63,6 +65,7 @@ impl Machine {
         for event in sync.to_device {
             self.receive_to_device(event, step)?;
         }
+        self.serve_secrets(step)?;
         self.core.proceed(step)
     }
 
@@ -129,6 +132,7 @@ impl Machine {
         }
         self.core.proceed(step)?;
         self.storage_progressed(step)?;
+        self.serve_secrets(step)?;
         match &record.purpose {
             Purpose::KeysUpload(_)
             | Purpose::KeysQuery(_)
@@ -147,6 +151,7 @@ impl Machine {
         self.core.proceed(step)?;
         Core::forget_old_messages(step)?;
         self.storage_progressed(step)?;
+        self.serve_secrets(step)?;
         self.tick_verifications(step)?;
         self.tick_shares(step)
     }
@@ -157,6 +162,7 @@ impl Machine {
             self.core.deadline(),
             self.share_deadline(),
             self.storage_deadline(),
+            self.sharing_deadline(),
             self.verifications.deadline(),
         ]
         .into_iter()

@@ -10,6 +10,7 @@ use super::{
     megolm::{self, Megolm, Outbound, Prepared},
     request::{OutgoingRequest, RequestFailure, RequestId},
     room_settings,
+    secret_sharing::Sharing,
     secret_storage::Storage,
     step::Step,
     story::{self, KeyStory},
@@ -29,6 +30,8 @@ pub struct Machine {
     pub(super) megolm: Megolm,
     /// Secret storage.
     pub(super) storage: Storage,
+    /// Secrets that other devices of ours want.
+    pub(super) sharing: Sharing,
     /// Verifications under way.
     pub(super) verifications: Verifications,
 }

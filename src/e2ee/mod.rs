@@ -35,6 +35,7 @@ mod query;
 mod recovery_key;
 mod request;
 mod room_settings;
+mod secret_sharing;
 mod secret_storage;
 mod session;
 mod standing;

@@ -19,6 +19,7 @@ use super::{
         withheld::{self, Received},
     },
     olm::{OlmEvent, Opened, Unproved},
+    secret_sharing,
     step::Step,
     verification,
 };
@@ -29,6 +30,8 @@ enum Use {
     Encrypted,
     RoomKey,
     Withheld,
+    SecretRequest,
+    SecretSend,
     /// Its coming was all it had to say.
     Dummy,
     Verification,
@@ -48,7 +51,8 @@ fn use_in_clear(kind: &str) -> Use {
         "m.room_key" | "m.forwarded_room_key" | "m.room_key_bundle" | "m.secret.send" => {
             Use::MustBeEncrypted
         }
-        "m.room_key_request" | "m.secret.request" => Use::Unsupported,
+        "m.secret.request" => Use::SecretRequest,
+        "m.room_key_request" => Use::Unsupported,
         kind if kind.starts_with(verification::PREFIX) => Use::Verification,
         _ => Use::Foreign,
     }
@@ -60,7 +64,8 @@ fn use_encrypted(kind: &str) -> Use {
         "m.room_key" => Use::RoomKey,
         "m.room_key.withheld" => Use::Withheld,
         "m.dummy" => Use::Dummy,
-        "m.forwarded_room_key" | "m.room_key_bundle" | "m.secret.send" => Use::Unsupported,
+        "m.secret.send" => Use::SecretSend,
+        "m.forwarded_room_key" | "m.room_key_bundle" => Use::Unsupported,
         kind if kind.starts_with(verification::PREFIX) => Use::Verification,
         _ => Use::Foreign,
     }
@@ -82,13 +87,16 @@ impl Machine {
         match use_in_clear(&event.kind) {
             Use::Encrypted => self.receive_encrypted(event, step)?,
             Use::Withheld => self.receive_withheld(&event.sender, event.content.get(), step)?,
+            Use::SecretRequest => self.receive_secret_request(event, step)?,
             Use::Verification => {
                 let event_of = (event.kind.as_str(), event.content.get());
                 self.receive_verification_to_device((&event.sender, None), event_of, step)?;
             }
             Use::Unsupported => self.core.dropped.unsupported += 1,
             Use::MustBeEncrypted => self.core.dropped.in_clear += 1,
-            Use::RoomKey | Use::Dummy | Use::Foreign => self.core.dropped.foreign += 1,
+            Use::RoomKey | Use::SecretSend | Use::Dummy | Use::Foreign => {
+                self.core.dropped.foreign += 1;
+            }
         }
         Ok(())
     }
@@ -131,9 +139,16 @@ impl Machine {
                 let from = (&*sender.user, device);
                 self.receive_verification_to_device(from, (&kind, &content), step)?;
             }
+            Use::SecretSend => match self.receive_secret_send(&sender, &content, step)? {
+                secret_sharing::Received::Taken => {}
+                secret_sharing::Received::Unproved => self.core.dropped.unproved += 1,
+                secret_sharing::Received::Foreign => self.core.dropped.foreign += 1,
+            },
             Use::Dummy => {}
             Use::Unsupported => self.core.dropped.unsupported += 1,
-            Use::Encrypted | Use::MustBeEncrypted | Use::Foreign => self.core.dropped.foreign += 1,
+            Use::Encrypted | Use::SecretRequest | Use::MustBeEncrypted | Use::Foreign => {
+                self.core.dropped.foreign += 1;
+            }
         }
         Ok(())
     }

@@ -313,6 +313,8 @@ pub enum Notice {
     AuthNeeded,
     /// Something the user must see until it is settled.
     Alarm(Alarm),
+    /// Another device of ours sent a secret that we asked for.
+    SecretReceived,
     /// What is known of secret storage changed, see [`super::Machine::storage_status`].
     StorageChanged,
     /// A passphrase is to be made a key, outside of the step: [`Derivation::derive`], then

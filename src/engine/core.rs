@@ -245,7 +245,8 @@ impl Engine {
                         self.send_verification((room, txn), (kind, content), turn)?;
                     }
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
-                    Notice::StorageChanged
+                    Notice::SecretReceived
+                    | Notice::StorageChanged
                     | Notice::DeriveStorageKey(_)
                     | Notice::StorageOpened { .. }
                     | Notice::StorageMade

@@ -13,7 +13,8 @@ use crate::{
     e2ee::{
         Machine, MachineError,
         core::Freshness,
-        held_secrets::{Imported, SecretName, read_secret},
+        cross_signing::{Imported, SecretName},
+        held_secrets::read_secret,
         recovery_key::{self, BadRecoveryKey},
         request::{Call, Purpose, RequestId, RequestKind},
         step::Step,
@@ -353,9 +354,9 @@ impl Machine {
         reading.proved |= opened.is_some();
         let imported = match opened.and_then(|text| read_secret(&text)) {
             Some(secret) => self.import_secret(name, &secret, step)?,
-            None => Imported::Refused,
+            None => Imported::DoesNotFit,
         };
-        if imported == Imported::Refused {
+        if imported != Imported::Kept {
             reading.bad.push(name);
         }
         self.read_next(reading, step)

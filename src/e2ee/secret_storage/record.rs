@@ -13,7 +13,7 @@ use super::{
 use crate::{
     e2ee::{
         Machine, MachineError,
-        held_secrets::SecretName,
+        cross_signing::SecretName,
         lookup::Table,
         request::{self, Purpose, RequestId},
         step::Step,

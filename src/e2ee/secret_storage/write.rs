@@ -1,13 +1,11 @@
 //! Making secret storage, and writing to it what changed: one write at a time, in an order in which
 //! it can be interrupted anywhere. What is left to write is on disk.
 
-use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::{
-    cipher::{BASE64, StorageKey},
+    cipher::StorageKey,
     description::{Derivation, DerivedKey, Rounds, content},
     open::StorageRefusal,
     record::{Creation, DEFAULT_KEY, KEY_PREFIX, OpenKey, Stage, StorageRecord},
@@ -15,7 +13,8 @@ use super::{
 use crate::{
     e2ee::{
         Machine, MachineError,
-        held_secrets::SecretName,
+        cross_signing::SecretName,
+        held_secrets::write_secret,
         recovery_key,
         request::{Call, Purpose, RequestId, RequestKind},
         step::Step,
@@ -135,7 +134,7 @@ impl Machine {
         }
         while let Some((&name, &change)) = record.unwritten.first_key_value() {
             if let Some(secret) = self.held_secret(name, step)? {
-                let text = Zeroizing::new(BASE64.encode(secret.expose()));
+                let text = write_secret(&secret);
                 let sealed = key.key.seal(name.as_str(), text.as_bytes())?;
                 let body = json!({ "encrypted": { (key.id): sealed } });
                 return self.write(name.as_str(), &body, WritePurpose::Secret(name, change), step);

@@ -503,12 +503,6 @@ impl Machine {
         Ok(matches!(own, OwnIdentity::Verified { has_user_signing: true, .. }))
     }
 
-    /// Asks our other devices for what this one lacks.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "gossip comes later")]
-    fn request_secrets(&mut self, _step: &mut Step<'_>) -> Result<(), MachineError> {
-        Ok(())
-    }
-
     /// The keys of both sides as they are known now; `None` while the device is not known or
     /// cannot be verified.
     pub(super) fn bind(

@@ -1,0 +1,177 @@
+//! Asking our other devices for secrets, and taking what they send.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::to_raw_value};
+use zeroize::Zeroizing;
+
+use super::is_trusted;
+use crate::{
+    e2ee::{
+        Machine, MachineError,
+        core::OlmSender,
+        cross_signing::{Imported, SecretName},
+        devices::{devices_of, find_device_by_key},
+        held_secrets::read_secret,
+        lookup::Table,
+        request::{DEVICES_PER_REQUEST, Purpose, RequestId, ToDeviceMessage},
+        step::Step,
+        types::Notice,
+    },
+    matrix::OwnedDeviceId,
+    time::Timestamp,
+};
+
+/// A secret that we asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SecretRequest {
+    name: SecretName,
+    /// Whom.
+    devices: Vec<OwnedDeviceId>,
+    asked: Timestamp,
+}
+
+/// The content of `m.secret.send`.
+#[derive(Deserialize)]
+struct Sent {
+    request_id: String,
+    secret: Zeroizing<String>,
+}
+
+impl Machine {
+    /// Asks every other device of ours that is verified for the secrets that are missing here.
+    /// What was asked before for the same secret is taken back.
+    pub(in crate::e2ee) fn request_secrets(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let mut devices = Vec::new();
+        for device in devices_of(&self.core.user, step)? {
+            let is_other = device.device_id != self.core.device;
+            if is_other && is_trusted(&device, step)? && devices.len() < DEVICES_PER_REQUEST {
+                devices.push(device.device_id);
+            }
+        }
+        if devices.is_empty() {
+            return Ok(());
+        }
+        for name in SecretName::ALL {
+            if self.held_secret(name, step)?.is_some() {
+                continue;
+            }
+            self.withdraw_requests(name, step)?;
+            let id = RequestId::random()?.0;
+            let content = json!({
+                "action": "request",
+                "name": name.as_str(),
+                "request_id": id,
+                "requesting_device_id": self.core.device,
+            });
+            self.send_request(&devices, &content, step)?;
+            let request = SecretRequest { name, devices: devices.clone(), asked: step.now() };
+            step.put(Table::SecretRequest, &id, "", &request)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody need send this secret any more.
+    pub(in crate::e2ee) fn withdraw_requests(
+        &mut self,
+        name: SecretName,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        for (key, request) in step.scan::<SecretRequest>(Table::SecretRequest, None)? {
+            if request.name == name {
+                self.withdraw(&key.0, &request.devices, step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a request and tells those who were asked.
+    fn withdraw(
+        &mut self,
+        id: &str,
+        devices: &[OwnedDeviceId],
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        step.delete(Table::SecretRequest, id, "");
+        let content = json!({
+            "action": "request_cancellation",
+            "request_id": id,
+            "requesting_device_id": self.core.device,
+        });
+        self.send_request(devices, &content, step)
+    }
+
+    /// Requests hold no secret and go out in clear, as the specification wants it.
+    fn send_request(
+        &mut self,
+        devices: &[OwnedDeviceId],
+        content: &Value,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let record = |source| MachineError::Record { table: Table::SecretRequest.name(), source };
+        let content = to_raw_value(content).map_err(record)?;
+        let messages = devices.iter().map(|device| ToDeviceMessage {
+            user: self.core.user.clone(),
+            device_id: device.clone(),
+            content: content.clone(),
+        });
+        let messages: Vec<ToDeviceMessage> = messages.collect();
+        self.core.requests.to_device("m.secret.request", &messages, Purpose::Notice, step)?;
+        Ok(())
+    }
+
+    /// Takes a secret that came over Olm. It is dropped unless we asked this very device for it,
+    /// the device is still verified, and the secret fits its public key.
+    pub(in crate::e2ee) fn receive_secret_send(
+        &mut self,
+        sender: &OlmSender,
+        content: &str,
+        step: &mut Step<'_>,
+    ) -> Result<Received, MachineError> {
+        let Ok(Sent { request_id, secret }) = serde_json::from_str(content) else {
+            return Ok(Received::Foreign);
+        };
+        let request = step.get::<SecretRequest>(Table::SecretRequest, &request_id, "")?;
+        let Some(request) = request.filter(|_| sender.user == self.core.user) else {
+            return Ok(Received::Unproved);
+        };
+        // What the device list says counts, not what the message says of its sender.
+        let device = find_device_by_key(&sender.user, &sender.curve25519, step)?;
+        let Some(device) = device.filter(|it| request.devices.contains(&it.device_id)) else {
+            return Ok(Received::Unproved);
+        };
+        if !is_trusted(&device, step)? {
+            return Ok(Received::Unproved);
+        }
+        let Some(secret) = read_secret(secret.as_bytes()) else { return Ok(Received::Unproved) };
+        // The answer of this device; the import tells off the others.
+        let rest = request.devices.iter().filter(|it| **it != device.device_id).cloned().collect();
+        let asked = SecretRequest { devices: rest, ..request.clone() };
+        step.put(Table::SecretRequest, &request_id, "", &asked)?;
+        match self.import_secret(request.name, &secret, step)? {
+            Imported::Kept => {
+                step.tell(Notice::SecretReceived);
+                Ok(Received::Taken)
+            }
+            Imported::DoesNotFit | Imported::NothingToFit => {
+                step.put(Table::SecretRequest, &request_id, "", &request)?;
+                Ok(Received::Unproved)
+            }
+        }
+    }
+}
+
+/// What became of a secret that was sent to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::e2ee) enum Received {
+    Taken,
+    /// Not asked for, not of whom we asked, or not the secret.
+    Unproved,
+    /// Not well formed.
+    Foreign,
+}
