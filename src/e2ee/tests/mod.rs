@@ -13,3 +13,4 @@ mod secrets;
 mod sessions;
 mod tracking;
 mod unwedging;
+mod verification;

@@ -283,7 +283,8 @@ impl Machine {
             return Ok(Err(VerificationError::TooMany));
         }
         let fresh = self.core.refresh([&user.to_owned()], step)?;
-        let known = master_of(user, step)?.is_some();
+        let identity = step.get::<Identity>(Table::Identity, user.as_str(), "")?;
+        let known = identity.is_some_and(|it| !it.is_confused());
         if !known && matches!(fresh, crate::e2ee::core::Freshness::Waiting(_)) {
             return Ok(Err(VerificationError::NotYet(user.to_owned())));
         }
@@ -414,6 +415,12 @@ impl Machine {
     /// The verifications that are under way.
     pub fn verifications(&self) -> Vec<VerificationView> {
         self.verifications.active().map(Flow::view).collect()
+    }
+
+    /// How many flows and waiting events are in memory.
+    #[cfg(test)]
+    pub(in crate::e2ee) fn verifications_held(&self) -> usize {
+        self.verifications.flows.len() + self.verifications.waiting.len()
     }
 
     /// Sends and signs what a flow handed out.

@@ -1,0 +1,113 @@
+//! Codes to scan, in all three modes.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::Rig;
+use crate::e2ee::{OwnIdentity, Scan, VerificationAct as Act, VerificationStage as Stage};
+
+fn code(rig: &Rig, client: usize) -> String {
+    match rig.stage(client) {
+        Stage::Ready { code: Some(code), .. } => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `scans` reads what `shows` shows, and the other side's user confirms.
+fn verify(rig: &mut Rig, shows: usize, scans: usize) {
+    let code = code(rig, shows);
+    rig.act(scans, Act::Scanned { code });
+    assert_eq!((rig.stage(shows), rig.stage(scans)), (Stage::Scanned, Stage::Reciprocated));
+    assert!(!rig.ever_done(shows) && !rig.ever_done(scans));
+    rig.act(shows, Act::Confirm);
+    assert_eq!((rig.stage(shows), rig.stage(scans)), (Stage::Done, Stage::Done));
+}
+
+fn mode(code: &str) -> u8 {
+    STANDARD.decode(code).unwrap()[7]
+}
+
+// T-89, between machines of ours
+#[test]
+fn users_verify_each_other_by_a_code() {
+    for shows in [0, 1] {
+        let mut rig = Rig::couple();
+        rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+        assert_eq!(mode(&code(&rig, shows)), 0);
+        verify(&mut rig, shows, 1 - shows);
+        assert!(rig.trusts(0, 1) && rig.trusts(1, 0));
+    }
+}
+
+// T-89, between machines of ours
+#[test]
+fn a_new_device_is_signed_by_a_code_whichever_side_shows_it() {
+    for shows in [0, 1] {
+        let mut rig = Rig::own_devices();
+        rig.ready(1, 0, (Scan::Yes, Scan::Yes));
+        assert_eq!(usize::from(mode(&code(&rig, shows))), shows + 1);
+        verify(&mut rig, shows, 1 - shows);
+        assert!(rig.is_signed(1));
+        let now = rig.world.now;
+        let own = rig.world.clients[1].step(now, |machine, step| machine.own_identity(step));
+        assert!(matches!(own.unwrap(), OwnIdentity::Verified { .. }));
+    }
+}
+
+#[test]
+fn a_code_with_other_keys_ends_the_verification() {
+    for place in [60, 100] {
+        let mut rig = Rig::couple();
+        rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+        let mut bytes = STANDARD.decode(code(&rig, 0)).unwrap();
+        bytes[place - 40] ^= 1;
+        rig.act(1, Act::Scanned { code: STANDARD.encode(bytes) });
+        let (code, _) = rig.ending(0);
+        assert_eq!(code.as_str(), "m.key_mismatch");
+        assert!(!rig.trusts(0, 1) && !rig.trusts(1, 0));
+    }
+}
+
+#[test]
+fn a_code_of_another_verification_is_refused() {
+    let mut other = Rig::couple();
+    other.start_with(0, 1, Scan::Yes).unwrap();
+    other.act(0, Act::Cancel);
+    other.ready(0, 1, (Scan::Yes, Scan::Yes));
+    let foreign = code(&other, 0);
+    let mut rig = Rig::couple();
+    rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+    rig.act(1, Act::Scanned { code: foreign });
+    assert!(matches!(rig.stage(1), Stage::Cancelled { .. }));
+    assert!(!rig.trusts(0, 1) && !rig.trusts(1, 0));
+}
+
+#[test]
+fn a_wrong_secret_ends_the_verification() {
+    let mut rig = Rig::couple();
+    rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+    let mut bytes = STANDARD.decode(code(&rig, 0)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    rig.act(1, Act::Scanned { code: STANDARD.encode(bytes) });
+    assert_eq!(rig.ending(0).0.as_str(), "m.key_mismatch");
+    assert!(!rig.ever_done(0) && !rig.ever_done(1));
+}
+
+#[test]
+fn who_says_that_the_scan_failed_verifies_nothing() {
+    let mut rig = Rig::couple();
+    rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+    let code = code(&rig, 0);
+    rig.act(1, Act::Scanned { code });
+    rig.act(0, Act::Mismatch);
+    assert_eq!(rig.ending(1).0.as_str(), "m.user");
+    assert!(!rig.trusts(0, 1) && !rig.trusts(1, 0));
+}
+
+#[test]
+fn what_is_no_code_is_no_end_of_the_verification() {
+    let mut rig = Rig::couple();
+    rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+    let error = rig.try_act(1, Act::Scanned { code: "not base64 !".to_owned() }).unwrap_err();
+    assert_eq!(error.code(), "bad_code");
+    assert!(matches!(rig.stage(1), Stage::Ready { .. }));
+}
