@@ -153,6 +153,7 @@ fn is_life(update: &Update) -> bool {
         | Update::Alarm(_)
         | Update::AuthNeeded(_)
         | Update::RoomTrust(_)
+        | Update::Backup(_)
         | Update::Outcome { .. }
         | Update::Ended { .. } => false,
     }

@@ -148,6 +148,7 @@ impl Senses {
             | Update::Alarm(_)
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)
+            | Update::Backup(_)
             | Update::Outcome { .. }
             | Update::Ended { .. } => Vec::new(),
         }

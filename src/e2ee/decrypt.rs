@@ -61,6 +61,9 @@ pub(super) fn decrypt(
         }
         Err(reason) => {
             let reason = machine.explain(reason, room, event, step)?;
+            if reason.may_be_cured() {
+                machine.miss_room_key(room, envelope.session, step)?;
+            }
             Ok(undecryptable(Some(envelope.session), reason))
         }
     }

@@ -40,7 +40,7 @@ impl Machine {
             SecretName::Master | SecretName::SelfSigning | SecretName::UserSigning => {
                 self.signing_secret(name, step)
             }
-            SecretName::BackupKey => Ok(None),
+            SecretName::BackupKey => Ok(self.backup_key()),
         }
     }
 
@@ -55,7 +55,7 @@ impl Machine {
             SecretName::Master | SecretName::SelfSigning | SecretName::UserSigning => {
                 self.import_signing_secret(name, secret, step)?
             }
-            SecretName::BackupKey => Imported::NothingToFit,
+            SecretName::BackupKey => self.import_backup_key(secret.clone(), step)?,
         };
         if imported == Imported::Kept {
             self.withdraw_requests(name, step)?;

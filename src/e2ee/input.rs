@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    backup::{self, Backup},
     core::Core,
     error::MachineError,
     lookup::Table,
@@ -34,13 +35,18 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<Self, MachineError> {
         let core = Core::open(user, device, step)?;
-        Ok(Self {
+        let (mut megolm, backup) = (Megolm::default(), Backup::open(step)?);
+        megolm.to_back_up = backup::has_pending(step)?;
+        let mut machine = Self {
             core,
-            megolm: Megolm::default(),
+            megolm,
             storage: Storage::open(step)?,
             sharing: Sharing::open(step)?,
             verifications: Verifications::new(step.now()),
-        })
+            backup,
+        };
+        machine.resume_backup(step)?;
+        Ok(machine)
     }
 
     /// Requests of earlier steps that were not answered, oldest first.
@@ -66,7 +72,8 @@ impl Machine {
             self.receive_to_device(event, step)?;
         }
         self.serve_secrets(step)?;
-        self.core.proceed(step)
+        self.core.proceed(step)?;
+        self.proceed_backup(step)
     }
 
     /// Takes the answer to a request. An answer to no request of ours changes nothing.
@@ -90,6 +97,7 @@ impl Machine {
                     Purpose::KeysUpload(_)
                     | Purpose::KeysQuery(_)
                     | Purpose::KeysClaim(_)
+                    | Purpose::Backup(_)
                     | Purpose::Notice
                     | Purpose::StorageRead
                     | Purpose::StorageWrite(_)
@@ -124,6 +132,7 @@ impl Machine {
                 let sent = (*purpose, record.request.body.as_str());
                 self.core.receive_signatures(sent, answer, step)?;
             }
+            Purpose::Backup(purpose) => self.receive_backup(purpose, answer, step)?,
             Purpose::Notice => {}
             Purpose::StorageRead => self.receive_storage_read(id, answer, step)?,
             Purpose::StorageWrite(purpose) => {
@@ -133,6 +142,7 @@ impl Machine {
         self.core.proceed(step)?;
         self.storage_progressed(step)?;
         self.serve_secrets(step)?;
+        self.proceed_backup(step)?;
         match &record.purpose {
             Purpose::KeysUpload(_)
             | Purpose::KeysQuery(_)
@@ -140,6 +150,7 @@ impl Machine {
             | Purpose::SigningKeys(_)
             | Purpose::Signatures(_) => self.share_progressed(step),
             Purpose::ShareRoomKey(_)
+            | Purpose::Backup(_)
             | Purpose::Notice
             | Purpose::StorageRead
             | Purpose::StorageWrite(_) => Ok(()),
@@ -153,7 +164,8 @@ impl Machine {
         self.storage_progressed(step)?;
         self.serve_secrets(step)?;
         self.tick_verifications(step)?;
-        self.tick_shares(step)
+        self.tick_shares(step)?;
+        self.proceed_backup(step)
     }
 
     /// When the passing of time is to be told.
@@ -164,6 +176,7 @@ impl Machine {
             self.storage_deadline(),
             self.sharing_deadline(),
             self.verifications.deadline(),
+            self.backup.deadline(),
         ]
         .into_iter()
         .flatten()

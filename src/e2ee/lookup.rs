@@ -174,4 +174,26 @@ pub trait Lookup {
         table: Table,
         first: Option<&str>,
     ) -> Result<Vec<(RecordKey, Zeroizing<Vec<u8>>)>, LookupError>;
+
+    /// The keys of at most `limit` records of `table` that come after `after`, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn keys_after(
+        &self,
+        table: Table,
+        after: Option<&RecordKey>,
+        limit: usize,
+    ) -> Result<Vec<RecordKey>, LookupError> {
+        let keys = self.scan(table, None)?.into_iter().map(|(key, _)| key);
+        Ok(keys.filter(|key| after.is_none_or(|after| after < key)).take(limit).collect())
+    }
+
+    /// How many records `table` has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn count(&self, table: Table) -> Result<u64, LookupError> {
+        Ok(self.scan(table, None)?.len() as u64)
+    }
 }

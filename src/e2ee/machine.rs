@@ -3,6 +3,7 @@
 use crate::matrix::{DeviceId, Event, OwnedRoomId, RoomId, UserId};
 
 use super::{
+    backup::Backup,
     core::Core,
     decrypt,
     device::LocalTrust,
@@ -34,6 +35,8 @@ pub struct Machine {
     pub(super) sharing: Sharing,
     /// Verifications under way.
     pub(super) verifications: Verifications,
+    /// The key backup.
+    pub(super) backup: Backup,
 }
 
 /// Whether a room can encrypt now.

@@ -16,6 +16,7 @@
 
 mod account;
 mod attachment;
+mod backup;
 mod claim;
 mod core;
 mod cross_signing;
@@ -23,6 +24,7 @@ mod decrypt;
 mod device;
 mod devices;
 mod error;
+mod exported;
 mod failures;
 mod held_secrets;
 mod identity;
@@ -53,6 +55,7 @@ mod upload;
 mod verification;
 
 pub use attachment::{AttachmentError, Decryptor, EncryptedFile, Encryptor, FileKey, SealedFile};
+pub use backup::{BackupProblem, BackupState};
 pub use cross_signing::{AuthNeeded, Bootstrap, IdentityState, IdentityStatus, OwnIdentity};
 pub use error::{EncryptError, MachineError, ShareError};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};

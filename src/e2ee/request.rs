@@ -17,6 +17,7 @@ use crate::{
 };
 
 use super::{
+    backup::BackupPurpose,
     claim::ClaimPurpose,
     cross_signing::{SignaturesPurpose, SigningKeysPurpose},
     error::MachineError,
@@ -147,6 +148,8 @@ pub(super) enum Purpose {
     SigningKeys(SigningKeysPurpose),
     /// Signatures of ours.
     Signatures(SignaturesPurpose),
+    /// Something of the key backup.
+    Backup(BackupPurpose),
     /// A to-device message whose delivery changes nothing here: `m.dummy`, `m.no_olm`.
     Notice,
     /// Something read of secret storage, for the attempt to open it that waits for the answer.

@@ -1,6 +1,6 @@
 //! One step of the session layer: reads that see the step's own writes, writes, requests, notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -104,6 +104,50 @@ impl<'a> Step<'a> {
             }
         }
         found.into_iter().map(|(key, bytes)| Ok((key, decode(table, &bytes)?))).collect()
+    }
+
+    /// The keys of at most `limit` records that come after `after`, as this step left them, in
+    /// order.
+    pub(super) fn keys_after(
+        &self,
+        table: Table,
+        after: Option<&RecordKey>,
+        limit: usize,
+    ) -> Result<Vec<RecordKey>, MachineError> {
+        // Each change of this step hides at most one record below.
+        let changed = self.changes_of(table).count();
+        let below = self.lookup.keys_after(table, after, limit.saturating_add(changed))?;
+        let mut keys: BTreeSet<RecordKey> = below.into_iter().collect();
+        for (key, value) in self.changes_of(table) {
+            if value.is_none() {
+                keys.remove(key);
+            } else if after.is_none_or(|after| after < key) {
+                keys.insert(key.clone());
+            }
+        }
+        Ok(keys.into_iter().take(limit).collect())
+    }
+
+    /// How many records a table has, as this step left it.
+    pub(super) fn count(&self, table: Table) -> Result<u64, MachineError> {
+        let mut count = self.lookup.count(table)?;
+        for (key, value) in self.changes_of(table) {
+            match (self.lookup.get(table, key)?.is_some(), value.is_some()) {
+                (true, false) => count = count.saturating_sub(1),
+                (false, true) => count += 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+        Ok(count)
+    }
+
+    fn changes_of(
+        &self,
+        table: Table,
+    ) -> impl Iterator<Item = (&RecordKey, &Option<Zeroizing<Vec<u8>>>)> {
+        let from = (table, RecordKey(String::new(), String::new()));
+        let changes = self.overlay.range(from..).take_while(move |((other, _), _)| *other == table);
+        changes.map(|((_, key), value)| (key, value))
     }
 
     /// Writes a record.

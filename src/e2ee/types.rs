@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::backup::BackupState;
 use super::cross_signing::IdentityState;
 use super::secret_storage::{Derivation, StorageRefusal};
 use crate::matrix::{
@@ -261,6 +262,18 @@ pub enum UndecryptableReason {
 }
 
 impl UndecryptableReason {
+    /// Whether another key would make the event readable.
+    pub fn may_be_cured(&self) -> bool {
+        match self {
+            Self::NoRoomKey | Self::BeforeLogin | Self::Withheld(_) | Self::IndexTooLow => true,
+            Self::BeforeJoin
+            | Self::DuplicateIndex
+            | Self::MismatchedSender
+            | Self::UnsupportedAlgorithm(_)
+            | Self::Malformed => false,
+        }
+    }
+
     /// The reason in one word, as scripts and counts have it; a promise, never renamed.
     pub fn word(&self) -> String {
         match self {
@@ -345,6 +358,11 @@ pub enum Notice {
         /// Its content.
         content: Map<String, Value>,
     },
+    /// What the backup has of a room's keys is in; what is missing now may be named by
+    /// `want_room_key`, to be looked for again and again.
+    KeysFetched(OwnedRoomId),
+    /// The key backup stands differently than was told last.
+    Backup(BackupState),
 }
 
 /// A condition that the user must see.
@@ -384,6 +402,11 @@ pub enum Alarm {
         /// Whether they had been verified.
         state: IdentityState,
     },
+    /// The key backup that this device used is gone from the server; its version.
+    BackupDeleted(String),
+    /// The server has another key backup than the one this device used, made by nobody whom this
+    /// device trusts; nothing is uploaded there. Its version.
+    BackupChanged(String),
 }
 
 /// Counts for `keys status`.

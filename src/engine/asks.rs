@@ -59,6 +59,7 @@ impl Engine {
             Request::Download { room, event, to } => {
                 self.on_download(from, Wanted { room, event, to }, turn)?;
             }
+            Request::FlushBackup => self.flush_backup(from, turn)?,
             Request::KeyStatus => self.key_status(from, turn)?,
             Request::KeyStory { room, event } => self.key_story(from, &room, &event, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),

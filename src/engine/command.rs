@@ -211,6 +211,9 @@ pub enum Request {
         /// The event.
         event: OwnedEventId,
     },
+    /// Upload the keys that the backup does not have yet. Answered by [`super::Outcome::Backup`] when
+    /// that is done, or cannot be now; progress comes as [`super::Update::Backup`].
+    FlushBackup,
     /// Wait until this message is sent or failed.
     AwaitSent {
         /// Its transaction id.

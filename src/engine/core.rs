@@ -13,6 +13,7 @@ use crate::{
 
 use super::{
     Command, FaceId, Input, Outgoing, Update,
+    backup::{BackupView, Changed},
     error::EngineError,
     faces::Faces,
     files::UploadLimit,
@@ -43,6 +44,7 @@ pub struct Engine {
     pub(super) history: History,
     pub(super) transfers: Transfers,
     pub(super) upload_limit: UploadLimit,
+    pub(super) backup: BackupView,
     told_link: Option<LinkState>,
 }
 
@@ -86,6 +88,7 @@ impl Engine {
             history: History::default(),
             transfers: Transfers::default(),
             upload_limit: UploadLimit::default(),
+            backup: BackupView::default(),
             told_link: None,
         };
         engine.resume_keys(&mut turn)?;
@@ -228,13 +231,13 @@ impl Engine {
             if notices.is_empty() {
                 return Ok(());
             }
-            let mut users = BTreeSet::new();
+            let (mut users, mut sessions) = (BTreeSet::new(), Changed::new());
             for notice in notices {
                 match notice {
                     Notice::DevicesChanged(changed) => users.extend(changed),
                     Notice::RoomKey { room, session_id }
                     | Notice::Withheld { room, session_id } => {
-                        self.decrypt_again(&room, &session_id, turn)?;
+                        sessions.entry(room).or_default().insert(session_id);
                     }
                     Notice::RoomMayBeReady(room) => self.pump(&room, turn)?,
                     Notice::IdentityChanged { user, .. } => drop(users.insert(user)),
@@ -251,7 +254,12 @@ impl Engine {
                     | Notice::StorageOpened { .. }
                     | Notice::StorageMade
                     | Notice::StorageRefused(_) => {}
+                    Notice::KeysFetched(room) => self.name_missing(&room, turn)?,
+                    Notice::Backup(state) => self.on_backup(state, turn),
                 }
+            }
+            for (room, sessions) in &sessions {
+                self.decrypt_again(room, sessions, turn)?;
             }
             self.look_again(&users, turn)?;
         }

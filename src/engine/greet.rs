@@ -39,6 +39,7 @@ impl Engine {
         for view in self.machine.verifications() {
             turn.tell(audience, Update::Verification(view));
         }
+        turn.tell(audience, Update::Backup(self.backup.state.clone()));
         if self.rooms.synced {
             turn.tell(audience, Update::Synced);
         }

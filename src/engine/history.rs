@@ -156,7 +156,10 @@ impl Engine {
         };
         match gap {
             Some(gap) if !enough && self.may_ask(&wish.room) => self.ask_history(&gap, wish, turn),
-            gap => Self::give(&wish, (events, gap), turn),
+            gap => {
+                self.want_keys(&wish.room, &events, turn)?;
+                Self::give(&wish, (events, gap), turn)
+            }
         }
     }
 

@@ -82,20 +82,22 @@ impl Engine {
         Ok(self.machine.receive_response(id, answer, &mut turn.step)?)
     }
 
-    /// A key came, or a reason why none will: events that wait for it are looked at again, in the
-    /// step that keeps the key.
+    /// Keys of a room came, or reasons why none will: events that wait for them are looked at again, in the
+    /// step that keeps the keys.
     pub(super) fn decrypt_again(
         &mut self,
         room: &RoomId,
-        session_id: &str,
+        sessions: &BTreeSet<String>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let mut changed = Vec::new();
-        for mut stored in turn.store.undecrypted(room, session_id)? {
-            let body = self.decrypt(room, &stored.event, turn)?;
-            if body != stored.body {
-                stored.body = body;
-                changed.push(stored);
+        for session_id in sessions {
+            for mut stored in turn.store.undecrypted(room, session_id)? {
+                let body = self.decrypt(room, &stored.event, turn)?;
+                if body != stored.body {
+                    stored.body = body;
+                    changed.push(stored);
+                }
             }
         }
         if changed.is_empty() {

@@ -2,6 +2,7 @@
 //! function in, one value out; only `driver` does I/O.
 
 mod asks;
+mod backup;
 mod command;
 mod connection;
 mod core;
@@ -51,9 +52,10 @@ pub use update::{AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, 
 // What faces need of the modules below, so that they need not name those.
 pub use crate::{
     e2ee::{
-        Alarm, CancelCode, DevicePolicy, Emoji, Ending, HeldKey, IdentityState, IdentityStatus,
-        KeySource, KeyStatus, KeyStory, LeftOut, LeftOutReason, OwnIdentity, Scan, VerificationAct,
-        VerificationId, VerificationStage, VerificationView, WithheldKey,
+        Alarm, BackupProblem, BackupState, CancelCode, DevicePolicy, Emoji, Ending, HeldKey,
+        IdentityState, IdentityStatus, KeySource, KeyStatus, KeyStory, LeftOut, LeftOutReason,
+        OwnIdentity, Scan, VerificationAct, VerificationId, VerificationStage, VerificationView,
+        WithheldKey,
     },
     link::LinkState,
 };

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{RecoveryState, SecretText, command::CommandId, story::MessageStory};
 use crate::{
     e2ee::{
-        Alarm, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity, VerificationView,
+        Alarm, BackupState, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity,
+        VerificationView,
     },
     link::LinkState,
     matrix::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId},
@@ -89,6 +90,8 @@ pub enum Update {
     Recovery(RecoveryState),
     /// A verification began or went on.
     Verification(VerificationView),
+    /// How the key backup stands; a face that comes later is told at once.
+    Backup(BackupState),
     /// The answer to a request.
     Outcome {
         /// Of which.
@@ -121,6 +124,11 @@ pub enum Outcome {
     },
     /// A page of history, oldest first.
     History(Page),
+    /// How the key backup stands.
+    Backup {
+        /// It.
+        backup: BackupState,
+    },
     /// Counts of the session layer, and of undecryptable events by reason.
     KeyStatus {
         /// The session layer's.

@@ -142,6 +142,7 @@ impl Errand {
             | Update::Alarm(_)
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)
+            | Update::Backup(_)
             | Update::Outcome { .. } => {}
         }
         Ok(())

@@ -70,6 +70,7 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::Identity { .. } => "identities",
         Outcome::RoomTrust(_) => "whose devices get keys",
         Outcome::Devices { .. } => "devices",
+        Outcome::Backup { .. } => "the key backup",
     };
     CommandError {
         code: "internal".to_owned(),

@@ -184,6 +184,7 @@ impl<'o> Tail<'o> {
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)
             | Update::Recovery(_)
+            | Update::Backup(_)
             | Update::Outcome { .. }
             | Update::Ended { .. } => Ok(()),
         }

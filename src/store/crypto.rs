@@ -43,6 +43,20 @@ impl Lookup for Store {
     ) -> Result<Vec<(RecordKey, Zeroizing<Vec<u8>>)>, LookupError> {
         scan(self.connection(), table, first).map_err(|error| LookupError(described(&error)))
     }
+
+    fn keys_after(
+        &self,
+        table: Table,
+        after: Option<&RecordKey>,
+        limit: usize,
+    ) -> Result<Vec<RecordKey>, LookupError> {
+        keys_after(self.connection(), table, (after, limit))
+            .map_err(|error| LookupError(described(&error)))
+    }
+
+    fn count(&self, table: Table) -> Result<u64, LookupError> {
+        count(self.connection(), table).map_err(|error| LookupError(described(&error)))
+    }
 }
 
 /// The error with its cause. Neither holds a value: our SQL has parameters only.
@@ -90,4 +104,40 @@ fn scan(
             .collect::<Result<_, _>>()?,
     };
     Ok(records)
+}
+
+fn keys_after(
+    connection: &Connection,
+    table: Table,
+    (after, limit): (Option<&RecordKey>, usize),
+) -> Result<Vec<RecordKey>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (sql, first, second) = match after {
+        Some(RecordKey(first, second)) => (
+            "SELECT first, second FROM record WHERE kind = ?1 AND (first, second) > (?2, ?3)
+             ORDER BY first, second LIMIT ?4",
+            first.as_str(),
+            second.as_str(),
+        ),
+        None => (
+            "SELECT first, second FROM record WHERE kind = ?1 AND (first, second) >= (?2, ?3)
+             ORDER BY first, second LIMIT ?4",
+            "",
+            "",
+        ),
+    };
+    let keys = connection
+        .prepare_cached(sql)?
+        .query_map(params![table.name(), first, second, limit], |row| {
+            Ok(RecordKey(row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(keys)
+}
+
+fn count(connection: &Connection, table: Table) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM record WHERE kind = ?1")?
+        .query_row([table.name()], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }

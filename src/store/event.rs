@@ -113,6 +113,24 @@ pub(super) fn undecrypted(
     select(connection, "AND session_id = ?2 ORDER BY position", [room.as_str(), session_id])
 }
 
+/// The sessions that events of a room wait for, those of the newest events first.
+pub(super) fn missing_sessions(
+    connection: &Connection,
+    room: &RoomId,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let sessions = connection
+        .prepare_cached(
+            "SELECT session_id FROM event
+             WHERE room = (SELECT id FROM room WHERE room_id = ?1) AND session_id IS NOT NULL
+               AND (reason IN ('no_room_key', 'before_login', 'index_too_low') OR reason LIKE 'withheld:%')
+             GROUP BY session_id ORDER BY max(position) DESC LIMIT ?2",
+        )?
+        .query_map(params![room.as_str(), sql_limit(limit)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(sessions)
+}
+
 /// Decrypted events of a sender with a red mark.
 pub(super) fn marked(
     connection: &Connection,

@@ -185,6 +185,15 @@ impl Store {
         event::undecrypted(&self.connection, room, session_id)
     }
 
+    /// At most `limit` sessions whose key would make an event of this room readable, those of the
+    /// newest events first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn missing_sessions(&self, room: &RoomId, limit: usize) -> Result<Vec<String>, StoreError> {
+        event::missing_sessions(&self.connection, room, limit)
+    }
+
     /// At most `limit` decrypted events of `sender` that carry a red mark, of all rooms; the newest
     /// of each room first.
     ///

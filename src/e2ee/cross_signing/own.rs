@@ -48,6 +48,8 @@ pub(in crate::e2ee) enum Imported {
     DoesNotFit,
     /// There is nothing it could fit.
     NothingToFit,
+    /// The server must be asked first what it could fit; until then it is kept in memory only.
+    Asked,
 }
 
 /// Whether an answer of the server shows an identity of ours, well formed or not.

@@ -33,6 +33,8 @@ pub(in crate::e2ee) struct Megolm {
     /// Members of rooms that are not encrypted, as far as they fit: a room's creator joins before
     /// the event that encrypts it. Whoever is missing is tracked when we first write.
     early_members: BTreeMap<OwnedRoomId, BTreeSet<OwnedUserId>>,
+    /// Whether a session changed that the backup does not have so.
+    pub(in crate::e2ee) to_back_up: bool,
     /// Counts uses, to find the longest unused.
     uses: u64,
 }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     e2ee::{
-        MachineError, Notice, core::OlmSender, lookup::Table, room_settings, step::Step,
-        trust::SenderData,
+        MachineError, Notice, RecordKey, backup, core::OlmSender, exported::Import, lookup::Table,
+        room_settings, step::Step, trust::SenderData,
     },
     matrix::{OwnedRoomId, RoomId, UserId},
 };
@@ -111,7 +111,7 @@ pub(in crate::e2ee) fn receive_room_key(
         others: Vec::new(),
         shared_history: content.shared_history(),
     };
-    import(megolm, &content.room_id, new, step)
+    import(megolm, &content.room_id, new, step).map(drop)
 }
 
 /// The session in `content`, if its id and the algorithm are right.
@@ -129,14 +129,15 @@ pub(in crate::e2ee) fn import(
     room: &RoomId,
     new: InboundSession,
     step: &mut Step<'_>,
-) -> Result<(), MachineError> {
+) -> Result<Import, MachineError> {
     let id = new.session.session_id();
+    let source = new.source;
     let merged = match megolm.inbound(room, &id, step)? {
         Some(old) => {
             old.standing = None;
             merge(&mut old.record, new)
         }
-        None if !may_come_early(room, &new.sender, step)? => return Ok(()),
+        None if !may_come(room, (&id, &new), step)? => return Ok(Import::Refused),
         None => {
             megolm.remember(room, id.clone(), new);
             step.put(Table::SessionRoom, &id, room.as_str(), &())?;
@@ -144,11 +145,28 @@ pub(in crate::e2ee) fn import(
             Merged::Improved
         }
     };
-    if merged == Merged::Improved {
-        megolm.write_inbound(room, &id, step)?;
-        step.tell(Notice::RoomKey { room: room.to_owned(), session_id: id });
+    if merged == Merged::Kept {
+        return Ok(Import::Known);
     }
-    Ok(())
+    megolm.write_inbound(room, &id, step)?;
+    backup::session_changed(megolm, (room, &id), source, step)?;
+    step.tell(Notice::RoomKey { room: room.to_owned(), session_id: id });
+    Ok(Import::Improved)
+}
+
+/// Whether a session that we do not have may be kept: one for a room that was never seen encrypted
+/// only if the sender left not too many, and a copy that proves nothing only if its id belongs to
+/// no other room.
+fn may_come(
+    room: &RoomId,
+    (id, new): (&str, &InboundSession),
+    step: &mut Step<'_>,
+) -> Result<bool, MachineError> {
+    if new.source.is_proof() {
+        return may_come_early(room, &new.sender, step);
+    }
+    let rooms = step.scan::<()>(Table::SessionRoom, Some(id))?;
+    Ok(rooms.iter().all(|(RecordKey(_, other), ())| other == room.as_str()))
 }
 
 impl InboundSession {

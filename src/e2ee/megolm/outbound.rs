@@ -249,6 +249,6 @@ impl Machine {
             shared_history: outbound.record.shared_history,
         };
         self.megolm.outbound.insert(room.to_owned(), outbound);
-        inbound::import(&mut self.megolm, room, own, step)
+        inbound::import(&mut self.megolm, room, own, step).map(drop)
     }
 }

@@ -158,6 +158,8 @@ impl Machine {
                 step.tell(Notice::SecretReceived);
                 Ok(Received::Taken)
             }
+            // Whether it fits is known in a moment; it is in memory only until then.
+            Imported::Asked => Ok(Received::Taken),
             Imported::DoesNotFit | Imported::NothingToFit => {
                 step.put(Table::SecretRequest, &request_id, "", &request)?;
                 Ok(Received::Unproved)

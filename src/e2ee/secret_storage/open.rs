@@ -356,7 +356,7 @@ impl Machine {
             Some(secret) => self.import_secret(name, &secret, step)?,
             None => Imported::DoesNotFit,
         };
-        if imported != Imported::Kept {
+        if !matches!(imported, Imported::Kept | Imported::Asked) {
             reading.bad.push(name);
         }
         self.read_next(reading, step)

@@ -52,6 +52,8 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Alarm(alarm) => on_alarm(state, alarm),
         // The interface has no place for it yet.
         Update::Recovery(_) => {}
+        // Nothing on screen shows it yet.
+        Update::Backup(_) => {}
         Update::Outcome { id, result } => on_outcome(state, id, result, effects),
         Update::Ended { reason } => {
             state.ended = Some(SafeText::line(&reason).into_string());

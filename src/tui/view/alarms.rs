@@ -70,6 +70,16 @@ fn words(alarm: &Alarm) -> String {
                 }
             }
         }
+        Alarm::BackupDeleted(version) => {
+            let version = SafeText::short(version, 20);
+            format!("The key backup ({version}) is gone from the server: keys are not saved now")
+        }
+        Alarm::BackupChanged(version) => {
+            let version = SafeText::short(version, 20);
+            format!(
+                "Another key backup ({version}) appeared that you did not make: nothing goes there"
+            )
+        }
         Alarm::NewOwnDevice(device) => {
             let device = SafeText::line(device.as_str());
             format!("New device {device} in your account: if it is not yours, change the password")

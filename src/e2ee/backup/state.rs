@@ -1,0 +1,198 @@
+//! Where the backup stands: in memory, for the caller, and in the purposes of its requests.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    record::{Name, Record, Seed, Trust},
+    restore::{Entries, Extent},
+    search::Search,
+};
+use crate::{
+    e2ee::{Machine, MachineError, Notice, Table, request, request::Purpose, step::Step},
+    matrix::OwnedRoomId,
+    time::Timestamp,
+};
+
+/// How the key backup stands, for whoever looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupState {
+    /// The version on the server; `None` while it is not known, or when there is none.
+    pub version: Option<String>,
+    /// Whether the server was asked since the start.
+    pub checked: bool,
+    /// Whether we hold its private key: old messages can be read from it.
+    pub connected: bool,
+    /// Whether keys are uploaded to it.
+    pub trusted: bool,
+    /// Sessions that it does not have as they are now.
+    pub to_upload: u64,
+    /// Rooms whose keys were fetched, of how many, while that is under way.
+    pub restoring: Option<(u64, u64)>,
+    /// Sessions that came from it since the start.
+    pub restored: u64,
+    /// What is wrong.
+    pub problem: Option<BackupProblem>,
+}
+
+/// What keeps the backup from working.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupProblem {
+    /// It is gone from the server.
+    Deleted,
+    /// The one on the server is of nobody whom this device trusts.
+    Untrusted,
+    /// The key that was given is not that of the backup on the server.
+    WrongKey,
+    /// A client of this account turned backups off; making one must be confirmed.
+    TurnedOff,
+    /// The server has one in a format that this client does not speak.
+    Unsupported,
+    /// The server refused; its error code.
+    Refused(String),
+}
+
+/// What a request about the backup was for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::e2ee) enum BackupPurpose {
+    /// Which backup there is.
+    Version,
+    /// Whether the account wants one, before one is made.
+    Preference,
+    /// A new one.
+    Create,
+    /// To say that the account wants one.
+    Enable,
+    /// Sessions as they were, with the first index that each had.
+    Upload { name: Name, sessions: Vec<(OwnedRoomId, String, u32)> },
+    /// One session.
+    Session { name: Name, room: OwnedRoomId, session_id: String },
+    /// All sessions of a room.
+    Room { name: Name, room: OwnedRoomId },
+}
+
+/// The backup in memory. Everything that must not be forgotten is in the store too.
+#[derive(Debug, Default)]
+pub(in crate::e2ee) struct Backup {
+    pub(super) record: Record,
+    /// Whether the server was asked since the start.
+    pub(super) checked: bool,
+    /// Whether it is being asked.
+    pub(super) asking: bool,
+    pub(super) creating: bool,
+    /// A key that is to be used if it fits the backup, which is being asked for.
+    pub(super) candidate: Option<Seed>,
+    pub(super) uploading: bool,
+    /// When the next batch leaves.
+    pub(super) upload_at: Option<Timestamp>,
+    pub(super) upload_failures: u32,
+    /// Whether something is being fetched.
+    pub(super) reading: bool,
+    /// An answer that is being worked off.
+    pub(super) entries: Option<Entries>,
+    /// Rooms to fetch, next first.
+    pub(super) rooms: VecDeque<OwnedRoomId>,
+    /// Rooms that were fetched from this backup.
+    pub(super) fetched: BTreeMap<OwnedRoomId, Extent>,
+    /// How many rooms the fetching began with.
+    pub(super) rooms_total: u64,
+    pub(super) restored: u64,
+    /// Sessions that are looked for one by one.
+    pub(super) searches: BTreeMap<(OwnedRoomId, String), Search>,
+    pub(super) problem: Option<BackupProblem>,
+    /// Whether what is told may have changed.
+    pub(super) changed: bool,
+    told: Option<BackupState>,
+}
+
+impl Backup {
+    /// Reads what an earlier run left.
+    pub(in crate::e2ee) fn open(step: &Step<'_>) -> Result<Self, MachineError> {
+        let record: Record = step.get(Table::Backup, "", "")?.unwrap_or_default();
+        let mut backup = Self { record, changed: true, ..Self::default() };
+        for record in request::records(step)? {
+            let Purpose::Backup(purpose) = record.purpose else { continue };
+            match purpose {
+                BackupPurpose::Version => backup.asking = true,
+                BackupPurpose::Preference | BackupPurpose::Create => backup.creating = true,
+                BackupPurpose::Enable => {}
+                BackupPurpose::Upload { .. } => backup.uploading = true,
+                BackupPurpose::Session { .. } | BackupPurpose::Room { .. } => backup.reading = true,
+            }
+        }
+        Ok(backup)
+    }
+
+    /// When time must be told.
+    pub(in crate::e2ee) fn deadline(&self) -> Option<Timestamp> {
+        let now = Timestamp::default();
+        if self.entries.is_some() || self.record.marking.is_some() {
+            return Some(now);
+        }
+        let upload = self.upload_at.filter(|_| !self.uploading);
+        let search = self.next_search().filter(|_| !self.reading);
+        [upload, search].into_iter().flatten().min()
+    }
+
+    /// The backup that this device reads from.
+    pub(super) fn readable(&self) -> Option<&Name> {
+        self.record.usable_seed()?;
+        self.record.pinned.as_ref().map(|pinned| &pinned.name)
+    }
+
+    pub(super) fn save(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        self.changed = true;
+        step.put(Table::Backup, "", "", &self.record)
+    }
+}
+
+impl Machine {
+    /// Does what is due for the backup, a bounded piece of it.
+    pub(in crate::e2ee) fn proceed_backup(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.mark_sessions(step)?;
+        self.upload_sessions(step)?;
+        self.work_off_entries(step)?;
+        self.fetch_next(step)?;
+        self.tell_backup(step)
+    }
+
+    /// How the backup stands.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn backup_state(&self, step: &Step<'_>) -> Result<BackupState, MachineError> {
+        let backup = &self.backup;
+        let pinned = backup.record.pinned.as_ref();
+        let left =
+            backup.rooms.len() as u64 + u64::from(backup.reading || backup.entries.is_some());
+        let total = backup.rooms_total;
+        Ok(BackupState {
+            version: pinned.map(|pinned| pinned.name.version.clone()),
+            checked: backup.checked,
+            connected: backup.readable().is_some(),
+            trusted: pinned.is_some_and(|pinned| pinned.trust != Trust::None),
+            to_upload: step.count(Table::ToBackUp)?,
+            restoring: (total > 0).then(|| (total.saturating_sub(left), total)),
+            restored: backup.restored,
+            problem: backup.problem.clone(),
+        })
+    }
+
+    fn tell_backup(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        if !std::mem::take(&mut self.backup.changed) {
+            return Ok(());
+        }
+        let state = self.backup_state(step)?;
+        if self.backup.told.as_ref() != Some(&state) {
+            self.backup.told = Some(state.clone());
+            step.tell(Notice::Backup(state));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! The key backup as the faces see it, and what the session layer is told of rooms: which are on
+//! screen, and which keys are missing there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    e2ee::BackupState,
+    matrix::{OwnedRoomId, RoomId},
+    rooms::{EventBody, StoredEvent},
+};
+
+use super::{
+    CommandId, Engine, FaceId, Outcome, Update, error::EngineError, faces::answer, turn::Turn,
+};
+
+/// Sessions of one room that are named to the session layer as missing.
+const MOST_MISSING: usize = 200;
+
+/// How the backup stands, and who waits for it.
+#[derive(Debug, Default)]
+pub(super) struct BackupView {
+    /// Told last.
+    pub(super) state: BackupState,
+    /// Who waits until everything is uploaded.
+    flushing: Vec<(FaceId, CommandId)>,
+    /// Whether the order of the rooms was told for the restore under way.
+    ordered: bool,
+}
+
+/// Sessions by room that came or may have got a better reason.
+pub(super) type Changed = BTreeMap<OwnedRoomId, BTreeSet<String>>;
+
+impl Engine {
+    pub(super) fn on_backup(&mut self, state: BackupState, turn: &mut Turn<'_>) {
+        match (state.restoring.is_some(), self.backup.ordered) {
+            (true, false) => self.machine.restore_first(&self.rooms_by_interest()),
+            (false, _) | (true, true) => {}
+        }
+        self.backup.ordered = state.restoring.is_some();
+        self.backup.state = state;
+        turn.tell_all(Update::Backup(self.backup.state.clone()));
+        self.settle_flushes(turn);
+    }
+
+    /// The rooms on screen, then those with the latest activity.
+    fn rooms_by_interest(&self) -> Vec<OwnedRoomId> {
+        let mut rooms: Vec<_> = self.rooms.summaries();
+        rooms.sort_by_key(|room| std::cmp::Reverse(room.last_activity));
+        let open: BTreeSet<OwnedRoomId> =
+            self.faces.views().into_iter().map(|(_, room)| room).collect();
+        let rest = rooms.into_iter().map(|room| room.room_id).filter(|room| !open.contains(room));
+        open.iter().cloned().chain(rest).collect()
+    }
+
+    /// A room came on screen: its keys before others, and those that these events need at once.
+    pub(super) fn want_keys(
+        &mut self,
+        room: &RoomId,
+        events: &[StoredEvent],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.machine.restore_first(&[room.to_owned()]);
+        let sessions = events.iter().filter_map(|stored| match &stored.body {
+            EventBody::Undecryptable(why) if why.reason.may_be_cured() => why.session_id.as_deref(),
+            EventBody::Undecryptable(_) | EventBody::Clear(_) | EventBody::Decrypted(_) => None,
+        });
+        for session in sessions.collect::<BTreeSet<_>>() {
+            self.machine.want_room_key(room, session, &mut turn.step)?;
+        }
+        Ok(())
+    }
+
+    /// All that the backup has of a room is in: what is missing now is looked for one by one.
+    pub(super) fn name_missing(
+        &mut self,
+        room: &RoomId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        for session in turn.store.missing_sessions(room, MOST_MISSING)? {
+            self.machine.miss_room_key(room, &session, &mut turn.step)?;
+        }
+        Ok(())
+    }
+
+    /// Uploads what waits and answers when that is done, or cannot be.
+    pub(super) fn flush_backup(
+        &mut self,
+        from: (FaceId, CommandId),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.machine.flush_backup(&mut turn.step)?;
+        self.backup.state = self.machine.backup_state(&turn.step)?;
+        self.backup.flushing.push(from);
+        self.settle_flushes(turn);
+        Ok(())
+    }
+
+    fn settle_flushes(&mut self, turn: &mut Turn<'_>) {
+        let state = &self.backup.state;
+        if state.checked && state.trusted && 0 < state.to_upload && state.problem.is_none() {
+            return;
+        }
+        for (face, id) in std::mem::take(&mut self.backup.flushing) {
+            let backup = self.backup.state.clone();
+            answer(face, id, Ok(Outcome::Backup { backup }), turn);
+        }
+    }
+}
