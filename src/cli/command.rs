@@ -103,6 +103,16 @@ pub struct LoginArgs {
         long, value_name = "FILE", value_parser = values::file_or_stdin, requires = "register"
     )]
     pub invite_file: Option<FileOrStdin>,
+    /// Sign on in a browser, on any machine: shows an address to open, and asks for the one that
+    /// the browser ends at. PROVIDER is the name of an identity provider, where there are several
+    #[arg(
+        long, value_name = "PROVIDER", num_args = 0..=1, require_equals = true,
+        default_missing_value = "", conflicts_with_all = ["password_file", "register"]
+    )]
+    pub sso: Option<String>,
+    /// Show a code to allow in a browser, on any machine, and wait
+    #[arg(long, conflicts_with_all = ["password_file", "register", "sso"])]
+    pub device_code: bool,
     /// What others see as this device's name
     #[arg(long, value_name = "NAME", default_value = "grotto")]
     pub device_name: String,

@@ -78,6 +78,10 @@ pub(super) struct Token {
     since: Timestamp,
     /// How often in a row it was refused.
     refusals: u32,
+    /// What the last refusal said of the login.
+    refused_as: Standing,
+    /// The server takes the refresh token no longer.
+    is_last: bool,
 }
 
 impl Token {
@@ -90,6 +94,8 @@ impl Token {
             retry_at: None,
             since: Timestamp::default(),
             refusals: 0,
+            refused_as: Standing::Active,
+            is_last: false,
         }
     }
 
@@ -101,7 +107,7 @@ impl Token {
     /// When it is to be renewed.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let due = self.retry_at.or(self.lease.renew_at);
-        due.filter(|_| self.lease.refresh_token.is_some() && !self.is_asked)
+        due.filter(|_| self.lease.refresh_token.is_some() && !self.is_asked && !self.is_last)
     }
 
     /// The server takes it.
@@ -126,7 +132,8 @@ impl Engine {
 
     /// Asks for a new token, unless that is done already.
     fn ask_for_token(&mut self, turn: &mut Turn<'_>) -> Expected {
-        let Some(refresh_token) = self.token.lease.refresh_token.clone() else {
+        let refresh_token = self.token.lease.refresh_token.clone();
+        let Some(refresh_token) = refresh_token.filter(|_| !self.token.is_last) else {
             return Expected::No;
         };
         if !self.token.is_asked {
@@ -155,6 +162,7 @@ impl Engine {
             return;
         }
         self.token.refusals += 1;
+        self.token.refused_as = standing;
         let is_hopeless = MOST_REFUSALS < self.token.refusals;
         if is_hopeless || self.ask_for_token(turn) == Expected::No {
             self.end_login(standing, turn);
@@ -174,8 +182,22 @@ impl Engine {
                 self.token.retry_at = Some(retry_at);
                 self.link.wait(retry_at, &reason);
             }
-            Err(RenewError::Refused(standing, _)) => self.end_login(standing, turn),
+            Err(RenewError::Refused(standing, _)) => {
+                tracing::warn!(held = self.link.is_held(), "the access token is not renewed");
+                self.on_not_renewed(standing, turn);
+            }
         }
+    }
+
+    /// While the present token holds, it is used to its end, which says what becomes of the login.
+    /// That the device is kept is enough said once.
+    fn on_not_renewed(&mut self, standing: Standing, turn: &mut Turn<'_>) {
+        self.token.is_last = true;
+        if !self.link.is_held() {
+            return;
+        }
+        let is_kept = [standing, self.token.refused_as].contains(&Standing::Expired);
+        self.end_login(if is_kept { Standing::Expired } else { standing }, turn);
     }
 
     /// Writes the new tokens; the step that does so presents them.

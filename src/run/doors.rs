@@ -44,6 +44,8 @@ pub(super) struct Whereabouts {
 pub(super) struct Way {
     /// For the link.
     pub route: Route,
+    /// For calls beside it.
+    pub options: GatewayOptions,
     inside: Option<Inside>,
 }
 
@@ -90,16 +92,16 @@ impl Way {
         limits: &LimitsConfig,
     ) -> Result<Self, Failure> {
         let failed = |error: anyhow::Error| Failure::new(Exit::Failed, error);
+        let options = gateway_options(&server.homeserver, settings, limits);
         if let Some(url) = &server.stream_url {
             let proxy = settings.proxy.as_deref().map(Proxy::parse).transpose();
             let proxy = proxy.map_err(|error| failed(error.into()))?;
             let extra_ca = settings.ca_file.clone();
             let (url, limits) = (url.clone(), stream_limits(limits));
             let route = Route::Remote(RemoteRoute { url, proxy, extra_ca, limits });
-            return Ok(Self { route, inside: None });
+            return Ok(Self { route, options, inside: None });
         }
-        let options = gateway_options(&server.homeserver, settings, limits);
-        let gateway = Gateway::new(options).map_err(|error| failed(error.into()))?;
+        let gateway = Gateway::new(options.clone()).map_err(|error| failed(error.into()))?;
         let (offer, connections) = channel::<DuplexStream>(4);
         let connector = DuplexConnector::new(move || {
             let (client, inside) = tokio::io::duplex(DUPLEX_BYTES);
@@ -108,7 +110,7 @@ impl Way {
         })
         .with_limits(stream_limits(limits));
         let inside = Some(Inside { gateway, connections });
-        Ok(Self { route: Route::InProcess(connector), inside })
+        Ok(Self { route: Route::InProcess(connector), options, inside })
     }
 }
 

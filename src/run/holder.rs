@@ -14,6 +14,7 @@ use super::{
     control,
     doors::{Doors, Way, Whereabouts},
     failure::Failure,
+    renewal,
 };
 use crate::{
     cli::Exit,
@@ -22,6 +23,7 @@ use crate::{
         Command, Face, FaceKind, Handle,
         driver::{self, DriveError, face},
     },
+    gateway::GatewayOptions,
     link::Route,
     store::{Account, Store},
 };
@@ -36,6 +38,7 @@ const FACES: usize = 16;
 pub(super) struct Ground {
     doors: Doors,
     route: Route,
+    options: GatewayOptions,
     faces: Sender<Face>,
     queue: Receiver<Face>,
 }
@@ -47,8 +50,9 @@ impl Ground {
     /// When the system gives no thread.
     pub(super) fn prepare(way: Way, socket: Option<PathBuf>) -> Result<Self, Failure> {
         let (faces, queue) = channel(FACES);
+        let options = way.options.clone();
         let (doors, route) = Doors::start(way, socket, faces.clone())?;
-        Ok(Self { doors, route, faces, queue })
+        Ok(Self { doors, route, options, faces, queue })
     }
 
     /// The way to the server.
@@ -61,13 +65,14 @@ impl Ground {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn hold(self, store: Store) -> Result<(Holder, Handle), Failure> {
-        let Self { doors, route, faces, queue } = self;
+        let Self { doors, route, options, faces, queue } = self;
+        let renewer = renewal::renewer(route.clone(), options);
         let (handle, main) = face(FaceKind::Main);
         faces.try_send(main).map_err(|error| Failure::say(Exit::Failed, error.to_string()))?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let engine = thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || runtime.block_on(driver::run(store, route, queue)))?;
+            .spawn(move || runtime.block_on(driver::run_renewing(store, route, queue, renewer)))?;
         Ok((Holder { engine, doors }, handle))
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::{
     runtime::Builder,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, error::Elapsed, timeout, timeout_at},
 };
 
 use super::{
@@ -16,7 +16,13 @@ use super::{
     doors::{Way, Whereabouts, gateway_options},
     failure::Failure,
     holder::Ground,
-    login_call::{CallError, Credentials, LoggedIn, Registration, log_in, log_out},
+    login_again::{self, refuse_second},
+    login_call::{
+        CallError, Credentials, LoggedIn, NewDevice, Registration, log_in, log_in_by_token, log_out,
+    },
+    login_device::{DeviceCode, give_back},
+    login_offers::{Means, Offers, Question},
+    login_sso::SignOn,
     process::EndSignals,
     secrets::{self, warn},
     start,
@@ -24,11 +30,11 @@ use super::{
 use crate::{
     cli::{Exit, LoginArgs, LoginTarget},
     config::AccountConfig,
-    gateway::{DiscoverError, discover},
+    gateway::{DiscoverError, GatewayOptions, Metadata, OAuth, discover},
     headless::{Errand, settle},
     matrix::SafeText,
     secret::Secret,
-    store::{Account, Store, StoreKey},
+    store::{Account, Pending, Store, StoreKey, Writes},
 };
 
 /// How long the server may take to end a login that came to nothing.
@@ -47,29 +53,44 @@ struct Done {
 /// # Errors
 /// With words and exit code; then nothing is left of the attempt, here or on the server.
 pub(super) fn run(context: &Context, arguments: &LoginArgs) -> Result<(), Failure> {
-    if let LoginTarget::User(user) = &arguments.target {
-        refuse_second(&Chosen::new(context, user.as_str()))?;
-    }
-    let credentials = credentials(arguments)?;
-    let key = store_key(context)?;
-    let login = Login { context, arguments, credentials, key };
-    Builder::new_current_thread().enable_all().build()?.block_on(async {
+    refuse_silence(arguments)?;
+    let expired = match &arguments.target {
+        LoginTarget::User(user) => {
+            login_again::find(context, &Chosen::new(context, user.as_str()))?
+        }
+        LoginTarget::Server(_) => None,
+    };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let login =
+        Login { context, arguments, expired: expired.as_ref().map(|it| it.account().clone()) };
+    let give_up = Instant::now() + context.global.timeout;
+    // While questions are asked, Ctrl-C ends the program as ever: nothing was made yet.
+    let (server, offers) = runtime
+        .block_on(async { timeout_at(give_up, login.look()).await })
+        .map_err(|_elapsed| login.too_late())??;
+    let proof = login.gather(offers.choose(arguments)?, &server)?;
+    let place = match expired {
+        Some(store) => Place::There(store),
+        None => Place::New(store_key(context)?),
+    };
+    runtime.block_on(async {
         let mut signals = EndSignals::install()?;
-        let give_up = Instant::now() + context.global.timeout;
-        let called = async {
-            let server = login.find().await?;
-            let logged_in = login.call(&server).await?;
-            Ok::<_, Failure>((server, logged_in))
-        };
-        let (server, logged_in) = tokio::select! {
-            called = timeout_at(give_up, called) => called.map_err(|_elapsed| login.too_late())??,
+        let logged_in = tokio::select! {
+            called = login.call(&server, &proof) => called?,
             () = signals.wait() => return Err(interrupted()),
         };
-        let made = login.make(&server, &logged_in, &mut signals).await;
-        if made.is_err() {
-            login.undo(&server, &logged_in).await;
+        let kept = match login.check(&logged_in) {
+            Ok(()) => login.keep(&server, &logged_in, place, &mut signals).await,
+            Err(wrong) => Err((wrong, Kept::No)),
+        };
+        match kept {
+            Ok(()) => Ok(()),
+            Err((failure, Kept::Yes)) => Err(failure),
+            Err((failure, Kept::No)) => {
+                login.undo(&server, &logged_in).await;
+                Err(failure)
+            }
         }
-        made
     })
 }
 
@@ -77,17 +98,52 @@ pub(super) fn run(context: &Context, arguments: &LoginArgs) -> Result<(), Failur
 struct Login<'a> {
     context: &'a Context,
     arguments: &'a LoginArgs,
-    credentials: Credentials,
-    key: StoreKey,
+    /// The login that this one goes on with.
+    expired: Option<Account>,
+}
+
+/// What proves who logs in.
+#[derive(Debug)]
+enum Proof {
+    Password(Credentials),
+    Token(Secret<String>),
+    /// Somebody allows it in a browser.
+    Grant(Metadata),
+}
+
+/// Where the login is kept.
+enum Place {
+    /// In a new store, with this key.
+    New(StoreKey),
+    /// In the store of the login before it.
+    There(Store),
+}
+
+/// Whether what failed left a login behind that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
 }
 
 impl Login<'_> {
+    /// Finds the server, and asks what it offers.
+    async fn look(&self) -> Result<(Whereabouts, Offers), Failure> {
+        let server = self.find().await?;
+        let ground = self.ground(&server)?;
+        let is_given = self.arguments.register || self.arguments.password_file.is_some();
+        let question = if is_given { Question::Password } else { Question::Everything };
+        let offers = Offers::ask(ground.route(), &server.homeserver, question).await;
+        ground.leave();
+        Ok((server, offers.map_err(|error| self.refused(error, "cannot log in"))?))
+    }
+
     /// Finds the server.
     async fn find(&self) -> Result<Whereabouts, Failure> {
         let settings = self.settings();
-        let configured = settings.homeserver.as_ref();
-        let name = match (self.arguments.homeserver.as_ref().or(configured), &self.arguments.target)
-        {
+        let known = self.expired.as_ref();
+        let homeserver = self.arguments.homeserver.as_ref().or(settings.homeserver.as_ref());
+        let name = match (homeserver.or(known.map(|it| &it.homeserver)), &self.arguments.target) {
             (Some(url), _) => url.clone(),
             (None, LoginTarget::User(user)) => user.server_name().to_string(),
             (None, LoginTarget::Server(server)) => server.clone(),
@@ -95,24 +151,113 @@ impl Login<'_> {
         let options = gateway_options("", &settings, &self.context.config.limits);
         let found = discover(&name, &options).await.map_err(no_server)?;
         let given = self.arguments.stream_url.clone().or(settings.stream_url);
-        let stream_url = given.or(found.stream_url);
-        Ok(Whereabouts { homeserver: found.homeserver, stream_url })
+        let given = given.or_else(|| known.and_then(|it| it.stream_url.clone()));
+        Ok(Whereabouts { homeserver: found.homeserver, stream_url: given.or(found.stream_url) })
+    }
+
+    /// Asks for what the server wants to know.
+    fn gather(&self, means: Means, server: &Whereabouts) -> Result<Proof, Failure> {
+        Ok(match means {
+            Means::Password => Proof::Password(credentials(self.arguments, self.device())?),
+            Means::SingleSignOn(provider) => {
+                let attempt = SignOn::begin(&server.homeserver, provider.as_ref())?;
+                Proof::Token(attempt.converse()?)
+            }
+            Means::DeviceCode(metadata) => Proof::Grant(metadata),
+        })
+    }
+
+    fn device(&self) -> NewDevice {
+        NewDevice {
+            name: self.arguments.device_name.clone(),
+            id: self.expired.as_ref().map(|it| it.device_id.clone()),
+        }
     }
 
     /// Logs in on the server.
-    async fn call(&self, server: &Whereabouts) -> Result<LoggedIn, Failure> {
+    async fn call(&self, server: &Whereabouts, proof: &Proof) -> Result<LoggedIn, Failure> {
         let ground = self.ground(server)?;
-        let logged_in = log_in(ground.route(), &self.credentials).await;
+        let patience = self.context.global.timeout;
+        let logged_in = match proof {
+            Proof::Password(credentials) => {
+                let called = timeout(patience, log_in(ground.route(), credentials)).await;
+                self.in_time(called, "wrong user name or password")
+            }
+            Proof::Token(token) => {
+                let device = self.device();
+                let called = log_in_by_token(ground.route(), token, &device);
+                let words = "the login token is not valid any more; it holds for a short time only";
+                self.in_time(timeout(patience, called).await, words)
+            }
+            Proof::Grant(metadata) => {
+                let (device, options) = (self.device(), self.options(server));
+                let grant = DeviceCode { server: metadata, options: &options, device: &device };
+                grant.log_in(ground.route()).await
+            }
+        };
         ground.leave();
-        logged_in.map_err(|error| self.refused(error))
+        logged_in
     }
 
-    /// Makes the store and waits until others can write to this device. When that fails, the
-    /// store is removed.
+    fn in_time(
+        &self,
+        called: Result<Result<LoggedIn, CallError>, Elapsed>,
+        forbidden: &'static str,
+    ) -> Result<LoggedIn, Failure> {
+        let called = called.map_err(|_elapsed| self.too_late())?;
+        called.map_err(|error| self.refused(error, forbidden))
+    }
+
+    /// Whether this is who and what was meant.
+    fn check(&self, logged_in: &LoggedIn) -> Result<(), Failure> {
+        let wrong = |words: String| Err(Failure::say(Exit::Failed, words));
+        if let LoginTarget::User(user) = &self.arguments.target
+            && *user != logged_in.user_id
+        {
+            return wrong(format!("that is the login of {}, not of {user}", logged_in.user_id));
+        }
+        match &self.expired {
+            Some(account) if account.device_id != logged_in.device_id => {
+                wrong(format!("the homeserver did not go on with the device {}", account.device_id))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Keeps the login and waits until others can write to this device.
+    async fn keep(
+        &self,
+        server: &Whereabouts,
+        logged_in: &LoggedIn,
+        place: Place,
+        signals: &mut EndSignals,
+    ) -> Result<(), (Failure, Kept)> {
+        match place {
+            Place::New(key) => {
+                let made = self.make(server, logged_in, &key, signals).await;
+                made.map_err(|failure| (failure, Kept::No))?;
+            }
+            Place::There(mut store) => {
+                let writes = Writes {
+                    access_token: Some(logged_in.access_token.clone()),
+                    lease: Some(logged_in.lease.clone()),
+                    ..Writes::default()
+                };
+                let written = store.commit(Pending::new(writes, ()));
+                written.map_err(|error| (Failure::new(Exit::Failed, error), Kept::No))?;
+                let settled = self.settle(server, store, signals).await;
+                settled.map_err(|failure| (failure, Kept::Yes))?;
+            }
+        }
+        self.tell(server, logged_in).map_err(|failure| (failure, Kept::Yes))
+    }
+
+    /// Makes the store. When that fails, or the device does not get ready, it is removed.
     async fn make(
         &self,
         server: &Whereabouts,
         logged_in: &LoggedIn,
+        key: &StoreKey,
         signals: &mut EndSignals,
     ) -> Result<(), Failure> {
         let chosen = Chosen::new(self.context, logged_in.user_id.as_str());
@@ -124,17 +269,21 @@ impl Login<'_> {
             stream_url: server.stream_url.clone(),
             access_token: logged_in.access_token.clone(),
         };
-        let made = match Store::create(&chosen.dir, &self.key, &account) {
+        let lease = Writes { lease: Some(logged_in.lease.clone()), ..Writes::default() };
+        let created = Store::create(&chosen.dir, key, &account).map_err(cannot_open);
+        let made = match created.and_then(|mut store| {
+            let written = store.commit(Pending::new(lease, ()));
+            written.map_err(|error| Failure::new(Exit::Failed, error)).map(|()| store)
+        }) {
             Ok(store) => self.settle(server, store, signals).await,
-            Err(error) => Err(cannot_open(error)),
+            Err(failure) => Err(failure),
         };
         if made.is_err()
             && let Err(error) = Store::destroy(&chosen.dir)
         {
             warn(&cannot_open(error).words());
         }
-        made?;
-        self.tell(server, logged_in)
+        made
     }
 
     /// Runs the engine until the device is ready.
@@ -174,6 +323,13 @@ impl Login<'_> {
 
     /// Ends the login on the server; what fails is said.
     async fn undo(&self, server: &Whereabouts, logged_in: &LoggedIn) {
+        if let Some(client) = &logged_in.lease.oauth {
+            let options = self.options(server);
+            if let Ok(oauth) = OAuth::new(&options) {
+                give_back(&oauth, &options, client, &logged_in.access_token).await;
+            }
+            return;
+        }
         let Ok(ground) = self.ground(server) else { return };
         let undone = timeout(UNDO_TIME, log_out(ground.route(), &logged_in.access_token)).await;
         ground.leave();
@@ -190,6 +346,10 @@ impl Login<'_> {
         Ground::prepare(way, None)
     }
 
+    fn options(&self, server: &Whereabouts) -> GatewayOptions {
+        gateway_options(&server.homeserver, &self.settings(), &self.context.config.limits)
+    }
+
     fn settings(&self) -> AccountConfig {
         match &self.arguments.target {
             LoginTarget::User(user) => Chosen::new(self.context, user.as_str()).settings,
@@ -197,13 +357,14 @@ impl Login<'_> {
         }
     }
 
-    fn refused(&self, error: CallError) -> Failure {
+    /// `forbidden` says what it most likely means that the server forbids it.
+    fn refused(&self, error: CallError, forbidden: &'static str) -> Failure {
         let exit = if error.is_unreachable() { Exit::Unreachable } else { Exit::Failed };
         let is_wrong =
             matches!(&error, CallError::Matrix(refusal) if refusal.errcode == "M_FORBIDDEN");
         let words = match (self.arguments.register, is_wrong) {
             (true, _) => "cannot make the account",
-            (false, true) => "wrong user name or password",
+            (false, true) => forbidden,
             (false, false) => "cannot log in",
         };
         Failure::new(exit, anyhow::Error::new(error).context(words))
@@ -219,23 +380,23 @@ impl Login<'_> {
     }
 }
 
-/// One login a user: the second would be another device, in the same folder.
-fn refuse_second(chosen: &Chosen) -> Result<(), Failure> {
-    let exists = chosen.dir.join("store.key").exists();
-    if !exists {
+/// Refuses a login that would have to ask where nobody can be asked.
+fn refuse_silence(arguments: &LoginArgs) -> Result<(), Failure> {
+    let asks_nothing = arguments.password_file.is_some() || arguments.device_code;
+    if asks_nothing || secrets::can_ask() {
         return Ok(());
     }
-    Err(Failure::say(
-        Exit::Failed,
-        format!(
-            "{user} is logged in already; just run grotto, or log out first with: grotto \
-             --account {user} logout",
-            user = chosen.user_id
-        ),
-    ))
+    let words = if arguments.sso.is_some() {
+        "standard input is no terminal, and single sign-on asks for the address at which the \
+         browser ends: use a terminal, or --device-code"
+    } else {
+        "standard input is no terminal: give the password with --password-file FILE, or - to read \
+         it from standard input; or use --device-code, which asks nothing"
+    };
+    Err(Failure::say(Exit::Usage, words))
 }
 
-fn credentials(arguments: &LoginArgs) -> Result<Credentials, Failure> {
+fn credentials(arguments: &LoginArgs, device: NewDevice) -> Result<Credentials, Failure> {
     let user = match &arguments.target {
         LoginTarget::User(user) => user.to_string(),
         LoginTarget::Server(server) => {
@@ -247,16 +408,11 @@ fn credentials(arguments: &LoginArgs) -> Result<Credentials, Failure> {
     };
     let password = match &arguments.password_file {
         Some(from) => secrets::read(from)?,
-        None => asked(arguments, &user)?.ok_or_else(|| {
-            Failure::say(
-                Exit::Usage,
-                "standard input is no terminal: give the password with --password-file FILE, or - \
-                 to read it from standard input",
-            )
-        })?,
+        None => asked(arguments, &user)?
+            .ok_or_else(|| Failure::say(Exit::Usage, "standard input is no terminal"))?,
     };
     let registration = if arguments.register { Some(registration(arguments)?) } else { None };
-    Ok(Credentials { user, password, device_name: arguments.device_name.clone(), registration })
+    Ok(Credentials { user, password, device, registration })
 }
 
 /// The password from the terminal: a new one twice.

@@ -1,14 +1,20 @@
 //! The few calls of the homeserver that are made without an engine: to log in, and to end a login
 //! that came to nothing. They go over the stream, as everything does.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::failure::Failure;
 use crate::{
+    cli::Exit,
+    engine::{RenewError, Tokens, driver::Clock, renew_at},
     link::{DialError, Route, Transport, TransportError},
-    matrix::{MatrixError, OwnedDeviceId, OwnedUserId, UserId},
+    matrix::{DeviceId, MatrixError, OwnedDeviceId, OwnedUserId, UserId},
     secret::Secret,
+    store::{Lease, Standing},
     wire::{ClientFrame, RequestFrame, ResponseFrame, ServerFrame},
 };
 
@@ -68,10 +74,19 @@ pub(super) struct Credentials {
     pub user: String,
     /// The password.
     pub password: Secret<String>,
-    /// What others see as the device's name.
-    pub device_name: String,
+    /// What the device is to be called.
+    pub device: NewDevice,
     /// Make the account first.
     pub registration: Option<Registration>,
+}
+
+/// The device of a login.
+#[derive(Clone, Debug)]
+pub(super) struct NewDevice {
+    /// What others see as its name.
+    pub name: String,
+    /// Its id, where the login goes on with a device that exists.
+    pub id: Option<OwnedDeviceId>,
 }
 
 /// An account that is to be made.
@@ -90,6 +105,8 @@ pub(super) struct LoggedIn {
     pub device_id: OwnedDeviceId,
     /// Its token.
     pub access_token: Secret<String>,
+    /// How long that lives, and what renews it.
+    pub lease: Lease,
 }
 
 /// Logs in with a password, or makes an account with it.
@@ -106,32 +123,129 @@ pub(super) async fn log_in(
     let mut caller = Caller::connect(route, None).await?;
     if let Some(registration) = &credentials.registration {
         let answer = register(&mut caller, credentials, registration).await;
-        caller.transport.close().await;
+        caller.close().await;
         return logged_in(&answer?);
     }
-    let flows = caller.call("GET", "/_matrix/client/v3/login", None).await?;
-    let flows = flows.get("flows").and_then(Value::as_array);
-    let is_password = |flow: &Value| flow.get("type").is_some_and(|it| it == "m.login.password");
-    let offers_password = flows.is_none_or(|flows| flows.iter().any(is_password));
-    if !offers_password {
-        caller.transport.close().await;
-        return Err(CallError::Malformed("password login; it may offer single sign-on only"));
-    }
     let body = password_login(credentials)?;
-    let answer = caller.call("POST", "/_matrix/client/v3/login", Some(&body)).await;
-    caller.transport.close().await;
+    let answer = caller.call("POST", LOGIN, Some(&body)).await;
+    caller.close().await;
     logged_in(&answer?)
 }
+
+/// Logs in with the token of a single sign-on, or one that another client of the user made.
+///
+/// # Errors
+/// When the server cannot be reached or refuses.
+///
+/// # Spec
+/// Client-Server API, "Client login via SSO".
+pub(super) async fn log_in_by_token(
+    route: &Route,
+    token: &Secret<String>,
+    device: &NewDevice,
+) -> Result<LoggedIn, CallError> {
+    let mut caller = Caller::connect(route, None).await?;
+    let body = LoginBody { token: Some(token.expose()), ..LoginBody::new("m.login.token", device) };
+    let body = wiped(&body, token.expose().len() + device.name.len())?;
+    let answer = caller.call("POST", LOGIN, Some(&body)).await;
+    caller.close().await;
+    logged_in(&answer?)
+}
+
+/// Who an access token belongs to.
+///
+/// # Errors
+/// When the server cannot be reached, or does not know the token.
+pub(super) async fn who_am_i(
+    route: &Route,
+    tokens: &Tokens,
+    lease: Lease,
+) -> Result<LoggedIn, CallError> {
+    let mut caller = Caller::connect(route, Some(&tokens.access_token)).await?;
+    let answer = caller.call("GET", "/_matrix/client/v3/account/whoami", None).await;
+    caller.close().await;
+    let answer = answer?;
+    let text = |field| answer.get(field).and_then(Value::as_str).ok_or(CallError::Malformed(field));
+    Ok(LoggedIn {
+        user_id: user_id(text("user_id")?)?,
+        device_id: text("device_id")?.into(),
+        access_token: tokens.access_token.clone(),
+        lease,
+    })
+}
+
+/// Asks the homeserver for new tokens.
+///
+/// # Errors
+/// When the server cannot be reached, or does not renew them.
+///
+/// # Spec
+/// Client-Server API, "Refreshing access tokens".
+pub(super) async fn refresh(
+    route: &Route,
+    refresh_token: &Secret<String>,
+) -> Result<Tokens, RenewError> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        refresh_token: &'a str,
+    }
+    let later = |error: CallError| RenewError::Later(Failure::new(Exit::Failed, error).words());
+    let body = Body { refresh_token: refresh_token.expose() };
+    let body = wiped(&body, refresh_token.expose().len()).map_err(|error| later(error.into()))?;
+    // Without a token: the present one may have expired, and is not asked for.
+    let mut caller = Caller::connect(route, None).await.map_err(later)?;
+    let answer = caller.ask("POST", "/_matrix/client/v3/refresh", Some(&body)).await;
+    caller.close().await;
+    let answer = answer.map_err(later)?;
+    let body = answer.body.get();
+    if !(200..300).contains(&answer.status) {
+        return Err(not_renewed(answer.status, body));
+    }
+    let answer: Value = serde_json::from_str(body).map_err(|error| later(error.into()))?;
+    tokens(&answer).map_err(later)
+}
+
+/// Only what speaks of the refresh token ends a login: a gateway or proxy on the way may refuse for
+/// reasons of its own.
+fn not_renewed(status: u16, body: &str) -> RenewError {
+    let error = MatrixError::parse(status, body.as_bytes());
+    let words = error.to_string();
+    if !["M_UNKNOWN_TOKEN", "M_FORBIDDEN", "M_USER_DEACTIVATED"].contains(&error.errcode.as_str()) {
+        return RenewError::Later(words);
+    }
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    match body.get("soft_logout").and_then(Value::as_bool) {
+        Some(true) => RenewError::Refused(Standing::Expired, words),
+        Some(false) | None => RenewError::Refused(Standing::Ended, words),
+    }
+}
+
+const LOGIN: &str = "/_matrix/client/v3/login";
 
 /// What a login or a registration answers.
 fn logged_in(answer: &Value) -> Result<LoggedIn, CallError> {
     let text = |field| answer.get(field).and_then(Value::as_str).ok_or(CallError::Malformed(field));
-    let user_id =
-        UserId::parse(text("user_id")?).map_err(|_invalid| CallError::Malformed("user_id"))?;
-    Ok(LoggedIn {
-        user_id,
-        device_id: text("device_id")?.into(),
-        access_token: Secret::new(text("access_token")?.to_owned()),
+    let user_id = user_id(text("user_id")?)?;
+    let Tokens { access_token, refresh_token, expires_in } = tokens(answer)?;
+    let renew_at = renew_at(Clock::start().now(), expires_in);
+    let lease = Lease { refresh_token, renew_at, ..Lease::default() };
+    Ok(LoggedIn { user_id, device_id: text("device_id")?.into(), access_token, lease })
+}
+
+fn user_id(text: &str) -> Result<OwnedUserId, CallError> {
+    UserId::parse(text).map_err(|_invalid| CallError::Malformed("user_id"))
+}
+
+/// The tokens in an answer of the homeserver.
+fn tokens(answer: &Value) -> Result<Tokens, CallError> {
+    let secret = |field| {
+        let text = answer.get(field).and_then(Value::as_str);
+        text.map(|text| Secret::new(text.to_owned()))
+    };
+    Ok(Tokens {
+        access_token: secret("access_token").ok_or(CallError::Malformed("access_token"))?,
+        refresh_token: secret("refresh_token"),
+        expires_in: answer.get("expires_in_ms").and_then(Value::as_u64).map(Duration::from_millis),
     })
 }
 
@@ -218,6 +332,7 @@ fn new_account(
         username: &'a str,
         password: &'a str,
         initial_device_display_name: &'a str,
+        refresh_token: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         auth: Option<&'a Value>,
     }
@@ -225,29 +340,53 @@ fn new_account(
     let body = Body {
         username: name,
         password: credentials.password.expose(),
-        initial_device_display_name: &credentials.device_name,
+        initial_device_display_name: &credentials.device.name,
+        refresh_token: true,
         auth: proof,
     };
     let proof_bytes = proof.map_or(0, |proof| proof.to_string().len());
     wiped(&body, name.len() + credentials.password.expose().len() + proof_bytes)
 }
 
+/// The body of a login. The server is told that its access token may expire.
+#[derive(Serialize)]
+struct LoginBody<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identifier: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_id: Option<&'a str>,
+    initial_device_display_name: &'a str,
+    refresh_token: bool,
+}
+
+impl<'a> LoginBody<'a> {
+    fn new(kind: &'static str, device: &'a NewDevice) -> Self {
+        Self {
+            r#type: kind,
+            identifier: None,
+            password: None,
+            token: None,
+            device_id: device.id.as_deref().map(DeviceId::as_str),
+            initial_device_display_name: &device.name,
+            refresh_token: true,
+        }
+    }
+}
+
 /// The body of a login with a password, in memory that is wiped.
 fn password_login(credentials: &Credentials) -> Result<Zeroizing<String>, serde_json::Error> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        r#type: &'static str,
-        identifier: Value,
-        password: &'a str,
-        initial_device_display_name: &'a str,
-    }
-    let body = Body {
-        r#type: "m.login.password",
-        identifier: json!({"type": "m.id.user", "user": credentials.user}),
-        password: credentials.password.expose(),
-        initial_device_display_name: &credentials.device_name,
+    let Credentials { user, password, device, .. } = credentials;
+    let body = LoginBody {
+        identifier: Some(json!({"type": "m.id.user", "user": user})),
+        password: Some(password.expose()),
+        ..LoginBody::new("m.login.password", device)
     };
-    wiped(&body, body.password.len() + credentials.device_name.len() + credentials.user.len())
+    wiped(&body, password.expose().len() + device.name.len() + user.len())
 }
 
 /// A body as JSON, in memory that is wiped; `typed` is the length of what people typed.
@@ -268,17 +407,25 @@ fn wiped(body: &impl Serialize, typed: usize) -> Result<Zeroizing<String>, serde
 pub(super) async fn log_out(route: &Route, token: &Secret<String>) -> Result<(), CallError> {
     let mut caller = Caller::connect(route, Some(token)).await?;
     let answer = caller.call("POST", "/_matrix/client/v3/logout", Some("{}")).await;
-    caller.transport.close().await;
+    caller.close().await;
     answer.map(drop)
 }
 
-struct Caller {
+/// A connection for a few calls, one after the other.
+pub(super) struct Caller {
     transport: Transport,
     last: u64,
 }
 
 impl Caller {
-    async fn connect(route: &Route, token: Option<&Secret<String>>) -> Result<Self, CallError> {
+    /// Connects; without a token it may only make calls that need none.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub(super) async fn connect(
+        route: &Route,
+        token: Option<&Secret<String>>,
+    ) -> Result<Self, CallError> {
         Ok(Self { transport: Transport::connect(route, token).await?, last: 0 })
     }
 
@@ -296,8 +443,16 @@ impl Caller {
         Ok(serde_json::from_str(answer.body.get())?)
     }
 
+    /// Closes the connection.
+    pub(super) async fn close(self) {
+        self.transport.close().await;
+    }
+
     /// Makes one call and waits for its answer, whatever it is.
-    async fn ask(
+    ///
+    /// # Errors
+    /// When none comes.
+    pub(super) async fn ask(
         &mut self,
         method: &str,
         path: &str,

@@ -153,6 +153,11 @@ pub(super) fn ask_line(prompt: &str) -> Result<Option<String>, Failure> {
     Ok(Some(line.trim().to_owned()))
 }
 
+/// Says more than a line, as it is, on standard error; that it is closed is no failure.
+pub(super) fn say(words: &str) {
+    writeln!(io::stderr(), "{words}").unwrap_or_default();
+}
+
 /// Says something on standard error; that it is closed is no failure.
 pub(super) fn warn(words: &str) {
     writeln!(io::stderr(), "grotto: {words}").unwrap_or_default();
