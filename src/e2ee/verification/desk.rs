@@ -1,7 +1,7 @@
 //! All verifications of this device: who may begin one, which one an event belongs to, which keys
 //! it is about, and what is signed in the end.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,9 @@ const MOST_ACTIVE: usize = 8;
 const MOST_WITH_ONE: usize = 3;
 /// Ended ones that are remembered, so that late events of theirs are not taken for news.
 const MOST_ENDED: usize = 32;
+const MINUTE: Duration = Duration::from_secs(60);
+/// Answers to what belongs to no verification, in a minute.
+const MOST_REFUSALS: u32 = 20;
 /// Requests that wait for the keys of their device.
 const MOST_WAITING: usize = 8;
 
@@ -48,6 +51,8 @@ pub(in crate::e2ee) struct Verifications {
     /// First events of verifications with devices that are not known yet.
     pub(super) waiting: VecDeque<Waiting>,
     next: u64,
+    /// When we began to count answers to what belongs to nothing, and how many there were.
+    refused: (Timestamp, u32),
 }
 
 /// An event that waits for the keys of the device it names.
@@ -179,7 +184,7 @@ pub struct RoomVerification<'a> {
 impl Verifications {
     /// Names begin with the time, so that those of an earlier run are not used again.
     pub(in crate::e2ee) fn new(now: Timestamp) -> Self {
-        Self { flows: Vec::new(), waiting: VecDeque::new(), next: now.0 }
+        Self { flows: Vec::new(), waiting: VecDeque::new(), next: now.0, refused: (now, 0) }
     }
 
     pub(super) fn next_id(&mut self) -> VerificationId {
@@ -195,6 +200,22 @@ impl Verifications {
     pub(super) fn has_room(&self, user: &UserId) -> bool {
         let with_one = self.active().filter(|flow| *flow.peer == *user).count();
         self.active().count() < MOST_ACTIVE && with_one < MOST_WITH_ONE
+    }
+
+    /// Takes a new one.
+    pub(super) fn push(&mut self, flow: Flow) {
+        self.flows.push(flow);
+        self.prune();
+    }
+
+    /// Whether one more answer to what belongs to nothing may be sent.
+    pub(super) fn may_refuse(&mut self, now: Timestamp) -> bool {
+        let (since, count) = &mut self.refused;
+        if MINUTE <= now.since(*since) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= MOST_REFUSALS
     }
 
     pub(super) fn get(&mut self, id: VerificationId) -> Option<&mut Flow> {
@@ -261,7 +282,7 @@ impl Machine {
         flow.expected_master = master_of(user, step)?;
         self.ask(&flow, scan, step)?;
         let view = flow.view();
-        self.verifications.flows.push(flow);
+        self.verifications.push(flow);
         step.tell(Notice::Verification(view.clone()));
         Ok(Ok(view))
     }

@@ -249,7 +249,7 @@ impl Machine {
         let new = self.new_flow(place, incoming.sender, began, step.now());
         let flow = Flow::invited(new, request.methods, None, bound);
         step.tell(Notice::Verification(flow.view()));
-        self.verifications.flows.push(flow);
+        self.verifications.push(flow);
         Ok(())
     }
 
@@ -286,7 +286,7 @@ impl Machine {
         let new = self.new_flow(place, incoming.sender, now, now);
         let flow = Flow::invited(new, super::content::Methods::default(), Some(start), bound);
         step.tell(Notice::Verification(flow.view()));
-        self.verifications.flows.push(flow);
+        self.verifications.push(flow);
         Ok(())
     }
 
@@ -356,6 +356,9 @@ impl Machine {
         let (IncomingPlace::Devices, Some(transaction)) = (&incoming.place, name) else {
             return Ok(());
         };
+        if !self.verifications.may_refuse(step.now()) {
+            return Ok(());
+        }
         let place = Place::Devices { transaction };
         let devices = std::slice::from_ref(device);
         self.send_to_devices((&place, &incoming.sender, devices), outgoing::cancel(&code), step)
