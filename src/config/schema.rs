@@ -42,6 +42,8 @@ pub struct General {
     pub theme: Named,
     /// Folder of the user's own themes; absent: `themes` beside the file.
     pub themes_dir: Option<PathBuf>,
+    /// Folder where files of messages are saved; absent: the desktop's folder for downloads.
+    pub downloads: Option<PathBuf>,
     /// What the log file gets.
     pub log_level: LogLevel,
     /// When the terminal's bell rings.
@@ -54,6 +56,7 @@ impl Default for General {
             default_account: None,
             theme: Named::from("dark"),
             themes_dir: None,
+            downloads: None,
             log_level: LogLevel::default(),
             bell: Bell::default(),
         }

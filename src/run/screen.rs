@@ -3,6 +3,7 @@
 use std::{
     future::pending,
     io::{self, IsTerminal as _},
+    path::Path,
 };
 
 use tokio::{
@@ -111,8 +112,19 @@ fn options(context: &Context, chosen: &Chosen) -> Result<TuiOptions, Failure> {
         theme,
         keymap,
         timeline: timeline(&config.timeline, config.general.bell),
+        downloads: downloads(config.general.downloads.as_deref()),
         ..TuiOptions::new(user_id)
     })
+}
+
+/// Where files are saved: as configured, or the desktop's folder for downloads, or the home.
+fn downloads(configured: Option<&Path>) -> Option<String> {
+    let user = directories::UserDirs::new();
+    let of_desktop = || {
+        let user = user.as_ref()?;
+        Some(user.download_dir().filter(|folder| folder.is_dir()).unwrap_or(user.home_dir()))
+    };
+    configured.or_else(of_desktop)?.to_str().map(str::to_owned)
 }
 
 /// The theme that the configuration names. One that does not exist is told with the place of its

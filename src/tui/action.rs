@@ -149,6 +149,7 @@ actions! {
         Redact "redact" ["d" "delete"] "Removes the message for everybody, after a question."
         Details "details" ["w"] "Says how the message was encrypted, by whom, and why it cannot be read."
         Copy "copy" ["y"] "Copies the text to the clipboard of this terminal (OSC 52)."
+        Save "save" ["s"] "Saves the file of the message; again: gives that up."
         Retry "retry" ["R"] "Tries a message again that could not be sent."
         Discard "discard" ["D"] "Takes back a message that was not sent."
         Compose "compose" ["i"] "Goes back to writing."
@@ -176,6 +177,7 @@ pub(super) const SLASH_COMMANDS: &[(&str, &str)] = &[
     ("/leave", "Leaves this room, after a question."),
     ("/invite USER", "Invites somebody (@name:server) to this room."),
     ("/dm USER", "Starts a direct chat."),
+    ("/file PATH", "Sends a file; tab completes the path, the lines after it are a caption."),
     ("/create NAME", "Makes an encrypted room; the name may be missing."),
     ("//TEXT", "Writes a text that begins with a slash."),
 ];

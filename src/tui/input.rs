@@ -5,7 +5,10 @@ use std::fmt;
 
 use crossterm::event::{self as term, KeyEventKind};
 
-use crate::engine::{Command, Update};
+use crate::{
+    engine::{Command, CommandError, Update},
+    rooms::FileFacts,
+};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -22,6 +25,15 @@ pub enum Input {
     Update(Update),
     /// The engine's queue was full; nothing came of this command.
     Refused(Command),
+    /// A file that is to be sent was looked at.
+    Inspected(Result<FileFacts, CommandError>),
+    /// How a typed path may go on.
+    Continuations {
+        /// What was typed.
+        typed: String,
+        /// Names that begin as it ends.
+        names: Vec<String>,
+    },
     /// A frame is about to be drawn: lays out what will be visible.
     Prepare,
     /// What the state says was drawn: it is on the screen now.

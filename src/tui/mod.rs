@@ -12,6 +12,7 @@
 //! place that waits. Keys become [`Action`]s in the [`Keymap`]; colors have names in the [`Theme`].
 
 mod action;
+mod files;
 mod input;
 mod key_stream;
 mod keymap;

@@ -19,6 +19,8 @@ pub struct TuiOptions {
     pub keymap: Keymap,
     /// What people see beside and between messages.
     pub timeline: TimelineOptions,
+    /// Absolute path of the folder where files are saved, if there is one.
+    pub downloads: Option<String>,
     /// The room that is opened as soon as it is known; none: the list of rooms is shown first.
     pub first_room: Option<OwnedRoomId>,
 }
@@ -31,6 +33,7 @@ impl TuiOptions {
             theme: Theme::default(),
             keymap: Keymap::default(),
             timeline: TimelineOptions::default(),
+            downloads: None,
             first_room: None,
         }
     }

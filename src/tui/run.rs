@@ -9,6 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    files,
     input::Input,
     key_stream::KeyStream,
     options::{Handle, TuiError, TuiOptions},
@@ -140,6 +141,7 @@ fn carry_out(
         // What follows from a refusal is words on the screen, no commands.
         drop(update(state, input, now()));
     }
+    let mut answers = Vec::new();
     for effect in effects.terminal {
         match effect {
             TerminalEffect::Quit => return Ok(Ended::Yes),
@@ -147,6 +149,17 @@ fn carry_out(
             TerminalEffect::Redraw => screen.forget(),
             TerminalEffect::Ring => Screen::ring()?,
             TerminalEffect::Copy(text) => Screen::copy(&text)?,
+            TerminalEffect::Inspect(path) => answers.push(Input::Inspected(files::inspect(&path))),
+            TerminalEffect::Complete(typed) => {
+                let names = files::continuations(&typed);
+                answers.push(Input::Continuations { typed, names });
+            }
+        }
+    }
+    for answer in answers {
+        let effects = update(state, answer, now());
+        if let Ended::Yes = carry_out(effects, state, handle, screen)? {
+            return Ok(Ended::Yes);
         }
     }
     Ok(Ended::No)

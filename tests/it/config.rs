@@ -96,6 +96,7 @@ fn the_example_shows_the_defaults() {
     // These have no default but absence.
     assert_eq!(config.general.default_account.take(), Some("home".into()));
     assert!(config.general.themes_dir.take().is_some());
+    assert!(config.general.downloads.take().is_some());
     let home = config.accounts.remove("home").unwrap();
     for shown in [&home.user_id, &home.homeserver, &home.stream_url, &home.proxy] {
         assert!(shown.is_some());

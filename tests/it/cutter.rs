@@ -25,7 +25,14 @@ pub(crate) enum Cut {
     InsideAnswer = 3,
     /// Nowhere, but nothing from the server comes through until something else is armed.
     Mute = 4,
+    /// In the middle of the next large piece from the client: a file on its way.
+    InsideFile = 5,
+    /// In the middle of the next large piece from the server.
+    InsideDownload = 6,
 }
+
+/// More bytes than this come at once only of files.
+const LARGE: usize = 24 << 10;
 
 /// The relay; lives as long as the process.
 pub(crate) struct Cutter {
@@ -106,7 +113,7 @@ fn fate(armed: &AtomicU8, upwards: bool, count: usize) -> (usize, bool) {
     let fire =
         |cut: Cut| armed.compare_exchange(cut as u8, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     if upwards {
-        if fire(Cut::InsideRequest) {
+        if fire(Cut::InsideRequest) || (LARGE < count && fire(Cut::InsideFile)) {
             return (count / 2, true);
         }
         if fire(Cut::BeforeAnswer) {
@@ -114,7 +121,7 @@ fn fate(armed: &AtomicU8, upwards: bool, count: usize) -> (usize, bool) {
         }
     } else if armed.load(Ordering::SeqCst) == Cut::Mute as u8 {
         return (0, false);
-    } else if fire(Cut::InsideAnswer) {
+    } else if fire(Cut::InsideAnswer) || (LARGE < count && fire(Cut::InsideDownload)) {
         return (count / 2, true);
     }
     (count, false)

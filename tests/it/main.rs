@@ -26,6 +26,8 @@ mod engine;
 #[cfg(test)]
 mod evil_server;
 #[cfg(test)]
+mod files;
+
 mod gateway;
 #[cfg(test)]
 mod grotto;

@@ -18,6 +18,8 @@ pub(in crate::tui) struct Facts {
     pub failed: bool,
     /// What it says, safe.
     pub text: Option<String>,
+    /// The name of its file, untrusted.
+    pub file: Option<String>,
     /// What of it can be edited, safe: only text of ours.
     pub editable: Option<String>,
 }
@@ -38,7 +40,16 @@ impl Facts {
                     | MessageContent::Poll(_)
                     | MessageContent::Unknown { .. } => None,
                 };
-                let facts = Self { text: Some(text), editable, ..Self::default() };
+                let file = match message.content {
+                    MessageContent::File(file) => Some(file.name.to_owned()),
+                    MessageContent::Text(_)
+                    | MessageContent::Notice(_)
+                    | MessageContent::Emote(_)
+                    | MessageContent::Location { .. }
+                    | MessageContent::Poll(_)
+                    | MessageContent::Unknown { .. } => None,
+                };
+                let facts = Self { text: Some(text), file, editable, ..Self::default() };
                 let sending = message.removal.or(message.send);
                 facts.on(message.event_id, message.sender).with(sending)
             }

@@ -188,7 +188,10 @@ fn file_body(file: &FileContent<'_>) -> Vec<Span> {
     let kind = MessageContent::File(*file);
     let size = file.size.map_or_else(String::new, |bytes| format!(", {}", size_words(bytes)));
     let name = SafeText::short(file.name, 120);
-    let words = format!("[{}: {name}{size}]", kind.kind_name());
+    let mimetype = file
+        .mimetype
+        .map_or_else(String::new, |mimetype| format!(", {}", SafeText::short(mimetype, 40)));
+    let words = format!("[{}: {name}{size}{mimetype}]", kind.kind_name());
     let mut spans = vec![Span::new(words, StyleName::MessageText)];
     if let Some(caption) = file.caption {
         let caption = format!(" {}", SafeText::block(caption));

@@ -36,4 +36,4 @@ pub(super) use room_list::ListedRoom;
 pub(super) use room_pane::{MOST_COUNTED, RoomPane};
 pub(super) use sheet::{SHEET_COLUMNS, Sheet};
 pub(super) use shortcode::expand as expand_shortcode;
-pub(super) use whole::{Asked, TypingNotice, Unsent};
+pub(super) use whole::{Asked, Attaching, TypingNotice, Unsent};

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     engine::{Alarm, Command, CommandId, LinkState},
-    matrix::{OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
-    rooms::{RoomKind, RoomSummary},
+    matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
+    rooms::{RoomKind, RoomSummary, Typed},
     time::Timestamp,
     tui::{
         input::{Attention, KeyPress, Size},
@@ -62,6 +62,9 @@ pub struct State {
     /// Commands that the engine had no room for; sent again before others.
     pub(in crate::tui) refused: VecDeque<Command>,
     pub(in crate::tui) typing: Option<TypingNotice>,
+    pub(in crate::tui) attaching: Option<Attaching>,
+    /// Where files are saved.
+    pub(in crate::tui) downloads: Option<String>,
     pub(in crate::tui) ended: Option<String>,
     pub(in crate::tui) now: Timestamp,
     ids: Ids,
@@ -89,6 +92,22 @@ pub(in crate::tui) enum Asked {
     Invite(String),
     /// How a message was encrypted.
     Story,
+    /// To save a file.
+    Save {
+        /// Of which message.
+        event: OwnedEventId,
+        /// Its name, safe.
+        name: String,
+    },
+}
+
+/// A file that is looked at before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tui) struct Attaching {
+    /// To which room.
+    pub room: OwnedRoomId,
+    /// What is said to it.
+    pub caption: Typed,
 }
 
 /// That others were told we type.
@@ -136,6 +155,8 @@ impl State {
             asked: BTreeMap::new(),
             refused: VecDeque::new(),
             typing: None,
+            attaching: None,
+            downloads: options.downloads,
             ended: None,
             now: Timestamp::default(),
             ids: Ids { seed, next: 0 },

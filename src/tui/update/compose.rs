@@ -120,9 +120,10 @@ fn submit(state: &mut State, effects: &mut Effects) {
     let said = match slash::parse(text) {
         Ok(slash::Line::Said(said)) => said,
         Ok(slash::Line::Command(command)) => {
-            drop(pane.composer.take());
+            let (_, purpose) = pane.composer.take();
+            pane.on_answered();
             stop_typing(state, effects);
-            slash::carry_out(state, command, effects);
+            slash::carry_out(state, command, &purpose, effects);
             return;
         }
         Err(error) => {

@@ -24,6 +24,10 @@ pub enum TerminalEffect {
     Ring,
     /// Put text on the clipboard.
     Copy(String),
+    /// Look at the file of this path; answered by `Input::Inspected`.
+    Inspect(String),
+    /// Look how this path may go on; answered by `Input::Continuations`.
+    Complete(String),
 }
 
 impl Effects {

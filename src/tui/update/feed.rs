@@ -1,6 +1,6 @@
 //! What the engine tells.
 
-use super::{effects::Effects, effects::TerminalEffect, rooms};
+use super::{effects::Effects, effects::TerminalEffect, files, rooms};
 use crate::{
     engine::{Alarm, CommandError, CommandId, Outcome, Update},
     matrix::{OwnedRoomId, OwnedUserId, SafeText},
@@ -47,7 +47,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Outbox { waiting, failed, failed_in } => {
             state.unsent = Unsent { waiting, failed, failed_in };
         }
-        Update::Progress { id, done, total } => on_progress(state, id, done, total),
+        Update::Progress { id, done, total } => files::on_progress(state, id, done, total),
         Update::Verification(_) => {}
         Update::Alarm(alarm) => on_alarm(state, alarm),
         // The interface has no place for it yet.
@@ -76,11 +76,6 @@ fn on_typing(state: &mut State, room: &OwnedRoomId, users: Vec<OwnedUserId>) {
     }
 }
 
-/// A file that is being saved: how far.
-fn on_progress(state: &mut State, id: CommandId, done: u64, total: Option<u64>) {
-    let _ = (state, id, done, total);
-}
-
 fn on_alarm(state: &mut State, alarm: Alarm) {
     if !state.alarms.contains(&alarm) && state.alarms.len() < MOST_ALARMS {
         state.alarms.push_back(alarm);
@@ -107,6 +102,10 @@ fn on_outcome(
             let sheet = Sheet { title: "This message", lines: story.lines() };
             state.overlay = Some(Overlay::Sheet { sheet, scrolled: 0 });
         }
-        (Asked::Enter | Asked::Story, Ok(_)) => state.notice = None,
+        (Asked::Save { name, .. }, Ok(Outcome::Saved { path, encrypted, .. })) => {
+            let clear = if encrypted { "" } else { " (it was not encrypted)" };
+            state.say(Tone::Done, &format!("{name} is saved as {path}{clear}"));
+        }
+        (Asked::Enter | Asked::Story | Asked::Save { .. }, Ok(_)) => state.notice = None,
     }
 }

@@ -1,6 +1,8 @@
 //! A key: what it means where it was pressed, and who does it.
 
-use super::{compose, effects::Effects, effects::TerminalEffect, frame, messages, overlay, rooms};
+use super::{
+    compose, effects::Effects, effects::TerminalEffect, files, frame, messages, overlay, rooms,
+};
 use crate::tui::{
     action::{Action, AnywhereAction, Mode},
     input::KeyPress,
@@ -70,6 +72,11 @@ fn act_anywhere(state: &mut State, action: AnywhereAction, effects: &mut Effects
         AnywhereAction::NextUnread => rooms::next_unread(state, effects),
         AnywhereAction::NextRoom => rooms::neighbor(state, 1, effects),
         AnywhereAction::PreviousRoom => rooms::neighbor(state, -1, effects),
+        AnywhereAction::NextFocus
+            if mode(state) == Mode::Composer && files::typed_path(state).is_some() =>
+        {
+            files::complete(state, effects);
+        }
         AnywhereAction::NextFocus => set_focus(state, state.focus.next()),
         AnywhereAction::PreviousFocus => set_focus(state, state.focus.previous()),
         AnywhereAction::PageUp => page(state, Direction::Back),

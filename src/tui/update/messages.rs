@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{effects::Effects, effects::TerminalEffect, keys, rooms};
+use super::{effects::Effects, effects::TerminalEffect, files, keys, rooms};
 use crate::{
     engine::{Command, Draft, Request},
     matrix::{EventId, OwnedEventId, OwnedRoomId},
@@ -38,6 +38,7 @@ pub(super) fn act(state: &mut State, action: MessagesAction, effects: &mut Effec
         MessagesAction::Redact => ask_redaction(state),
         MessagesAction::Details => details(state, effects),
         MessagesAction::Copy => copy(state, effects),
+        MessagesAction::Save => save(state, effects),
         MessagesAction::Retry => retry(state, effects),
         MessagesAction::Discard => discard(state, effects),
         MessagesAction::Compose => keys::set_focus(state, Focus::Composer),
@@ -174,6 +175,14 @@ fn copy(state: &mut State, effects: &mut Effects) {
     if let Some(text) = selected(state).and_then(|(_, facts)| facts.text) {
         effects.terminal(TerminalEffect::Copy(text));
         state.say(Tone::Done, "copied, if this terminal allows it (OSC 52)");
+    }
+}
+
+fn save(state: &mut State, effects: &mut Effects) {
+    let Some((room, event, facts)) = selected_event(state) else { return };
+    match facts.file {
+        Some(name) => files::save(state, (room, event), &name, effects),
+        None => state.say(Tone::Failed, "this message has no file"),
     }
 }
 

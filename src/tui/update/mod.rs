@@ -3,6 +3,7 @@
 mod compose;
 mod effects;
 mod feed;
+mod files;
 mod frame;
 mod keys;
 mod messages;

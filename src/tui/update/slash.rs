@@ -1,11 +1,11 @@
 //! Lines that begin with a slash: a few commands, nothing sent by accident. `//` writes a slash.
 
-use super::{effects::Effects, rooms};
+use super::{effects::Effects, files, rooms};
 use crate::{
     engine::Request,
     matrix::OwnedUserId,
     rooms::Typed,
-    tui::state::{Asked, State, Tone},
+    tui::state::{Asked, Purpose, State, Tone},
 };
 
 /// What a submitted text is.
@@ -30,6 +30,8 @@ pub(super) enum SlashCommand {
     Direct(OwnedUserId),
     /// Make a room.
     Create(Option<String>),
+    /// Send the file of this path, with this caption.
+    File(String, String),
 }
 
 /// Why a line with a slash is not taken; nothing was sent.
@@ -37,7 +39,7 @@ pub(super) enum SlashCommand {
 pub(super) enum SlashError {
     /// There is no such command.
     #[error(
-        "there is no command `/{0}`: /me /join /leave /invite /dm /create; // begins a text with /"
+        "there is no command `/{0}`: /me /join /leave /invite /dm /create /file; // begins a text with /"
     )]
     Unknown(String),
     /// Something is missing.
@@ -75,9 +77,21 @@ pub(super) fn parse(text: &str) -> Result<Line, SlashError> {
             SlashCommand::Direct(user(arguments)?)
         }
         "create" => SlashCommand::Create((!arguments.is_empty()).then(|| arguments.to_owned())),
+        "file" | "attach" => {
+            needed("/file PATH")?;
+            let (path, caption) = arguments.split_once('\n').unwrap_or((arguments, ""));
+            SlashCommand::File(unquoted(path.trim()), caption.trim().to_owned())
+        }
         _ => return Err(SlashError::Unknown(name.to_owned())),
     };
     Ok(Line::Command(command))
+}
+
+/// A path as terminals paste it when a file is dropped on them: in quotes, or with backslashes.
+fn unquoted(path: &str) -> String {
+    let quoted = |quote| path.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let bare = quoted('\'').or_else(|| quoted('"'));
+    bare.map_or_else(|| path.replace("\\ ", " "), str::to_owned)
 }
 
 /// Reads a user id.
@@ -86,7 +100,12 @@ pub(super) fn user(text: &str) -> Result<OwnedUserId, SlashError> {
 }
 
 /// Does it.
-pub(super) fn carry_out(state: &mut State, command: SlashCommand, effects: &mut Effects) {
+pub(super) fn carry_out(
+    state: &mut State,
+    command: SlashCommand,
+    purpose: &Purpose,
+    effects: &mut Effects,
+) {
     match command {
         SlashCommand::Join(room) => rooms::join(state, room, effects),
         SlashCommand::Leave => rooms::ask_to_leave(state),
@@ -99,6 +118,9 @@ pub(super) fn carry_out(state: &mut State, command: SlashCommand, effects: &mut 
         },
         SlashCommand::Direct(user) => rooms::create_direct(state, user, effects),
         SlashCommand::Create(name) => rooms::create(state, name, effects),
+        SlashCommand::File(path, caption) => {
+            files::attach(state, (path, caption), purpose, effects);
+        }
     }
 }
 
@@ -132,6 +154,12 @@ mod tests {
         assert_eq!(parse("/join  #a:b "), Ok(Line::Command(SlashCommand::Join("#a:b".to_owned()))));
         assert_eq!(parse("/me"), Err(SlashError::Usage("/me does something")));
         assert_eq!(parse("/invite bob"), Err(SlashError::NoUser("bob".to_owned())));
+        let file = |path: &str, caption: &str| {
+            Ok(Line::Command(SlashCommand::File(path.to_owned(), caption.to_owned())))
+        };
+        assert_eq!(parse("/file ~/a b.png"), file("~/a b.png", ""));
+        assert_eq!(parse("/file '/x/a b' \nlook at this"), file("/x/a b", "look at this"));
+        assert_eq!(parse("/file /x/a\\ b"), file("/x/a b", ""));
         assert_eq!(parse("/create"), Ok(Line::Command(SlashCommand::Create(None))));
     }
 

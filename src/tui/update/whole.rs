@@ -1,6 +1,8 @@
 //! One input: to whom it goes, and what follows from the time that passed.
 
-use super::{compose, effects::Effects, effects::TerminalEffect, feed, frame, keys, overlay};
+use super::{
+    compose, effects::Effects, effects::TerminalEffect, feed, files, frame, keys, overlay,
+};
 use crate::{
     engine::Command,
     time::Timestamp,
@@ -24,6 +26,8 @@ pub fn update(state: &mut State, input: Input, now: Timestamp) -> Effects {
         Input::Attention(attention) => on_attention(state, attention),
         Input::Update(update) => feed::on_update(state, update, &mut effects),
         Input::Refused(command) => on_refused(state, command),
+        Input::Inspected(result) => files::on_inspected(state, result, &mut effects),
+        Input::Continuations { typed, names } => files::on_continuations(state, &typed, &names),
         Input::Prepare => frame::prepare(state, &mut effects),
         Input::Drawn => frame::on_drawn(state, &mut effects),
         Input::Tick => {}

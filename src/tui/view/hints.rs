@@ -28,6 +28,12 @@ const MESSAGE: Hints = &[
     (Action::Messages(MessagesAction::Compose), "write"),
     (Action::Messages(MessagesAction::Redact), "remove"),
 ];
+const FILE: Hints = &[
+    (Action::Messages(MessagesAction::Save), "save"),
+    (Action::Messages(MessagesAction::Reply), "reply"),
+    (Action::Messages(MessagesAction::React), "react"),
+    (Action::Messages(MessagesAction::Redact), "remove"),
+];
 const FAILED: Hints = &[
     (Action::Messages(MessagesAction::Retry), "try again"),
     (Action::Messages(MessagesAction::Discard), "discard"),
@@ -76,6 +82,7 @@ pub(super) fn now(state: &State) -> Vec<String> {
 fn of_message(state: &State) -> Hints {
     match state.pane().and_then(RoomPane::selected_facts) {
         Some(facts) if facts.failed => FAILED,
+        Some(facts) if facts.file.is_some() => FILE,
         Some(facts) if facts.editable.is_some() => OWN,
         Some(_) | None => MESSAGE,
     }

@@ -1,6 +1,7 @@
 //! Screens as text: keys and updates in, what a person sees out.
 
 mod feed;
+mod files;
 mod hostile;
 mod keys;
 mod rooms;
@@ -40,7 +41,9 @@ impl Screen {
             typing_notices: Disclosure::Sent,
             ..TimelineOptions::default()
         };
-        let options = TuiOptions { timeline, ..TuiOptions::new(OWN.try_into().unwrap()) };
+        let downloads = Some("/home/ana/Downloads".to_owned());
+        let options =
+            TuiOptions { timeline, downloads, ..TuiOptions::new(OWN.try_into().unwrap()) };
         let state = State::new(options, Size { width, height }, 1);
         let mut screen = Self {
             state,
