@@ -63,7 +63,9 @@ pub use machine::{Machine, Readiness, ReadyRoom};
 pub use megolm::Source as KeySource;
 pub use recovery_key::BadRecoveryKey;
 pub use request::{OutgoingRequest, RequestFailure, RequestId, RequestKind};
-pub use secret_storage::{Derivation, DerivedKey, RecoverySecret, StorageRefusal, StorageStatus};
+pub use secret_storage::{
+    CreationStatus, Derivation, DerivedKey, RecoverySecret, StorageRefusal, StorageStatus,
+};
 pub use step::Step;
 pub use story::{HeldKey, KeyStory, WithheldKey};
 pub use types::{

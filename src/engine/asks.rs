@@ -63,13 +63,12 @@ impl Engine {
             Request::KeyStatus => self.key_status(from, turn)?,
             Request::KeyStory { room, event } => self.key_story(from, &room, &event, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
-            Request::Recover { .. }
-            | Request::SetUpRecovery { .. }
-            | Request::ConfirmRecoveryKey
-            | Request::StartFresh => {
-                let words = "this version of grotto cannot do it yet";
-                answer(face, id, Err(refusal("unsupported", words)), turn);
+            Request::Recover { secret } => self.recover(from, secret, turn)?,
+            Request::SetUpRecovery { passphrase } => {
+                self.set_up_recovery(from, passphrase, turn)?;
             }
+            Request::ConfirmRecoveryKey => self.confirm_recovery_key(from, turn)?,
+            Request::StartFresh => self.start_fresh(from, turn)?,
             Request::DiscardSession { room } => {
                 self.machine.discard_session(&room, &mut turn.step)?;
                 answer(face, id, Ok(Outcome::Done), turn);

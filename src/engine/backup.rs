@@ -38,6 +38,7 @@ impl Engine {
         }
         self.backup.ordered = state.restoring.is_some();
         self.backup.state = state;
+        self.recovery.note_change();
         turn.tell_all(Update::Backup(self.backup.state.clone()));
         self.settle_flushes(turn);
     }

@@ -20,6 +20,7 @@ use super::{
     history::History,
     outbox::Outbox,
     receipts::{OwnTyping, Reading},
+    recovery::Recovery,
     renewal::Token,
     request::{Messages, Requests},
     roster::Rooms,
@@ -45,6 +46,7 @@ pub struct Engine {
     pub(super) transfers: Transfers,
     pub(super) upload_limit: UploadLimit,
     pub(super) backup: BackupView,
+    pub(super) recovery: Recovery,
     told_link: Option<LinkState>,
 }
 
@@ -89,6 +91,7 @@ impl Engine {
             transfers: Transfers::default(),
             upload_limit: UploadLimit::default(),
             backup: BackupView::default(),
+            recovery: Recovery::default(),
             told_link: None,
         };
         engine.resume_keys(&mut turn)?;
@@ -123,6 +126,7 @@ impl Engine {
             }
             Input::Transfer { id, event } => self.on_transfer(id, event, &mut turn)?,
             Input::Renewed(result) => self.on_renewed(result, &mut turn),
+            Input::Derived(derived) => self.on_derived(derived, &mut turn)?,
             Input::Tick => self.on_tick(&mut turn)?,
         }
         self.settle(&mut turn)?;
@@ -207,6 +211,7 @@ impl Engine {
         self.act_on_notices(turn)?;
         self.flush_rooms(turn)?;
         self.act_on_notices(turn)?;
+        self.settle_recovery(turn)?;
         for request in turn.step.take_requests() {
             self.ask_keys(request);
         }
@@ -225,7 +230,7 @@ impl Engine {
         Ok(())
     }
 
-    fn act_on_notices(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    pub(super) fn act_on_notices(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         loop {
             let notices = turn.step.take_notices();
             if notices.is_empty() {
@@ -241,7 +246,7 @@ impl Engine {
                     }
                     Notice::RoomMayBeReady(room) => self.pump(&room, turn)?,
                     Notice::IdentityChanged { user, .. } => drop(users.insert(user)),
-                    Notice::OwnIdentity => {}
+                    Notice::OwnIdentity => self.recovery.note_change(),
                     Notice::AuthNeeded => self.tell_auth(turn),
                     Notice::Verification(view) => turn.tell_all(Update::Verification(view)),
                     Notice::SendVerification { room, txn, kind, content } => {
@@ -250,16 +255,19 @@ impl Engine {
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
                     Notice::SecretReceived
                     | Notice::StorageChanged
-                    | Notice::DeriveStorageKey(_)
                     | Notice::StorageOpened { .. }
-                    | Notice::StorageMade
-                    | Notice::StorageRefused(_) => {}
+                    | Notice::StorageMade => self.recovery.note_change(),
+                    Notice::DeriveStorageKey(derivation) => turn.out.derive = Some(derivation),
+                    Notice::StorageRefused(why) => self.on_storage_refused(&why, turn),
                     Notice::KeysFetched(room) => self.name_missing(&room, turn)?,
                     Notice::Backup(state) => self.on_backup(state, turn),
                 }
             }
             for (room, sessions) in &sessions {
                 self.decrypt_again(room, sessions, turn)?;
+            }
+            if users.contains(&self.me) {
+                self.recovery.note_change();
             }
             self.look_again(&users, turn)?;
         }

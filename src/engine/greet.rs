@@ -40,6 +40,9 @@ impl Engine {
             turn.tell(audience, Update::Verification(view));
         }
         turn.tell(audience, Update::Backup(self.backup.state.clone()));
+        if let Some(state) = self.greet_recovery() {
+            turn.tell(audience, state);
+        }
         if self.rooms.synced {
             turn.tell(audience, Update::Synced);
         }
@@ -84,6 +87,7 @@ impl Engine {
         event: &Event,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
+        self.machine.receive_account_data(event, &mut turn.step)?;
         if event.kind != "m.direct" {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! What happens to the engine, and what it wants done about it.
 
 use crate::{
+    e2ee::{Derivation, DerivedKey},
     secret::Secret,
     wire::{ClientFrame, ServerFrame},
 };
@@ -45,6 +46,8 @@ pub enum Input {
     },
     /// What came of [`Outgoing::renew`].
     Renewed(Result<Tokens, RenewError>),
+    /// A passphrase was made a key, as [`Outgoing::derive`] wanted.
+    Derived(DerivedKey),
     /// The deadline passed.
     Tick,
 }
@@ -60,6 +63,8 @@ pub struct Outgoing {
     pub transfers: Vec<TransferOrder>,
     /// To be given to the faces, in order.
     pub updates: Vec<(Audience, Update)>,
+    /// A passphrase to be made a key, aside: it takes a third of a second, or some.
+    pub derive: Option<Derivation>,
     /// Connect now.
     pub dial: Option<Dial>,
     /// Ask for a new access token, and say what came of it by [`Input::Renewed`].

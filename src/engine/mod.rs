@@ -27,6 +27,7 @@ mod roster;
 mod secrecy;
 mod secret_text;
 mod send;
+mod setup;
 mod story;
 mod sync;
 mod transfer;

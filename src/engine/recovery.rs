@@ -15,6 +15,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    CommandError, CommandId, Engine, FaceId, Outcome, SecretText, Update,
+    error::EngineError,
+    faces::{answer, refusal},
+    setup::Setup,
+    turn::Turn,
+};
+use crate::e2ee::{BackupState, OwnIdentity, RecoverySecret, StorageRefusal, StorageStatus};
+
 /// Where a device is on its way to the account's keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -58,4 +67,185 @@ pub enum RecoveryWay {
     /// A new identity: whoever verified the account must do it again, and what only the old keys
     /// open stays closed.
     StartFresh,
+}
+
+/// What is remembered of the flow while we run.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// What the faces were told.
+    told: Option<RecoveryState>,
+    /// Something of it may have changed.
+    changed: bool,
+    /// Who waits for the end of an attempt to recover.
+    waiting: Vec<(FaceId, CommandId)>,
+    /// A setup under way.
+    pub(super) setup: Option<Setup>,
+}
+
+impl Recovery {
+    /// What the faces are told is to be worked out anew.
+    pub(super) fn note_change(&mut self) {
+        self.changed = true;
+    }
+}
+
+/// What the state is worked out from.
+struct Facts {
+    own: OwnIdentity,
+    cross_signed: bool,
+    storage: StorageStatus,
+    backup: BackupState,
+}
+
+impl Facts {
+    fn read(engine: &Engine, turn: &Turn<'_>) -> Result<Self, EngineError> {
+        let Engine { machine, .. } = engine;
+        Ok(Self {
+            own: machine.own_identity(&turn.step)?,
+            cross_signed: machine.is_cross_signed(&turn.step)?,
+            storage: machine.storage_status(&turn.step)?,
+            backup: machine.backup_state(&turn.step)?,
+        })
+    }
+
+    /// Where this device is, with what it can do when it is outside.
+    fn state(&self, other_device: bool) -> RecoveryState {
+        if self.storage.is_opening {
+            return RecoveryState::Unlocking;
+        }
+        match self.own {
+            OwnIdentity::None => RecoveryState::NeedsSetup,
+            OwnIdentity::Theirs => self.outside(other_device),
+            OwnIdentity::Verified { .. } if !self.cross_signed => RecoveryState::Signing,
+            OwnIdentity::Verified { .. } if !self.storage.exists => RecoveryState::NeedsSetup,
+            OwnIdentity::Verified { .. } => self.with_backup(other_device),
+        }
+    }
+
+    fn with_backup(&self, other_device: bool) -> RecoveryState {
+        let BackupState { version, checked, connected, connecting, restoring, problem, .. } =
+            &self.backup;
+        if *connecting || !checked && problem.is_none() {
+            return RecoveryState::ConnectingBackup;
+        }
+        match restoring {
+            Some((done, total)) if *connected => {
+                RecoveryState::Restoring { done: *done, total: *total }
+            }
+            Some(_) | None if version.is_some() && !connected && problem.is_none() => {
+                self.outside(other_device)
+            }
+            Some(_) | None => RecoveryState::Ready,
+        }
+    }
+
+    fn outside(&self, other_device: bool) -> RecoveryState {
+        let ways = [
+            (RecoveryWay::RecoveryKey, self.storage.exists),
+            (RecoveryWay::Passphrase, self.storage.has_passphrase),
+            (RecoveryWay::OtherDevice, other_device),
+            (RecoveryWay::StartFresh, true),
+        ];
+        let open = ways.into_iter().filter(|(_, is_open)| *is_open);
+        RecoveryState::NeedsRecovery { ways: open.map(|(way, _)| way).collect() }
+    }
+}
+
+impl Engine {
+    /// Where this device is; `None` while that is not known.
+    fn recovery_state(&self, turn: &Turn<'_>) -> Result<Option<RecoveryState>, EngineError> {
+        if !self.rooms.synced || !self.machine.knows_itself() {
+            return Ok(None);
+        }
+        if self.recovery.setup.is_some() {
+            return Ok(Some(RecoveryState::SettingUp));
+        }
+        let other_device = self.machine.has_other_signed_device(&turn.step)?;
+        Ok(Some(Facts::read(self, turn)?.state(other_device)))
+    }
+
+    /// Tells a face that comes.
+    pub(super) fn greet_recovery(&self) -> Option<Update> {
+        self.recovery.told.clone().map(Update::Recovery)
+    }
+
+    /// Tells what changed, and answers who waited for it.
+    pub(super) fn settle_recovery(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        while std::mem::take(&mut self.recovery.changed) {
+            self.proceed_setup(turn)?;
+            self.tell_recovery(turn)?;
+            self.act_on_notices(turn)?;
+        }
+        Ok(())
+    }
+
+    fn tell_recovery(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let Some(state) = self.recovery_state(turn)? else { return Ok(()) };
+        match &state {
+            RecoveryState::NeedsRecovery { .. } => {
+                let words = "the account's secret storage does not hold what this device needs; \
+                             verify it with another device, or start fresh";
+                self.end_waiting(&Err(refusal("not_recovered", words)), turn);
+            }
+            RecoveryState::Ready | RecoveryState::NeedsSetup => {
+                let facts = Facts::read(self, turn)?;
+                let recovered = Outcome::Recovered {
+                    cross_signed: facts.cross_signed,
+                    backup_version: facts.backup.version.filter(|_| facts.backup.connected),
+                    keys_restored: facts.backup.restored,
+                };
+                self.end_waiting(&Ok(recovered), turn);
+            }
+            RecoveryState::SettingUp
+            | RecoveryState::Unlocking
+            | RecoveryState::Signing
+            | RecoveryState::ConnectingBackup
+            | RecoveryState::Restoring { .. } => {}
+        }
+        if self.recovery.told.as_ref() != Some(&state) {
+            self.recovery.told = Some(state.clone());
+            turn.tell_all(Update::Recovery(state));
+        }
+        Ok(())
+    }
+
+    fn end_waiting(&mut self, result: &Result<Outcome, CommandError>, turn: &mut Turn<'_>) {
+        for (face, id) in std::mem::take(&mut self.recovery.waiting) {
+            answer(face, id, result.clone(), turn);
+        }
+    }
+
+    /// [`super::Request::Recover`].
+    pub(super) fn recover(
+        &mut self,
+        from: (FaceId, CommandId),
+        secret: SecretText,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let newer = refusal("canceled", "another attempt was begun");
+        self.end_waiting(&Err(newer), turn);
+        self.recovery.waiting.push(from);
+        self.recovery.changed = true;
+        let secret = RecoverySecret::typed(secret.into_secret());
+        Ok(self.machine.open_secret_storage(secret, &mut turn.step)?)
+    }
+
+    pub(super) fn on_storage_refused(&mut self, why: &StorageRefusal, turn: &mut Turn<'_>) {
+        let error = refusal(code(why), why.to_string());
+        self.end_waiting(&Err(error.clone()), turn);
+        self.fail_setup(&error, turn);
+    }
+}
+
+/// The refusal in one word, for scripts.
+fn code(why: &StorageRefusal) -> &str {
+    match why {
+        StorageRefusal::NotAKey(_) => "not_a_recovery_key",
+        StorageRefusal::NoStorage => "no_secret_storage",
+        StorageRefusal::Unsupported => "unsupported",
+        StorageRefusal::WrongKey | StorageRefusal::WrongPassphrase => "wrong_recovery_key",
+        StorageRefusal::NoPassphrase => "not_a_recovery_key",
+        StorageRefusal::PassphraseTooWeak | StorageRefusal::PassphraseTooSlow => "bad_passphrase",
+        StorageRefusal::Server(error) => &error.errcode,
+    }
 }

@@ -24,6 +24,9 @@ pub struct BackupState {
     pub checked: bool,
     /// Whether we hold its private key: old messages can be read from it.
     pub connected: bool,
+    /// Whether one is being made, or a key that was given is being tried.
+    #[serde(default)]
+    pub connecting: bool,
     /// Whether keys are uploaded to it.
     pub trusted: bool,
     /// Sessions that it does not have as they are now.
@@ -176,6 +179,7 @@ impl Machine {
             version: pinned.map(|pinned| pinned.name.version.clone()),
             checked: backup.checked,
             connected: backup.readable().is_some(),
+            connecting: backup.creating || backup.candidate.is_some(),
             trusted: pinned.is_some_and(|pinned| pinned.trust != Trust::None),
             to_upload: step.count(Table::ToBackUp)?,
             restoring: (total > 0).then(|| (total.saturating_sub(left), total)),

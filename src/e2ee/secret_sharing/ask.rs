@@ -10,8 +10,10 @@ use crate::{
         Machine, MachineError,
         core::OlmSender,
         cross_signing::{Imported, SecretName},
+        device::{Device, DeviceSort},
         devices::{devices_of, find_device_by_key},
         held_secrets::read_secret,
+        identity::Identity,
         lookup::Table,
         request::{DEVICES_PER_REQUEST, Purpose, RequestId, ToDeviceMessage},
         step::Step,
@@ -38,6 +40,26 @@ struct Sent {
 }
 
 impl Machine {
+    /// Whether our own device list was ever received.
+    pub fn knows_itself(&self) -> bool {
+        self.core.tracker.was_answered(&self.core.user)
+    }
+
+    /// Whether the account has another device that its identity signed: this one can be verified
+    /// with it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn has_other_signed_device(&self, step: &Step<'_>) -> Result<bool, MachineError> {
+        let own = step.get::<Identity>(Table::Identity, self.core.user.as_str(), "")?;
+        let Some(own) = own else { return Ok(false) };
+        let devices = devices_of(&self.core.user, step)?;
+        let is_other = |it: &Device| {
+            it.device_id != self.core.device && it.sort == DeviceSort::Ordinary && own.signs(it)
+        };
+        Ok(devices.iter().any(is_other))
+    }
+
     /// Asks every other device of ours that is verified for the secrets that are missing here.
     /// What was asked before for the same secret is taken back.
     pub(in crate::e2ee) fn request_secrets(
@@ -158,8 +180,11 @@ impl Machine {
                 step.tell(Notice::SecretReceived);
                 Ok(Received::Taken)
             }
-            // Whether it fits is known in a moment; it is in memory only until then.
-            Imported::Asked => Ok(Received::Taken),
+            // Whether it fits is known in a moment; until then others may answer too.
+            Imported::Asked => {
+                step.put(Table::SecretRequest, &request_id, "", &request)?;
+                Ok(Received::Taken)
+            }
             Imported::DoesNotFit | Imported::NothingToFit => {
                 step.put(Table::SecretRequest, &request_id, "", &request)?;
                 Ok(Received::Unproved)

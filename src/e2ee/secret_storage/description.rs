@@ -146,6 +146,13 @@ pub struct DerivedKey {
     pub(super) rounds: Rounds,
 }
 
+impl DerivedKey {
+    /// Whether it came of this work.
+    pub fn is_of(&self, derivation: &Derivation) -> bool {
+        self.rounds == derivation.rounds
+    }
+}
+
 impl Derivation {
     /// Does the work.
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]

@@ -26,4 +26,4 @@ pub(super) use write::WritePurpose;
 
 pub use description::{Derivation, DerivedKey};
 pub use open::{RecoverySecret, StorageRefusal};
-pub use record::StorageStatus;
+pub use record::{CreationStatus, StorageStatus};

@@ -37,6 +37,9 @@ pub(super) struct StorageRecord {
     /// The key that the server names, last it said; `None` when there is no storage.
     #[serde(default)]
     pub(super) default_key: Option<String>,
+    /// A default key whose storage the user gave up for a new one.
+    #[serde(default)]
+    pub(super) given_up: Option<String>,
     /// Keys that can be made of a passphrase.
     #[serde(default)]
     pub(super) passphrase_keys: BTreeSet<String>,
@@ -118,6 +121,18 @@ impl Storage {
     }
 }
 
+/// How far the making of a storage is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CreationStatus {
+    /// None is made.
+    #[default]
+    None,
+    /// It is not the account's yet.
+    Writing,
+    /// It is; the user did not say yet that they have the key.
+    Unconfirmed,
+}
+
 /// How secret storage stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageStatus {
@@ -129,8 +144,8 @@ pub struct StorageStatus {
     pub is_opening: bool,
     /// Whether it is open: what changes is written to it.
     pub is_open: bool,
-    /// Whether one is being made, or was made and its key not confirmed.
-    pub is_unconfirmed: bool,
+    /// Whether one is made here.
+    pub creation: CreationStatus,
     /// How many secrets are not in it as they are now.
     pub unwritten: usize,
 }
@@ -143,12 +158,18 @@ impl Machine {
     pub fn storage_status(&self, step: &Step<'_>) -> Result<StorageStatus, MachineError> {
         let record = StorageRecord::read(step)?;
         let default_key = record.default_key.as_ref();
+        let default_key = default_key.filter(|id| record.given_up.as_ref() != Some(id));
+        let creation = match &record.creation {
+            None => CreationStatus::None,
+            Some(it) if it.stage == Stage::Unconfirmed => CreationStatus::Unconfirmed,
+            Some(_) => CreationStatus::Writing,
+        };
         Ok(StorageStatus {
             exists: default_key.is_some(),
             has_passphrase: default_key.is_some_and(|id| record.passphrase_keys.contains(id)),
             is_opening: self.storage.opening.is_some(),
             is_open: self.storage.open.is_some(),
-            is_unconfirmed: record.creation.is_some(),
+            creation,
             unwritten: record.unwritten.len(),
         })
     }

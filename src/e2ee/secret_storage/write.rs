@@ -103,6 +103,23 @@ impl Machine {
         Ok(())
     }
 
+    /// The user starts anew: what the storage holds opens nothing any more, and the next one is made
+    /// in its place.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn give_up_secret_storage(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        let mut record = StorageRecord::read(step)?;
+        record.given_up = record.default_key.clone();
+        record.creation = None;
+        record.unwritten.clear();
+        self.storage.open = None;
+        self.storage.opening = None;
+        record.write(step)?;
+        step.tell(Notice::StorageChanged);
+        Ok(())
+    }
+
     /// A secret is new or another: it is written as soon as the storage is open.
     pub(in crate::e2ee) fn secret_changed(
         &mut self,

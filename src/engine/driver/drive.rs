@@ -9,6 +9,7 @@ use std::{
 
 use tokio::{
     sync::mpsc::Receiver,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
@@ -20,6 +21,7 @@ use super::{
     transfer::{Transfers, Wanted},
 };
 use crate::{
+    e2ee::DerivedKey,
     engine::{
         Command, Dial, Engine, EngineError, FaceId, Faces, Input, Outgoing, RenewError, Tokens,
         Update,
@@ -103,6 +105,7 @@ pub async fn run_renewing(
         dialing: None,
         renewer,
         renewing: None,
+        derivations: JoinSet::new(),
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         queue: VecDeque::new(),
     };
@@ -131,6 +134,7 @@ enum Woken {
     Face(FaceEvent),
     NewFace(Option<Face>),
     Renewed(Result<Tokens, RenewError>),
+    Derived(DerivedKey),
     Deadline,
 }
 
@@ -147,6 +151,8 @@ struct Driver {
     dialing: Option<Dialing>,
     renewer: Renewer,
     renewing: Option<Renewing>,
+    /// Passphrases that are being made keys, aside.
+    derivations: JoinSet<DerivedKey>,
     backoff: Backoff,
     /// What a release or a rebuild brought about, before anything that waits outside.
     queue: VecDeque<Input>,
@@ -219,6 +225,7 @@ impl Driver {
                     self.renewing = None;
                     return Some(Input::Renewed(result));
                 }
+                Woken::Derived(derived) => return Some(Input::Derived(derived)),
                 Woken::Deadline => return Some(Input::Tick),
             }
         }
@@ -229,7 +236,8 @@ impl Driver {
     async fn wait(&mut self) -> Woken {
         let sleeping = self.engine.deadline().map(|due| self.until(due));
         let wants_room = self.transfers.has_frame();
-        let Self { transport, dialing, renewing, attached, faces, transfers, .. } = self;
+        let Self { transport, dialing, renewing, derivations, attached, faces, transfers, .. } =
+            self;
         tokio::select! {
             received = async {
                 match transport {
@@ -250,6 +258,8 @@ impl Driver {
                     None => pending().await,
                 }
             } => Woken::Renewed(renewed),
+            // A task that was lost is as one that was never begun.
+            Some(Ok(derived)) = derivations.join_next() => Woken::Derived(derived),
             event = poll_fn(|cx| attached.poll(cx)) => Woken::Face(event),
             wanted = poll_fn(|cx| transfers.poll(cx)) => Woken::Transfer(wanted),
             face = async {
@@ -385,6 +395,9 @@ impl Driver {
         if let Some(reason) = outgoing.hang_up {
             let lost = self.lost(&reason);
             self.queue.push_back(lost);
+        }
+        if let Some(derivation) = outgoing.derive {
+            self.derivations.spawn_blocking(move || derivation.derive());
         }
         if let Some(dial) = outgoing.dial {
             self.dial(dial);

@@ -1,0 +1,232 @@
+//! Making what an account lacks: identity, secret storage, backup, in this order; or all of it anew.
+//! Nothing is remembered across a crash: what was done is on disk, and asking again goes on from
+//! there, with the same recovery key until the user has it.
+
+use super::{
+    CommandError, CommandId, Engine, FaceId, Outcome, SecretText,
+    error::EngineError,
+    faces::{answer, refusal},
+    turn::Turn,
+};
+use crate::{
+    e2ee::{
+        BackupState, Bootstrap, CreationStatus, Derivation, DerivedKey, OwnIdentity, RequestKind,
+    },
+    secret::Secret,
+};
+
+/// A setup under way.
+#[derive(Debug)]
+pub(super) struct Setup {
+    from: (FaceId, CommandId),
+    extent: Extent,
+    passphrase: Passphrase,
+    /// The recovery key, once there is one.
+    made: Option<Secret<String>>,
+    backup: BackupStep,
+}
+
+/// How much is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// What is lacking.
+    Missing,
+    /// All, and the identity is on its way.
+    Everything,
+}
+
+/// What the recovery key is made of.
+#[derive(Debug)]
+enum Passphrase {
+    None,
+    Deriving(Derivation),
+    Derived(DerivedKey),
+}
+
+/// How far the backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BackupStep {
+    ToDo,
+    /// A new one was asked for.
+    Asked,
+}
+
+/// What becomes of a setup.
+enum Next {
+    Wait,
+    Done(Secret<String>),
+    Fail(CommandError),
+}
+
+impl Engine {
+    /// [`super::Request::SetUpRecovery`].
+    pub(super) fn set_up_recovery(
+        &mut self,
+        from: (FaceId, CommandId),
+        passphrase: Option<SecretText>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let storage = self.machine.storage_status(&turn.step)?;
+        let is_ours = storage.is_open || storage.creation != CreationStatus::None;
+        if storage.exists && !is_ours {
+            let words = "this account has a recovery key already: use it with `grotto recover`, or \
+                         verify this device with another one";
+            answer(from.0, from.1, Err(refusal("recovery_exists", words)), turn);
+            return Ok(());
+        }
+        let passphrase = match passphrase.filter(|_| storage.creation == CreationStatus::None) {
+            None => Passphrase::None,
+            Some(passphrase) => {
+                let derivation = Derivation::of_new(passphrase.into_secret())?;
+                turn.out.derive = Some(derivation.clone());
+                Passphrase::Deriving(derivation)
+            }
+        };
+        self.begin_setup(from, Extent::Missing, passphrase, turn);
+        Ok(())
+    }
+
+    /// [`super::Request::StartFresh`].
+    pub(super) fn start_fresh(
+        &mut self,
+        from: (FaceId, CommandId),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.machine.reset_identity(&mut turn.step)?;
+        self.begin_setup(from, Extent::Everything, Passphrase::None, turn);
+        Ok(())
+    }
+
+    fn begin_setup(
+        &mut self,
+        from: (FaceId, CommandId),
+        extent: Extent,
+        passphrase: Passphrase,
+        turn: &mut Turn<'_>,
+    ) {
+        self.fail_setup(&refusal("canceled", "another attempt was begun"), turn);
+        let setup = Setup { from, extent, passphrase, made: None, backup: BackupStep::ToDo };
+        self.recovery.setup = Some(setup);
+        self.recovery.note_change();
+    }
+
+    /// [`super::Request::ConfirmRecoveryKey`].
+    pub(super) fn confirm_recovery_key(
+        &mut self,
+        (face, id): (FaceId, CommandId),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.machine.confirm_recovery_key(&mut turn.step)?;
+        answer(face, id, Ok(Outcome::Done), turn);
+        Ok(())
+    }
+
+    /// The setup cannot go on.
+    pub(super) fn fail_setup(&mut self, error: &CommandError, turn: &mut Turn<'_>) {
+        if let Some(Setup { from: (face, id), .. }) = self.recovery.setup.take() {
+            answer(face, id, Err(error.clone()), turn);
+            self.recovery.note_change();
+        }
+    }
+
+    /// A face is gone; what it began is not gone with it, but nobody waits any more.
+    pub(super) fn on_derived(
+        &mut self,
+        derived: DerivedKey,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.recovery.note_change();
+        if let Some(setup) = &mut self.recovery.setup
+            && let Passphrase::Deriving(derivation) = &setup.passphrase
+            && derived.is_of(derivation)
+        {
+            setup.passphrase = Passphrase::Derived(derived);
+            return Ok(());
+        }
+        Ok(self.machine.receive_derived_key(derived, &mut turn.step)?)
+    }
+
+    /// Does the next step of a setup, if the last one is done.
+    pub(super) fn proceed_setup(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let Some(mut setup) = self.recovery.setup.take() else { return Ok(()) };
+        let (face, id) = setup.from;
+        match self.next_of_setup(&mut setup, turn)? {
+            Next::Wait => self.recovery.setup = Some(setup),
+            Next::Done(key) => {
+                let recovery_key = SecretText::from(key);
+                answer(face, id, Ok(Outcome::RecoveryKey { recovery_key }), turn);
+            }
+            Next::Fail(error) => answer(face, id, Err(error), turn),
+        }
+        Ok(())
+    }
+
+    fn next_of_setup(
+        &mut self,
+        setup: &mut Setup,
+        turn: &mut Turn<'_>,
+    ) -> Result<Next, EngineError> {
+        let unanswered = self.machine.unanswered(&turn.step)?;
+        if unanswered.iter().any(|it| it.kind == RequestKind::SigningKeysUpload) {
+            return Ok(Next::Wait);
+        }
+        match self.machine.own_identity(&turn.step)? {
+            OwnIdentity::None => {
+                let _: Bootstrap = self.machine.bootstrap_cross_signing(&mut turn.step)?;
+                return Ok(Next::Wait);
+            }
+            OwnIdentity::Theirs => {
+                let words = "this device is not part of the account's identity yet: use `grotto \
+                             recover`, or verify it with another device";
+                return Ok(Next::Fail(refusal("not_verified", words)));
+            }
+            OwnIdentity::Verified { .. } => {}
+        }
+        if setup.extent == Extent::Everything && setup.made.is_none() {
+            // What it holds opens nothing any more.
+            self.machine.give_up_secret_storage(&mut turn.step)?;
+        }
+        let key = match (&setup.made, &setup.passphrase) {
+            (Some(key), _) => key.clone(),
+            (None, Passphrase::Deriving(_)) => return Ok(Next::Wait),
+            (None, passphrase) => {
+                let derived = match passphrase {
+                    Passphrase::Derived(derived) => Some(derived.clone()),
+                    Passphrase::None | Passphrase::Deriving(_) => None,
+                };
+                self.machine.create_secret_storage(derived, &mut turn.step)?
+            }
+        };
+        setup.made = Some(key.clone());
+        let storage = self.machine.storage_status(&turn.step)?;
+        if storage.creation != CreationStatus::Unconfirmed {
+            return Ok(Next::Wait);
+        }
+        if self.is_backup_settled(setup, turn)? && storage.unwritten == 0 {
+            return Ok(Next::Done(key));
+        }
+        Ok(Next::Wait)
+    }
+
+    /// Whether there is a backup whose key is here, or none can be had.
+    fn is_backup_settled(
+        &mut self,
+        setup: &mut Setup,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, EngineError> {
+        let BackupState { checked, connected, connecting, problem, .. } =
+            self.machine.backup_state(&turn.step)?;
+        let is_old = setup.extent == Extent::Everything && setup.backup == BackupStep::ToDo;
+        Ok(match setup.backup {
+            _ if connecting => false,
+            _ if connected && !is_old => true,
+            BackupStep::Asked => true,
+            BackupStep::ToDo if !checked && problem.is_none() => false,
+            BackupStep::ToDo => {
+                setup.backup = BackupStep::Asked;
+                self.machine.create_backup(&mut turn.step)?;
+                false
+            }
+        })
+    }
+}
