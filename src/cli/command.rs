@@ -42,6 +42,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Print old messages, newest last
     History(HistoryArgs),
+    /// Compare keys with another user, or with another device of yours
+    Verify(VerifyArgs),
     /// Look after encryption keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -332,6 +334,47 @@ pub struct DownloadArgs {
     /// Folder to save in, or file to save as; - writes to standard output
     #[arg(long, value_name = "PATH", default_value = ".", value_parser = values::file_or_stdin)]
     pub to: FileOrStdin,
+}
+
+/// Arguments of `verify`.
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags as typed; clap keeps them apart")]
+#[command(after_long_help = "\
+Both sides show seven emoji, by name and picture, and three numbers; where they are the same, \
+nobody stands between. With your own user id it is for another device of yours, which is then \
+signed; with another user it takes place in the direct chat with them. A verification ends after \
+ten minutes.
+
+With --json a line for each step: {step, user_id, device_id, emoji, decimals, data}, with the \
+steps asked, invited, ready, waiting, compare, confirmed, scanned, reciprocated, elsewhere; emoji \
+is a list of {number, name, picture}. The last line is {done, user_id, device_id}. Exit code 5 when \
+keys differ.
+
+Examples:
+  grotto verify @bob:example.org
+  grotto verify @alice:example.org --device ABCDEFGHIJ
+  grotto verify @alice:example.org --accept
+  grotto verify @alice:example.org --qr")]
+pub struct VerifyArgs {
+    /// Whom; your own user id for another device of yours
+    #[arg(value_name = "USER_ID", value_parser = values::user_id)]
+    pub user: OwnedUserId,
+    /// Only this device of theirs
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Wait for their request and accept it, instead of asking
+    #[arg(long)]
+    pub accept: bool,
+    /// Confirm without a question: whoever reads the output compares
+    #[arg(long)]
+    pub yes: bool,
+    /// Show a QR code for the other side to scan
+    #[arg(long)]
+    pub qr: bool,
+    /// Scan the other side's code: its bytes or their base64, read when both are there; - for a
+    /// typed line
+    #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin, conflicts_with = "qr")]
+    pub qr_data_file: Option<FileOrStdin>,
 }
 
 /// Arguments of `tail`.

@@ -13,7 +13,7 @@ pub use args::{Cli, Global};
 pub use command::{
     Command, CreateArgs, DownloadArgs, GatewayArgs, HistoryArgs, InviteArgs, KeysCommand,
     LoginArgs, LogoutArgs, NewPassphraseArgs, PassphraseCommand, Reaction, RoomArgs, SendArgs,
-    TailArgs, WhyArgs,
+    TailArgs, VerifyArgs, WhyArgs,
 };
 pub use exit::Exit;
 pub use generate::{completions, manual};

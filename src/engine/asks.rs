@@ -93,6 +93,7 @@ impl Engine {
                 self.verify(from, (user, device), scan, turn)?;
             }
             Request::Verification { id, act } => self.go_on_verifying(from, id, act, turn)?,
+            Request::Unsent => self.unsent(from, turn)?,
             Request::Verifications => {
                 let all = self.machine.verifications();
                 answer(face, id, Ok(Outcome::Verifications { all }), turn);

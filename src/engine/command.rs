@@ -289,6 +289,9 @@ pub enum Request {
     },
     /// The verifications under way.
     Verifications,
+    /// How much the server has not taken yet, of messages and of what the session layer wants
+    /// sent. Answered by [`super::Outcome::Unsent`].
+    Unsent,
     /// End this device on the server; the store is destroyed by the caller afterwards.
     Logout,
 }

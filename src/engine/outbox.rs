@@ -109,6 +109,11 @@ impl Outbox {
         self.waiting.keys().cloned().collect()
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.rows.len().saturating_sub(self.failed)
+    }
+
     /// All that belong to verifications.
     pub(super) fn verifications(&self) -> Vec<OwnedTransactionId> {
         let rows = self.rows.values().filter(|row| row.is_verification());

@@ -184,6 +184,11 @@ pub enum Outcome {
     },
     /// How an event was encrypted.
     KeyStory(MessageStory),
+    /// How much the server has not taken yet.
+    Unsent {
+        /// Messages and requests.
+        count: u64,
+    },
     /// The server has the message.
     Sent {
         /// Its event.

@@ -73,6 +73,14 @@ impl Engine {
         Ok(())
     }
 
+    /// How much the server has not taken yet.
+    pub(super) fn unsent(&self, from: Sender, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let requests = self.machine.unanswered(&turn.step)?.len();
+        let count = u64::try_from(self.outbox.waiting() + requests).unwrap_or(u64::MAX);
+        answer(from.0, from.1, Ok(Outcome::Unsent { count }), turn);
+        Ok(())
+    }
+
     /// Sends an event of a verification into its room.
     pub(super) fn send_verification(
         &mut self,

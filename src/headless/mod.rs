@@ -17,6 +17,7 @@ mod resolve;
 mod rooms;
 mod send;
 mod tail;
+mod verify;
 
 pub use errand::Errand;
 pub use error::{HeadlessError, RoomError};
@@ -28,3 +29,4 @@ pub use output::{Format, Output};
 pub use rooms::{Encryption, NewRoom, create, invite, join, leave, rooms};
 pub use send::{SendOptions, Sending, fresh_transaction, send};
 pub use tail::{Start, TailOptions, tail};
+pub use verify::{Begin, Code, Comparer, VerifyOptions, verify};

@@ -64,6 +64,7 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::Saved { .. } => "a saved file",
         Outcome::Recovered { .. } => "recovered",
         Outcome::RecoveryKey { .. } => "a recovery key",
+        Outcome::Unsent { .. } => "what is not sent",
         Outcome::Verification(_) | Outcome::Verifications { .. } => "a verification",
         Outcome::KeyStory(_) => "the story of a message",
         Outcome::Sent { .. } => "sent",

@@ -178,6 +178,7 @@ fn work(context: &Context, command: Command) -> Result<Work, Failure> {
         | Command::Gateway(_)
         | Command::Serve(_)
         | Command::Demo
+        | Command::Verify(_)
         | Command::Completions { .. }
         | Command::Man => return Err(Failure::say(Exit::Usage, "this command needs no engine")),
     })

@@ -34,6 +34,7 @@ mod seat;
 mod secrets;
 mod serve;
 mod start;
+mod verify;
 
 pub use failure::Failure;
 pub use start::run;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{
     commands, context::Context, demo, failure::Failure, gateway, login, logout, passphrase,
-    process, screen, serve,
+    process, screen, serve, verify,
 };
 use crate::{
     cli::{self, Cli, Command, Exit, Global, PassphraseCommand},
@@ -27,6 +27,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         }
         Some(Command::Serve(arguments)) => serve::run(&arguments, &global, &mut output(&global)),
         Some(Command::Demo) => demo::run(),
+        Some(Command::Verify(arguments)) => verify::run(&Context::load(global)?, arguments),
         Some(Command::Login(arguments)) => login::run(&Context::load(global)?, &arguments),
         Some(Command::Logout(arguments)) => logout::run(&Context::load(global)?, &arguments),
         Some(Command::Passphrase(what)) => change_passphrase(&Context::load(global)?, &what),

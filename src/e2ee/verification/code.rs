@@ -73,6 +73,24 @@ impl CancelCode {
         }
     }
 
+    /// Whether it means that somebody may stand between the two sides.
+    pub fn is_suspicious(&self) -> bool {
+        match self {
+            Self::KeyMismatch
+            | Self::UserMismatch
+            | Self::MismatchedCommitment
+            | Self::MismatchedSas => true,
+            Self::User
+            | Self::Timeout
+            | Self::UnknownTransaction
+            | Self::UnknownMethod
+            | Self::UnexpectedMessage
+            | Self::InvalidMessage
+            | Self::Accepted
+            | Self::Other(_) => false,
+        }
+    }
+
     /// What it means, in words for people.
     pub fn words(&self) -> &'static str {
         match self {
