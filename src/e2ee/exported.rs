@@ -14,16 +14,21 @@ use serde_json::Value;
 use vodozemac::megolm::{ExportedSessionKey, InboundGroupSession, SessionConfig};
 
 use super::{
-    Machine, MachineError,
+    Machine, MachineError, RecordKey, Table,
     megolm::{
         self, MEGOLM_V1, Source,
         inbound::{Creator, InboundSession},
     },
-    step::Step,
+    step::{Step, encode_text},
     trust::SenderData,
 };
-use crate::matrix::{OwnedRoomId, RoomId};
+use crate::{
+    matrix::{OwnedRoomId, RoomId},
+    secret::Secret,
+};
 
+/// Sessions exported in one step.
+const EXPORTED_AT_ONCE: usize = 200;
 /// Longest name of a claimed key that is kept.
 const MAX_CLAIM_BYTES: usize = 64;
 
@@ -62,6 +67,27 @@ pub(super) enum Import {
     Known,
     /// It is not what it is said to be.
     Refused,
+}
+
+/// What became of sessions that were handed to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportCounts {
+    /// New, or better than what we had.
+    pub improved: u64,
+    /// As good as what we had.
+    pub known: u64,
+    /// Not sessions, or not what they are said to be.
+    pub refused: u64,
+}
+
+impl ImportCounts {
+    fn add(&mut self, import: Import) {
+        match import {
+            Import::Improved => self.improved += 1,
+            Import::Known => self.known += 1,
+            Import::Refused => self.refused += 1,
+        }
+    }
 }
 
 impl ExportedSession {
@@ -128,5 +154,54 @@ impl Machine {
             return Ok(Import::Refused);
         };
         megolm::inbound::import(&mut self.megolm, room, record, step)
+    }
+
+    /// Some of our sessions as a key file holds them (JSON text), those that come after a room and
+    /// session; and where to go on, unless that was all.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn export_sessions(
+        &self,
+        after: Option<&RecordKey>,
+        step: &Step<'_>,
+    ) -> Result<(Vec<Secret<String>>, Option<RecordKey>), MachineError> {
+        let keys = step.keys_after(Table::InboundGroupSession, after, EXPORTED_AT_ONCE)?;
+        let mut sessions = Vec::with_capacity(keys.len());
+        for RecordKey(room, id) in &keys {
+            let record: Option<InboundSession> = step.get(Table::InboundGroupSession, room, id)?;
+            let owner = OwnedRoomId::try_from(room.as_str()).ok();
+            let Some((record, owner)) = record.zip(owner) else { continue };
+            let session = ExportedSession::of(&record).named(&owner, id);
+            sessions.push(Secret::new(encode_text(Table::InboundGroupSession, &session)?));
+        }
+        let next = keys.last().filter(|_| keys.len() == EXPORTED_AT_ONCE);
+        Ok((sessions, next.cloned()))
+    }
+
+    /// Takes sessions of a key file, each as JSON text.
+    ///
+    /// # Errors
+    /// When the store fails. What is no session is counted.
+    pub fn import_sessions<'t>(
+        &mut self,
+        sessions: impl Iterator<Item = &'t str>,
+        step: &mut Step<'_>,
+    ) -> Result<ImportCounts, MachineError> {
+        let mut counts = ImportCounts::default();
+        for text in sessions {
+            counts.add(self.import_named(text, step)?);
+        }
+        Ok(counts)
+    }
+
+    fn import_named(&mut self, text: &str, step: &mut Step<'_>) -> Result<Import, MachineError> {
+        let Ok(session) = serde_json::from_str::<ExportedSession>(text) else {
+            return Ok(Import::Refused);
+        };
+        let (Some(room), Some(id)) = (session.room_id.clone(), session.session_id.clone()) else {
+            return Ok(Import::Refused);
+        };
+        self.import_session((&room, &id), session, Source::Import, step)
     }
 }

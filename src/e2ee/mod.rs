@@ -29,6 +29,7 @@ mod failures;
 mod held_secrets;
 mod identity;
 mod input;
+mod key_file;
 mod lookup;
 mod machine;
 mod megolm;
@@ -58,6 +59,8 @@ pub use attachment::{AttachmentError, Decryptor, EncryptedFile, Encryptor, FileK
 pub use backup::{BackupProblem, BackupState};
 pub use cross_signing::{AuthNeeded, Bootstrap, IdentityState, IdentityStatus, OwnIdentity};
 pub use error::{EncryptError, MachineError, ShareError};
+pub use exported::ImportCounts;
+pub use key_file::{KeyFileError, KeyFileReader, KeyFileWriter};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
 pub use machine::{Machine, Readiness, ReadyRoom};
 pub use megolm::Source as KeySource;
