@@ -429,10 +429,48 @@ pub struct HistoryArgs {
 /// What to do with keys.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Show this device's fingerprint and what could not be decrypted, by reason
+    /// Show this device's fingerprint, cross-signing, the key backup, and what could not be
+    /// decrypted, by reason
     Status,
+    /// Write all room keys to a new file, under a passphrase
+    #[command(after_long_help = EXPORT)]
+    Export(KeyFileArgs),
+    /// Read room keys from a file of this or another client
+    #[command(after_long_help = IMPORT)]
+    Import(KeyFileArgs),
     /// Say how a message was encrypted, with whose key, and why it cannot be read if it cannot
     Why(WhyArgs),
+}
+
+const EXPORT: &str = "\
+Whoever has the file and its passphrase can read all messages whose keys are in it. The file is \
+readable by you alone; one that exists is never overwritten.
+
+With --json: {path, keys}.
+
+Examples:
+  grotto keys export keys.txt
+  pass show keys | grotto keys export keys.txt --file-passphrase-file -";
+
+const IMPORT: &str = "\
+Messages that become readable are marked: the file does not prove who made its keys.
+
+With --json: {improved, known, refused}.
+
+Examples:
+  grotto keys import element-keys.txt";
+
+/// Arguments of `keys export` and `keys import`.
+#[derive(Clone, Debug, Args)]
+pub struct KeyFileArgs {
+    /// The key file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File whose first line is the key file's passphrase; - for standard input
+    ///
+    /// Without it the passphrase is asked for. (--passphrase-file is the store's.)
+    #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin)]
+    pub file_passphrase_file: Option<FileOrStdin>,
 }
 
 /// Arguments of `keys why`.

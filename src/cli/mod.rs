@@ -11,9 +11,9 @@ mod values;
 
 pub use args::{Cli, Global};
 pub use command::{
-    Command, CreateArgs, DownloadArgs, GatewayArgs, HistoryArgs, InviteArgs, KeysCommand,
-    LoginArgs, LogoutArgs, NewPassphraseArgs, PassphraseCommand, Reaction, RoomArgs, SendArgs,
-    TailArgs, VerifyArgs, WhyArgs,
+    Command, CreateArgs, DownloadArgs, GatewayArgs, HistoryArgs, InviteArgs, KeyFileArgs,
+    KeysCommand, LoginArgs, LogoutArgs, NewPassphraseArgs, PassphraseCommand, Reaction, RoomArgs,
+    SendArgs, TailArgs, VerifyArgs, WhyArgs,
 };
 pub use exit::Exit;
 pub use generate::{completions, manual};

@@ -59,6 +59,8 @@ impl Engine {
             Request::Download { room, event, to } => {
                 self.on_download(from, Wanted { room, event, to }, turn)?;
             }
+            Request::ExportKeys { after } => self.export_keys(from, after, turn)?,
+            Request::ImportKeys { keys } => self.import_keys(from, &keys, turn)?,
             Request::FlushBackup => self.flush_backup(from, turn)?,
             Request::KeyStatus => self.key_status(from, turn)?,
             Request::KeyStory { room, event } => self.key_story(from, &room, &event, turn)?,
@@ -154,9 +156,14 @@ impl Engine {
     }
 
     fn key_status(&self, from: Sender, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let keys = self.machine.status(&turn.step)?;
-        let undecryptable = turn.store.undecryptable_counts()?;
-        answer(from.0, from.1, Ok(Outcome::KeyStatus { keys, undecryptable }), turn);
+        let status = Outcome::KeyStatus {
+            keys: self.machine.status(&turn.step)?,
+            identity: self.machine.own_identity(&turn.step)?,
+            cross_signed: self.machine.is_cross_signed(&turn.step)?,
+            backup: self.machine.backup_state(&turn.step)?,
+            undecryptable: turn.store.undecryptable_counts()?,
+        };
+        answer(from.0, from.1, Ok(status), turn);
         Ok(())
     }
 

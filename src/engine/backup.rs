@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    e2ee::BackupState,
+    e2ee::{BackupState, RecordKey},
     matrix::{OwnedRoomId, RoomId},
     rooms::{EventBody, StoredEvent},
 };
 
 use super::{
-    CommandId, Engine, FaceId, Outcome, Update, error::EngineError, faces::answer, turn::Turn,
+    CommandId, Engine, FaceId, KeysAfter, Outcome, SecretText, Update, error::EngineError,
+    faces::answer, turn::Turn,
 };
 
 /// Sessions of one room that are named to the session layer as missing.
@@ -105,5 +106,31 @@ impl Engine {
             let backup = self.backup.state.clone();
             answer(face, id, Ok(Outcome::Backup { backup }), turn);
         }
+    }
+
+    pub(super) fn export_keys(
+        &self,
+        (face, id): (FaceId, CommandId),
+        after: Option<KeysAfter>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let after = after.map(|KeysAfter(room, session)| RecordKey(room, session));
+        let (keys, next) = self.machine.export_sessions(after.as_ref(), &turn.step)?;
+        let keys = keys.into_iter().map(SecretText::from).collect();
+        let next = next.map(|RecordKey(room, session)| KeysAfter(room, session));
+        answer(face, id, Ok(Outcome::ExportedKeys { keys, next }), turn);
+        Ok(())
+    }
+
+    pub(super) fn import_keys(
+        &mut self,
+        (face, id): (FaceId, CommandId),
+        keys: &[SecretText],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let texts = keys.iter().map(SecretText::expose);
+        let counts = self.machine.import_sessions(texts, &mut turn.step)?;
+        answer(face, id, Ok(Outcome::ImportedKeys(counts)), turn);
+        Ok(())
     }
 }

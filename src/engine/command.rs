@@ -132,6 +132,10 @@ pub enum SaveTo {
     File(String),
 }
 
+/// A place in the list of all room keys: a room and a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysAfter(pub String, pub String);
+
 /// Something with one outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
@@ -210,6 +214,18 @@ pub enum Request {
         room: OwnedRoomId,
         /// The event.
         event: OwnedEventId,
+    },
+    /// Some of our room keys, for a key file: those that come after a place. Answered by
+    /// [`super::Outcome::ExportedKeys`].
+    ExportKeys {
+        /// The place.
+        after: Option<KeysAfter>,
+    },
+    /// Take room keys of a key file, each as JSON text. Answered by
+    /// [`super::Outcome::ImportedKeys`].
+    ImportKeys {
+        /// The keys.
+        keys: Vec<SecretText>,
     },
     /// Upload the keys that the backup does not have yet. Answered by [`super::Outcome::Backup`] when
     /// that is done, or cannot be now; progress comes as [`super::Update::Backup`].

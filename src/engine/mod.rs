@@ -36,7 +36,7 @@ mod update;
 mod verification;
 
 pub use self::core::Engine;
-pub use command::{Command, CommandId, Draft, FileDraft, Receipt, Request, SaveTo};
+pub use command::{Command, CommandId, Draft, FileDraft, KeysAfter, Receipt, Request, SaveTo};
 pub use driver::{Face, FaceKind, Handle, inspect_file};
 pub use error::EngineError;
 pub use faces::Faces;
@@ -54,9 +54,9 @@ pub use update::{AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, 
 pub use crate::{
     e2ee::{
         Alarm, BackupProblem, BackupState, CancelCode, DevicePolicy, Emoji, Ending, HeldKey,
-        IdentityState, IdentityStatus, KeySource, KeyStatus, KeyStory, LeftOut, LeftOutReason,
-        OwnIdentity, Scan, VerificationAct, VerificationId, VerificationStage, VerificationView,
-        WithheldKey,
+        IdentityState, IdentityStatus, ImportCounts, KeyFileError, KeyFileReader, KeyFileWriter,
+        KeySource, KeyStatus, KeyStory, LeftOut, LeftOutReason, OwnIdentity, Scan, VerificationAct,
+        VerificationId, VerificationStage, VerificationView, WithheldKey,
     },
     link::LinkState,
 };

@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecoveryState, SecretText, command::CommandId, story::MessageStory};
+use super::{
+    RecoveryState, SecretText,
+    command::{CommandId, KeysAfter},
+    story::MessageStory,
+};
 use crate::{
     e2ee::{
-        Alarm, BackupState, DevicePolicy, IdentityStatus, KeyStatus, LeftOut, OwnIdentity,
-        VerificationView,
+        Alarm, BackupState, DevicePolicy, IdentityStatus, ImportCounts, KeyStatus, LeftOut,
+        OwnIdentity, VerificationView,
     },
     link::LinkState,
     matrix::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId},
@@ -124,15 +128,30 @@ pub enum Outcome {
     },
     /// A page of history, oldest first.
     History(Page),
+    /// Some of our room keys, each as JSON text.
+    ExportedKeys {
+        /// Them.
+        keys: Vec<SecretText>,
+        /// Where to go on; `None` at the end.
+        next: Option<KeysAfter>,
+    },
+    /// What became of keys.
+    ImportedKeys(ImportCounts),
     /// How the key backup stands.
     Backup {
         /// It.
         backup: BackupState,
     },
-    /// Counts of the session layer, and of undecryptable events by reason.
+    /// How the keys of this device stand, and counts of undecryptable events by reason.
     KeyStatus {
-        /// The session layer's.
+        /// Counts of the session layer.
         keys: KeyStatus,
+        /// The account's identity.
+        identity: OwnIdentity,
+        /// Whether that identity signed this device.
+        cross_signed: bool,
+        /// The key backup.
+        backup: BackupState,
         /// Reason and count.
         undecryptable: Vec<(String, u64)>,
     },

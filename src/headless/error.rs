@@ -66,6 +66,14 @@ pub enum HeadlessError {
     /// Standard input could not be read.
     #[error("cannot read the message from standard input")]
     Input(#[source] io::Error),
+    /// A key file cannot be written or read.
+    #[error("{}", .path.display())]
+    KeyFile {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: crate::engine::KeyFileError,
+    },
     /// There is nothing to send.
     #[error("the message is empty; nothing was sent")]
     Empty,
@@ -104,6 +112,7 @@ impl HeadlessError {
             | Self::LoggedOut(_)
             | Self::Output(_)
             | Self::Input(_)
+            | Self::KeyFile { .. }
             | Self::Empty => false,
         }
     }

@@ -11,7 +11,7 @@ use super::{
     resolve::{resolve, unexpected},
 };
 use crate::{
-    engine::{KeyStatus, Outcome, Request},
+    engine::{BackupProblem, BackupState, KeyStatus, Outcome, OwnIdentity, Request},
     matrix::OwnedEventId,
 };
 
@@ -23,6 +23,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 struct Status {
     #[serde(flatten)]
     keys: KeyStatus,
+    identity: OwnIdentity,
+    cross_signed: bool,
+    backup: BackupState,
     undecryptable: BTreeMap<String, u64>,
 }
 
@@ -84,10 +87,11 @@ pub async fn logout(errand: &mut Errand) -> Result<(), HeadlessError> {
 
 async fn status(errand: &mut Errand) -> Result<Status, HeadlessError> {
     let outcome = errand.ask(Request::KeyStatus).await?;
-    let Outcome::KeyStatus { keys, undecryptable } = outcome else {
+    let Outcome::KeyStatus { keys, identity, cross_signed, backup, undecryptable } = outcome else {
         return Err(unexpected(&outcome).into());
     };
-    Ok(Status { keys, undecryptable: undecryptable.into_iter().collect() })
+    let undecryptable = undecryptable.into_iter().collect();
+    Ok(Status { keys, identity, cross_signed, backup, undecryptable })
 }
 
 fn words(status: &Status) -> String {
@@ -96,7 +100,9 @@ fn words(status: &Status) -> String {
     let mut lines = vec![
         format!("fingerprint    {}", keys.ed25519),
         format!("device keys    {on_server}, {} one-time keys left", keys.one_time_keys),
+        format!("cross-signing  {}", identity_words(status)),
         format!("room keys      {}", keys.room_keys),
+        format!("key backup     {}", backup_words(&status.backup)),
         format!("known          {} users, {} devices", keys.tracked_users, keys.devices),
     ];
     if status.undecryptable.is_empty() {
@@ -106,4 +112,42 @@ fn words(status: &Status) -> String {
         lines.push(format!("undecryptable  {count} ({})", super::people::safe(reason)));
     }
     lines.join("\n")
+}
+
+fn identity_words(status: &Status) -> &'static str {
+    match (status.identity, status.cross_signed) {
+        (OwnIdentity::None, _) => "the account has no identity yet",
+        (OwnIdentity::Theirs, _) => "this device is not verified",
+        (OwnIdentity::Verified { .. }, true) => "this device is signed",
+        (OwnIdentity::Verified { .. }, false) => "this device is NOT signed yet",
+    }
+}
+
+fn backup_words(backup: &BackupState) -> String {
+    let problem = backup.problem.as_ref().map(problem_words).unwrap_or_default();
+    let Some(version) = &backup.version else {
+        let none = if backup.checked { "none" } else { "not known yet" };
+        return format!("{none}{problem}");
+    };
+    let trusted = if backup.trusted { "trusted" } else { "NOT trusted, nothing goes there" };
+    let connected = if backup.connected { "connected" } else { "not connected" };
+    let left = match backup.to_upload {
+        0 => "all uploaded".to_owned(),
+        count => format!("{count} to upload"),
+    };
+    let version = super::people::safe(version);
+    format!("version {version}, {connected}, {trusted}, {left}{problem}")
+}
+
+fn problem_words(problem: &BackupProblem) -> String {
+    match problem {
+        BackupProblem::Deleted => "; it was deleted".to_owned(),
+        BackupProblem::Untrusted => "; nobody whom this device trusts made it".to_owned(),
+        BackupProblem::WrongKey => "; the key that was given is not its key".to_owned(),
+        BackupProblem::TurnedOff => "; another client turned it off".to_owned(),
+        BackupProblem::Unsupported => "; its format is not supported".to_owned(),
+        BackupProblem::Refused(code) => {
+            format!("; the server refused ({})", super::people::safe(code))
+        }
+    }
 }

@@ -72,6 +72,8 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::RoomTrust(_) => "whose devices get keys",
         Outcome::Devices { .. } => "devices",
         Outcome::Backup { .. } => "the key backup",
+        Outcome::ExportedKeys { .. } => "keys",
+        Outcome::ImportedKeys(_) => "a count of keys",
     };
     CommandError {
         code: "internal".to_owned(),

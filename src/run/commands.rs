@@ -10,17 +10,21 @@ use super::{
     control::Stay,
     failure::Failure,
     seat::{OnSignal, Seat},
-    start,
+    secrets, start,
 };
 use crate::{
-    cli::{Command, CreateArgs, DownloadArgs, Exit, FileOrStdin, KeysCommand, SendArgs, TailArgs},
+    cli::{
+        Command, CreateArgs, DownloadArgs, Exit, FileOrStdin, KeyFileArgs, KeysCommand, SendArgs,
+        TailArgs,
+    },
     engine::inspect_file,
     headless::{
         self, Destination, DownloadOptions, Encryption, Errand, HeadlessError, HistoryOptions,
-        NewRoom, Output, SendOptions, Sending, Start, TailOptions,
+        KeyFileOptions, NewRoom, Output, SendOptions, Sending, Start, TailOptions,
     },
     matrix::{OwnedEventId, OwnedUserId},
     rooms::{Form, Markup, RoomKind, Target, Typed},
+    secret::Secret,
 };
 
 /// Longest message taken from standard input, in bytes. One event holds less; the engine says so.
@@ -39,6 +43,8 @@ enum Work {
     History(HistoryOptions),
     KeyStatus,
     KeyStory(String, OwnedEventId),
+    ExportKeys(KeyFileOptions),
+    ImportKeys(KeyFileOptions),
 }
 
 impl Work {
@@ -51,8 +57,13 @@ impl Work {
             | Self::Tail(_)
             | Self::History(_)
             | Self::KeyStatus
+            | Self::ImportKeys(_)
             | Self::KeyStory(..) => true,
-            Self::Create(_) | Self::Join(_) | Self::Leave(_) | Self::Invite(..) => false,
+            Self::ExportKeys(_)
+            | Self::Create(_)
+            | Self::Join(_)
+            | Self::Leave(_)
+            | Self::Invite(..) => false,
         }
     }
 
@@ -66,6 +77,8 @@ impl Work {
             | Self::History(_)
             | Self::KeyStatus
             | Self::KeyStory(..)
+            | Self::ExportKeys(_)
+            | Self::ImportKeys(_)
             | Self::Create(_)
             | Self::Join(_)
             | Self::Leave(_)
@@ -143,6 +156,8 @@ async fn perform(
         Work::Leave(room) => headless::leave(errand, output, room).await,
         Work::Invite(room, user) => headless::invite(errand, output, room, user.clone()).await,
         Work::Send(options) => headless::send(errand, output, options.clone()).await,
+        Work::ExportKeys(options) => headless::export_keys(errand, output, options).await,
+        Work::ImportKeys(options) => headless::import_keys(errand, output, options).await,
         Work::Download(options) => headless::download(errand, output, options).await,
         Work::Tail(options) => headless::tail(errand, output, options).await,
         Work::History(options) => headless::history(errand, output, options.clone()).await,
@@ -169,6 +184,14 @@ fn work(context: &Context, command: Command) -> Result<Work, Failure> {
             before: arguments.before,
         }),
         Command::Keys(KeysCommand::Status) => Work::KeyStatus,
+        Command::Keys(KeysCommand::Export(arguments)) => {
+            let ask = || secrets::ask_new("Passphrase for the key file: ");
+            Work::ExportKeys(key_file(arguments, ask)?)
+        }
+        Command::Keys(KeysCommand::Import(arguments)) => {
+            let ask = || secrets::ask("Passphrase of the key file: ");
+            Work::ImportKeys(key_file(arguments, ask)?)
+        }
         Command::Keys(KeysCommand::Why(arguments)) => {
             Work::KeyStory(arguments.room, arguments.event)
         }
@@ -203,6 +226,27 @@ fn download(context: &Context, arguments: DownloadArgs) -> Result<DownloadOption
         FileOrStdin::Stdin => Destination::Stdout { spool: context.paths.data_dir.clone() },
     };
     Ok(DownloadOptions { room: arguments.room, event: arguments.event, to })
+}
+
+/// A key file and its passphrase, which is read or asked for.
+fn key_file(
+    arguments: KeyFileArgs,
+    ask: impl FnOnce() -> Result<Option<Secret<String>>, Failure>,
+) -> Result<KeyFileOptions, Failure> {
+    let passphrase = match &arguments.file_passphrase_file {
+        Some(from) => Some(secrets::read(from)?),
+        None => ask()?,
+    };
+    match passphrase {
+        Some(passphrase) if !passphrase.expose().is_empty() => {
+            Ok(KeyFileOptions { path: arguments.file, passphrase: passphrase.into() })
+        }
+        Some(_) => Err(Failure::say(Exit::Usage, "a key file needs a passphrase")),
+        None => {
+            let words = "a key file needs a passphrase; give --file-passphrase-file";
+            Err(Failure::say(Exit::Usage, words))
+        }
+    }
 }
 
 fn tail(arguments: TailArgs) -> TailOptions {
