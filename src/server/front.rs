@@ -47,6 +47,11 @@ impl Server {
                 let open = MediaJob::Open { token, server, id: id.clone() };
                 self.give_file(open, id, Wanted { range, name }).await
             }
+            Some(MediaCall::Unknown) => {
+                let (_, mut body) = request.into_parts();
+                drain(&mut body).await;
+                Err(Refusal::wrong_method())
+            }
             None => {
                 let (parts, body) = request.into_parts();
                 let (body, _place) = self.read(body, token.as_ref(), limits).await?;

@@ -45,6 +45,8 @@ pub(super) enum MediaCall {
     Upload(Option<String>),
     /// Get one. A thumbnail is the file itself: clients scale it, and encrypted ones are opaque.
     Download { server: String, id: String, name: Option<String> },
+    /// One of these, by a method that it does not have.
+    Unknown,
 }
 
 impl MediaCall {
@@ -70,6 +72,13 @@ impl MediaCall {
             (&Method::GET, ["_matrix", "client", "v1", "media", "download", server, id, name]) => {
                 download(server, id, Some(name))
             }
+            (
+                _,
+                ["_matrix", "client", "v1", "media", "download" | "thumbnail", _, _]
+                | ["_matrix", "client", "v1", "media", "download", _, _, _]
+                | ["_matrix", "media", "v1" | "v3" | "r0", "upload"]
+                | ["_matrix", "media", "v1" | "v3" | "r0", "upload", _, _],
+            ) => Some(Self::Unknown),
             _ => None,
         }
     }

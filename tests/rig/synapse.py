@@ -47,6 +47,7 @@ def config(folder, port, shipped_limits):
         "room_list_publication_rules": [{"action": "allow"}],
         "experimental_features": {"msc3814_enabled": True},
         "max_upload_size": "100M",
+        "experimental_features": {"msc3814_enabled": True, "msc4222_enabled": True},
     }
     if not shipped_limits:
         settings.update({

@@ -1,10 +1,10 @@
 //! A request whose body is taken as it came, for endpoints where ruma's type would refuse what the
 //! specification allows, or lose what clients put there.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Deref};
 
 use ruma::api::{
-    IncomingRequest, Metadata,
+    IncomingRequest, Metadata, OutgoingBody, OutgoingResponse,
     error::{DeserializationError, IntoHttpError},
 };
 use serde::de::DeserializeOwned;
@@ -12,21 +12,32 @@ use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 
-/// A request to the endpoint of `R`, with any JSON object as its body.
+/// A request to the endpoint of `R`, with any JSON object as its body, which is answered with `A`:
+/// ruma's type unless another is said.
 ///
-/// A body that is not there is an empty object: so do other servers, for the calls that need none.
+/// A body that is not there is an empty object, so do other servers; but not where it is what is
+/// to be put.
 #[derive(Debug)]
-pub(crate) struct Loose<R> {
+pub(crate) struct Loose<R: IncomingRequest, A = <R as IncomingRequest>::OutgoingResponse> {
+    given: Given,
+    endpoint: PhantomData<fn() -> (R, A)>,
+}
+
+/// What a request says, whatever its endpoint.
+#[derive(Debug)]
+pub(crate) struct Given {
     /// The body.
     pub(crate) body: Map<String, Value>,
     /// The variable parts of the path, decoded, in their order.
     pub(crate) arguments: Vec<String>,
     /// The query, as it was written.
     query: String,
-    endpoint: PhantomData<fn() -> R>,
 }
 
-impl<R: Metadata> Metadata for Loose<R> {
+/// The same, answered with any JSON too.
+pub(crate) type Plain<R> = Loose<R, LooseResponse>;
+
+impl<R: IncomingRequest + Metadata, A> Metadata for Loose<R, A> {
     const METHOD: http::Method = R::METHOD;
     const RATE_LIMITED: bool = R::RATE_LIMITED;
     type Authentication = R::Authentication;
@@ -34,28 +45,36 @@ impl<R: Metadata> Metadata for Loose<R> {
     const PATH_BUILDER: Self::PathBuilder = R::PATH_BUILDER;
 }
 
-impl<R: IncomingRequest> IncomingRequest for Loose<R> {
+impl<R: IncomingRequest, A: OutgoingResponse> IncomingRequest for Loose<R, A> {
     type EndpointError = R::EndpointError;
-    type OutgoingResponse = R::OutgoingResponse;
+    type OutgoingResponse = A;
 
     fn try_from_http_request_inner(
         request: http::Request<&[u8]>,
         path_args: &[&str],
     ) -> Result<Self, DeserializationError> {
         let body = match request.body() {
-            [] => Map::new(),
+            [] if request.method() != http::Method::PUT => Map::new(),
             body => serde_json::from_slice(body)?,
         };
-        Ok(Self {
+        let given = Given {
             body,
             arguments: path_args.iter().map(|&argument| argument.to_owned()).collect(),
             query: request.uri().query().unwrap_or_default().to_owned(),
-            endpoint: PhantomData,
-        })
+        };
+        Ok(Self { given, endpoint: PhantomData })
     }
 }
 
-impl<R> Loose<R> {
+impl<R: IncomingRequest, A> Deref for Loose<R, A> {
+    type Target = Given;
+
+    fn deref(&self) -> &Given {
+        &self.given
+    }
+}
+
+impl Given {
     /// The body as a type of our own.
     ///
     /// # Errors
@@ -92,59 +111,11 @@ pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
     })
 }
 
-/// The endpoint of `R`, only for those with a token, also where the specification asks for none.
-#[derive(Debug)]
-pub(crate) struct Known<R>(pub(crate) Loose<R>);
-
-impl<R: Metadata> Metadata for Known<R> {
-    const METHOD: http::Method = R::METHOD;
-    const RATE_LIMITED: bool = R::RATE_LIMITED;
-    type Authentication = ruma::api::auth_scheme::AccessToken;
-    type PathBuilder = R::PathBuilder;
-    const PATH_BUILDER: Self::PathBuilder = R::PATH_BUILDER;
-}
-
-impl<R: IncomingRequest> IncomingRequest for Known<R> {
-    type EndpointError = R::EndpointError;
-    type OutgoingResponse = LooseResponse;
-
-    fn try_from_http_request_inner(
-        request: http::Request<&[u8]>,
-        path_args: &[&str],
-    ) -> Result<Self, DeserializationError> {
-        Loose::try_from_http_request_inner(request, path_args).map(Self)
-    }
-}
-
 /// An answer whose body is any JSON, where ruma's type cannot hold what is to be said.
 #[derive(Debug)]
 pub(crate) struct LooseResponse(pub(crate) Value);
 
-/// The endpoint of `R`, both ways with any JSON.
-#[derive(Debug)]
-pub(crate) struct Plain<R>(pub(crate) Loose<R>);
-
-impl<R: Metadata> Metadata for Plain<R> {
-    const METHOD: http::Method = R::METHOD;
-    const RATE_LIMITED: bool = R::RATE_LIMITED;
-    type Authentication = R::Authentication;
-    type PathBuilder = R::PathBuilder;
-    const PATH_BUILDER: Self::PathBuilder = R::PATH_BUILDER;
-}
-
-impl<R: IncomingRequest> IncomingRequest for Plain<R> {
-    type EndpointError = R::EndpointError;
-    type OutgoingResponse = LooseResponse;
-
-    fn try_from_http_request_inner(
-        request: http::Request<&[u8]>,
-        path_args: &[&str],
-    ) -> Result<Self, DeserializationError> {
-        Loose::try_from_http_request_inner(request, path_args).map(Self)
-    }
-}
-
-impl ruma::api::OutgoingResponse for LooseResponse {
+impl OutgoingResponse for LooseResponse {
     type Body = JsonBody;
 
     fn try_into_http_response_inner(self) -> Result<http::Response<JsonBody>, IntoHttpError> {
@@ -156,7 +127,7 @@ impl ruma::api::OutgoingResponse for LooseResponse {
 #[derive(Debug)]
 pub(crate) struct JsonBody(Value);
 
-impl ruma::api::OutgoingBody for JsonBody {
+impl OutgoingBody for JsonBody {
     type Error = IntoHttpError;
 
     fn content_type(&self) -> Option<http::HeaderValue> {

@@ -17,7 +17,7 @@ use super::{
 use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
 
 /// Bytes of a piece; the last one of a file may have fewer.
-pub(in crate::server) const PIECE_BYTES: usize = 256 << 10;
+pub(crate) const PIECE_BYTES: usize = 256 << 10;
 /// Files that somebody may have begun and not finished.
 const MAX_PENDING: usize = 16;
 /// Longest file name and content type, in bytes.

@@ -24,11 +24,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// Any refusal.
-    pub(in crate::server) fn new(
-        status: u16,
-        errcode: &'static str,
-        error: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(status: u16, errcode: &'static str, error: impl Into<String>) -> Self {
         Self { status, errcode, error: error.into(), fields: Map::new() }
     }
 
@@ -63,7 +59,7 @@ impl Refusal {
     }
 
     /// The endpoint knows other methods only.
-    pub(super) fn wrong_method() -> Self {
+    pub(crate) fn wrong_method() -> Self {
         Self::new(405, "M_UNRECOGNIZED", "the endpoint has no such method")
     }
 
@@ -73,7 +69,7 @@ impl Refusal {
     }
 
     /// Too often; try again after `pause`.
-    pub(in crate::server) fn too_often(pause: Duration) -> Self {
+    pub(crate) fn too_often(pause: Duration) -> Self {
         let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         Self::new(429, "M_LIMIT_EXCEEDED", "too many requests")
             .with("retry_after_ms", json!(millis))

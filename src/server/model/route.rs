@@ -100,6 +100,10 @@ pub(super) type Response = http::Response<Vec<u8>>;
 type Handler =
     Box<dyn Fn(&mut Step<'_>, &Context<'_>, &Found<'_>) -> Result<Response, Stop> + Send + Sync>;
 
+/// What answers the requests of one type.
+type Handle<R> =
+    fn(&mut Step<'_>, &Context<'_>, R) -> Result<<R as IncomingRequest>::OutgoingResponse, Stop>;
+
 /// One endpoint.
 pub(super) struct Route {
     pub(super) access: Access,
@@ -146,35 +150,39 @@ enum Segment {
 
 impl Routes {
     /// Adds the endpoint of the request type `R`, under all paths it has ever had.
-    pub(super) fn add<R>(
-        &mut self,
-        handler: fn(&mut Step<'_>, &Context<'_>, R) -> Result<R::OutgoingResponse, Stop>,
-    ) where
+    pub(super) fn add<R>(&mut self, handler: Handle<R>)
+    where
         R: IncomingRequest + Metadata + 'static,
         R::Authentication: HasAccess,
     {
-        self.add_under(R::PATH_BUILDER.all_paths(), handler);
+        self.add_for(<R::Authentication as HasAccess>::ACCESS, handler);
+    }
+
+    /// Adds the endpoint of the request type `R`, for others than the specification says.
+    pub(super) fn add_for<R>(&mut self, access: Access, handler: Handle<R>)
+    where
+        R: IncomingRequest + Metadata + 'static,
+    {
+        self.add_under(R::PATH_BUILDER.all_paths(), access, handler);
     }
 
     /// Adds the endpoint of the request type `R` under these paths, which ruma does not list.
-    pub(super) fn add_at<R>(
-        &mut self,
-        paths: &[&'static str],
-        handler: fn(&mut Step<'_>, &Context<'_>, R) -> Result<R::OutgoingResponse, Stop>,
-    ) where
+    pub(super) fn add_at<R>(&mut self, paths: &[&'static str], handler: Handle<R>)
+    where
         R: IncomingRequest + Metadata + 'static,
         R::Authentication: HasAccess,
     {
-        self.add_under(paths.iter().copied(), handler);
+        let access = <R::Authentication as HasAccess>::ACCESS;
+        self.add_under(paths.iter().copied(), access, handler);
     }
 
     fn add_under<R>(
         &mut self,
         paths: impl Iterator<Item = &'static str>,
-        handler: fn(&mut Step<'_>, &Context<'_>, R) -> Result<R::OutgoingResponse, Stop>,
+        access: Access,
+        handler: Handle<R>,
     ) where
         R: IncomingRequest + Metadata + 'static,
-        R::Authentication: HasAccess,
     {
         let place = self.routes.len();
         for path in paths {
@@ -187,7 +195,7 @@ impl Routes {
                 .map_err(|error| unreadable(&error, found.request.body()))?;
             respond(handler(step, context, request)?)
         });
-        self.routes.push(Route { access: <R::Authentication as HasAccess>::ACCESS, handler: run });
+        self.routes.push(Route { access, handler: run });
     }
 
     /// The endpoint of a request.
@@ -253,10 +261,13 @@ fn respond<R: OutgoingResponse>(response: R) -> Result<Response, Stop> {
 
 /// A body that is no JSON, or a request that lacks something.
 fn unreadable(error: &FromHttpRequestError, body: &[u8]) -> Refusal {
-    if !body.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
+    let text = error.to_string();
+    let ends_early = body.is_empty() && text.contains("EOF while parsing");
+    if ends_early
+        || !body.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err()
+    {
         return Refusal::new(400, "M_NOT_JSON", "the body is not JSON");
     }
-    let text = error.to_string();
     if text.contains("missing field") {
         return Refusal::missing(text);
     }

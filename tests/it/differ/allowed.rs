@@ -52,15 +52,39 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     ),
     Difference {
         call: "*",
-        wrong: "a* | u* | n*",
+        wrong: "an argument* | a query* | a body* | a field*",
         place: "answer",
-        synapse: "400 * | 403 * | 404 * | 413 *",
-        serve: "400 * | 403 * | 404 * | 413 *",
-        reason: "Two things are wrong with the call; which is told first is nobody's promise.",
+        synapse: "403 M_FORBIDDEN | 404 *",
+        serve: "400 M_BAD_JSON | 400 M_INVALID_PARAM | 400 M_MISSING_PARAM | 400 M_NOT_JSON",
+        reason: "serve reads the whole call before it asks what the caller may.",
     },
     Difference {
         call: "*",
-        wrong: "a* | u* | n*",
+        wrong: "an argument* | a query* | a body* | a field*",
+        place: "answer",
+        synapse: "400 *",
+        serve: "403 M_FORBIDDEN | 404 *",
+        reason: "Two things are wrong with the call; serve tells the caller first what they may not.",
+    },
+    Difference {
+        call: "DELETE /client/v3/pushrules/*",
+        wrong: "another method",
+        place: "answer",
+        synapse: "404 M_NOT_FOUND",
+        serve: "405 M_UNRECOGNIZED",
+        reason: "There is no such endpoint, whatever its arguments.",
+    },
+    Difference {
+        call: "GET /client/v3/rooms/%2F/state/",
+        wrong: "another path",
+        place: "answer",
+        synapse: "403 M_FORBIDDEN",
+        serve: "400 M_BAD_JSON",
+        reason: "No room has this name.",
+    },
+    Difference {
+        call: "*",
+        wrong: "an argument* | a query* | a body* | a field*",
         place: "answer",
         synapse: "200",
         serve: "400 *",
@@ -146,13 +170,13 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         they are in `unsigned`.",
     ),
     field(
-        "GET /client/v3/rooms/{}/* | GET /client/v1/rooms/{}/* | GET /client/v3/sync",
+        "GET /client/* | POST /client/unstable/org.matrix.simplified_msc3575/sync",
         "event.unsigned.membership | event.unsigned.transaction_id",
         "serve says with every event what the reader was when it was sent; Synapse only in \
         timelines.",
     ),
     field(
-        "GET /client/v3/rooms/{}/*",
+        "GET /client/v3/rooms/{}/* | POST /client/unstable/org.matrix.simplified_msc3575/sync",
         "event.unsigned.prev_content | \
         event.unsigned.prev_sender | event.unsigned.replaces_state",
         "serve says with every state event what it replaced; Synapse mostly.",
@@ -167,6 +191,24 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "event.content.historical | event.content.events.m.call.invite | \
         event.unsigned.prev_content.historical | event.unsigned.prev_content.events.m.call.invite",
         "Power levels that Synapse adds to new rooms for features that serve does not have.",
+    ),
+    field(
+        "POST /client/unstable/org.matrix.simplified_msc3575/sync",
+        ".lists.all.ops | .lists | .rooms.*.unstable_expanded_timeline",
+        "Of the proposal before this one, which Synapse still speaks.",
+    ),
+    Difference {
+        call: "POST /client/unstable/org.matrix.simplified_msc3575/sync",
+        wrong: "*",
+        place: ".rooms.*.notification_count | .rooms.*.highlight_count",
+        synapse: "-",
+        serve: "*",
+        reason: "Synapse does not count yet.",
+    },
+    field(
+        "GET /client/v3/keys/changes",
+        ".changed[fewer] | .left[fewer]",
+        "Synapse pays no attention to `to`, and names some as left who never shared a room.",
     ),
     field(
         "GET /client/v3/sync",
@@ -190,26 +232,14 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     ),
     field(
         "GET /client/v3/sync",
-        ".account_data.events[].content.global.*",
-        "Push rules beyond the specification, of Synapse.",
-    ),
-    field(
-        "GET /client/v3/pushrules/ | GET /client/v3/user/{}/account_data/{}",
-        ".global.*",
-        "Push rules beyond the specification, of Synapse.",
-    ),
-    field(
-        "GET /client/v3/sync",
-        ".rooms.join.*.account_data | .rooms.join.*.ephemeral | \
-        .rooms.join.*.state | .rooms.join.*.summary | .rooms.join.*.timeline.limited | \
-        .rooms.leave.*.account_data | .rooms.leave.*.state | .rooms.leave.*.timeline.limited",
-        "What is empty or false is left out.",
-    ),
-    field(
-        "GET /client/v3/sync",
         ".rooms.leave.*.timeline.events[fewer]",
         "serve is stricter: who is banned from a room that they were never in gets their own \
         membership only.",
+    ),
+    field(
+        "GET /client/v3/sync",
+        ".device_lists.changed[more]",
+        "Synapse forgets somebody invited to one room who is banned from another at the same time.",
     ),
     Difference {
         call: "GET /client/v3/sync",
@@ -222,9 +252,17 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     },
     field(
         "GET /client/v3/sync",
-        ".device_lists.left",
+        ".device_lists.left[fewer]",
         "Synapse names some who never shared a room.",
     ),
+    Difference {
+        call: "GET /client/v3/sync",
+        wrong: "*",
+        place: ".device_lists | .device_lists.left",
+        synapse: "[* | {\"left\":*",
+        serve: "-",
+        reason: "Synapse names some who never shared a room.",
+    },
     field(
         "POST /client/v3/login",
         ".home_server | .well_known",
@@ -249,7 +287,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "serve goes by the visibility that each event had, also for those who were never in.",
     ),
     field(
-        "GET /client/v3/sync",
+        "GET /client/v3/sync | POST /client/unstable/org.matrix.simplified_msc3575/sync",
         "event.unsigned.m.relations",
         "serve always adds the relations; Synapse only where events are missing.",
     ),
@@ -319,12 +357,6 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "What is empty is left out.",
     ),
     answer(
-        "GET /client/v1/rooms/{}/timestamp_to_event",
-        "403 M_FORBIDDEN",
-        "404 M_NOT_FOUND",
-        "Who left may still ask for what they saw; there is nothing at that time.",
-    ),
-    answer(
         "POST /client/v3/rooms/{}/upgrade",
         "400 M_UNKNOWN",
         "403 M_FORBIDDEN",
@@ -341,8 +373,8 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     Difference {
         call: "GET /client/v3/sync",
         wrong: "*",
-        place: ".rooms.leave | .rooms.leave.*",
-        synapse: "{*",
+        place: ".rooms | .rooms.leave | .rooms.leave.*",
+        synapse: "{\"leave\":* | {\"{r* | {\"!* | {\"account_data* | {\"state* | {\"org* | {\"timeline*",
         serve: "-",
         reason: "Synapse also shows rooms as left that were left in between and are something \
                  else now, or were forgotten.",

@@ -40,7 +40,8 @@ pub(super) struct Finding {
 }
 
 /// Fields whose values are each server's own: only their being there is compared.
-const OWN: [&str; 32] = [
+const OWN: [&str; 33] = [
+    "bump_stamp",
     "origin_server_ts",
     "age",
     "next_batch",
@@ -76,7 +77,10 @@ const OWN: [&str; 32] = [
 ];
 
 /// Lists whose order means nothing, by the field that holds them.
-const SETS: [&str; 17] = [
+const SETS: [&str; 20] = [
+    "invite_state",
+    "required_state",
+    "heroes",
     "joined_rooms",
     "changed",
     "left",
@@ -96,6 +100,14 @@ const SETS: [&str; 17] = [
     "pushers",
 ];
 
+/// Push rules of Synapse that the specification does not have, or no longer.
+const RULES: [&str; 4] = [
+    ".m.rule.contains_display_name",
+    ".m.rule.contains_user_name",
+    ".m.rule.roomnotif",
+    ".im.vector.jitsi",
+];
+
 /// Everything that differs.
 pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -111,6 +123,14 @@ pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Find
             drop_parted(&mut a, &parted);
             drop_parted(&mut b, &parted);
         }
+        for answer in [&mut a, &mut b] {
+            unify_push_rules(answer);
+            if top == "sync" {
+                use_stable_names(answer);
+                drop_left(answer);
+                prune(answer);
+            }
+        }
         if top == "members" {
             sort_chunk(&mut a);
             sort_chunk(&mut b);
@@ -118,6 +138,80 @@ pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Find
         differ("", top, (&a, &b), &mut findings);
     }
     findings
+}
+
+/// Gives what Synapse has under the name of a proposal the name that it has now.
+fn use_stable_names(answer: &mut Value) {
+    for rooms in answer["rooms"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for room in rooms.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            let Some(room) = room.as_object_mut() else { continue };
+            if let Some(state) = room.remove("org.matrix.msc4222.state_after") {
+                room.insert("state_after".to_owned(), state);
+            }
+        }
+    }
+}
+
+/// Takes those rooms out of a sliding sync that were left: what of them is seen by whom is compared
+/// in other syncs; here Synapse also shows their state to those who were never in.
+fn drop_left(answer: &mut Value) {
+    if let Some(rooms) = answer["rooms"].as_object_mut() {
+        rooms.retain(|id, room| {
+            let is_left = room["initial"] == true
+                && room["joined_count"].is_null()
+                && room["invite_state"].is_null();
+            !id.starts_with(['!', '{']) || !is_left
+        });
+    }
+}
+
+/// Takes out of a sync what says nothing, all but in contents: a list without entries, a count of
+/// nothing. A client takes what is not there for that.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(prune),
+        Value::Object(fields) => {
+            for (_, value) in fields.iter_mut().filter(|(field, _)| *field != "content") {
+                prune(value);
+            }
+            fields.retain(|field, value| match value {
+                Value::Array(values) => !values.is_empty(),
+                Value::Object(inner) => field == "content" || !inner.is_empty(),
+                Value::Null => false,
+                Value::Bool(is_so) => *is_so,
+                Value::Number(number) => number.as_u64() != Some(0),
+                Value::String(_) => true,
+            });
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Takes out of push rules what means nothing: rules of Synapse that the specification does not
+/// have, and that something is no highlight.
+fn unify_push_rules(value: &mut Value) {
+    match value {
+        Value::Array(values) => {
+            values.retain(|value| {
+                let is_no_highlight = value["set_tweak"] == "highlight" && value["value"] == false;
+                let rule = value["rule_id"].as_str().unwrap_or_default();
+                let rule = rule.rsplit('/').next().unwrap_or_default();
+                !is_no_highlight && !rule.starts_with(".org.matrix.") && !RULES.contains(&rule)
+            });
+            values.iter_mut().for_each(unify_push_rules);
+        }
+        Value::Object(fields) => {
+            fields.remove("postcontent");
+            for field in ["actions", "conditions"] {
+                // Their order means nothing.
+                if let Some(Value::Array(values)) = fields.get_mut(field) {
+                    values.sort_by_key(Value::to_string);
+                }
+            }
+            fields.values_mut().for_each(unify_push_rules);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Takes those out of the changed device lists with whom no room is shared any more: Synapse names

@@ -1,7 +1,7 @@
 //! `grotto serve` beside Synapse: the same random calls at both, and what they answer compared.
 //!
-//! `GROTTO_DIFFER_SEED` gives another seed, `GROTTO_DIFFER_CALLS` another number of calls. Every
-//! difference that is meant stands in `allowed.rs` with its reason, and in
+//! `GROTTO_DIFFER_SEED` gives another seed, `GROTTO_DIFFER_CALLS` another number of calls,
+//! `GROTTO_DIFFER_TRACE` every call, `GROTTO_DIFFER_USES` what the list was used for. Every difference that is meant stands in `allowed.rs` with its reason, and in
 //! `docs/serve-differences.md`.
 
 mod allowed;

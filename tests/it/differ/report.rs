@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use super::{
     allowed::{DIFFERENCES, Difference},
     call::Body,
-    compare::Finding,
+    compare::{Answer, Finding},
     pair::Made,
 };
 
@@ -15,6 +15,8 @@ pub(super) struct Report {
     pub(super) calls: usize,
     groups: BTreeMap<String, Group>,
     allowed: BTreeMap<usize, usize>,
+    /// What the differences that are meant were met for, to see whether they are too broad.
+    uses: BTreeMap<(usize, String), usize>,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +38,8 @@ impl Report {
                 call.arguments,
                 call.query,
                 call.body,
-                trimmed(synapse.status, &synapse.body),
-                trimmed(serve.status, &serve.body),
+                whole(synapse),
+                whole(serve),
             );
         }
         for finding in &made.findings {
@@ -57,6 +59,12 @@ impl Report {
         };
         if let Some(place) = DIFFERENCES.iter().position(is_meant) {
             *self.allowed.entry(place).or_default() += 1;
+            let answers = match finding.place.as_str() {
+                "answer" => format!("{} → {}", finding.synapse, finding.serve),
+                _ => String::new(),
+            };
+            let usage = format!("{label} [{wrong}] {} {answers}", finding.place);
+            *self.uses.entry((place, usage)).or_default() += 1;
             return;
         }
         let what = if finding.place == "answer" {
@@ -98,8 +106,19 @@ impl Report {
 
     /// How often each difference that is meant was met.
     pub(super) fn allowed_text(&self) -> String {
-        format!("{} differences that are meant", self.allowed.values().sum::<usize>())
+        let mut text =
+            format!("{} differences that are meant", self.allowed.values().sum::<usize>());
+        if std::env::var("GROTTO_DIFFER_USES").is_ok() {
+            for ((place, usage), count) in &self.uses {
+                text += &format!("\nuse {place} {count} × {usage}");
+            }
+        }
+        text
     }
+}
+
+fn whole(answer: &Answer) -> String {
+    format!("{} {}", answer.status, answer.body)
 }
 
 fn trimmed(status: u16, body: &serde_json::Value) -> String {

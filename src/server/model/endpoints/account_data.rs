@@ -79,7 +79,7 @@ fn get_global(
 fn set_global(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<set_global_account_data::v3::Request>,
+    request: Plain<set_global_account_data::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = user(request.argument(0))?;
     check_own(context, user)?;
@@ -118,7 +118,7 @@ fn get_of_room(
 fn set_of_room(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<set_room_account_data::v3::Request>,
+    request: Plain<set_room_account_data::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = user(request.argument(0))?;
     check_own(context, user)?;
@@ -151,7 +151,7 @@ fn put_tags(
 fn tags(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<get_tags::v3::Request>,
+    request: Plain<get_tags::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = user(request.argument(0))?;
     check_own(context, user)?;
@@ -163,7 +163,7 @@ fn tags(
 fn put_tag(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<create_tag::v3::Request>,
+    request: Plain<create_tag::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = user(request.argument(0))?;
     check_own(context, user)?;

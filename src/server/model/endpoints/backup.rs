@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::server::model::{
     backup::{self, Backup, Part},
-    body::{self, Loose, LooseResponse, Plain},
+    body::{self, Given, LooseResponse, Plain},
     records::BackupKeyRecord,
     refusal::{Refusal, Stop},
     route::{Context, Routes},
@@ -50,7 +50,7 @@ struct Info {
 fn create(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<create_backup_version::v3::Request>,
+    request: Plain<create_backup_version::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = &context.caller()?.user;
     let Info { algorithm, auth_data, .. } = request.read()?;
@@ -79,7 +79,7 @@ fn newest(
 fn info(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<get_backup_info::v3::Request>,
+    request: Plain<get_backup_info::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     Ok(describe(&Backup::find(step, &context.caller()?.user, request.argument(0))?))
 }
@@ -87,7 +87,7 @@ fn info(
 fn update(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<update_backup_version::v3::Request>,
+    request: Plain<update_backup_version::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let Info { algorithm, auth_data, version } = request.read()?;
     let backup = Backup::find(step, &context.caller()?.user, request.argument(0))?;
@@ -101,7 +101,7 @@ fn update(
 fn delete(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<delete_backup_version::v3::Request>,
+    request: Plain<delete_backup_version::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let backup = Backup::find(step, &context.caller()?.user, request.argument(0))?;
     backup.delete(step)?;
@@ -109,13 +109,13 @@ fn delete(
 }
 
 /// The backup that the query names.
-fn named<R>(step: &Step<'_>, context: &Context<'_>, request: &Loose<R>) -> Result<Backup, Refusal> {
+fn named(step: &Step<'_>, context: &Context<'_>, request: &Given) -> Result<Backup, Refusal> {
     let version = request.query("version");
     let version = version.ok_or_else(|| Refusal::missing("no version is named"))?;
     Backup::find(step, &context.caller()?.user, &version)
 }
 
-fn part<R>(request: &Loose<R>) -> Part<'_> {
+fn part(request: &Given) -> Part<'_> {
     match request.arguments.as_slice() {
         [] => Part::All,
         [room] => Part::Room(room),
@@ -132,7 +132,7 @@ fn count(backup: &Backup) -> LooseResponse {
 fn put_keys<R: IncomingRequest>(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<R>,
+    request: Plain<R>,
 ) -> Result<LooseResponse, Stop> {
     let mut backup = named(step, context, &request)?;
     let mut keys = Vec::new();
@@ -176,7 +176,7 @@ fn read_room<'a>(
 fn keys<R: IncomingRequest>(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<R>,
+    request: Plain<R>,
 ) -> Result<LooseResponse, Stop> {
     let part = part(&request);
     let found = named(step, context, &request)?.keys(step, part)?;
@@ -206,7 +206,7 @@ fn keys<R: IncomingRequest>(
 fn remove_keys<R: IncomingRequest>(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<R>,
+    request: Plain<R>,
 ) -> Result<LooseResponse, Stop> {
     let mut backup = named(step, context, &request)?;
     backup.remove(step, part(&request))?;

@@ -48,7 +48,7 @@ fn upload_keys(
 fn upload_signatures(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<upload_signatures::v3::Request>,
+    request: Plain<upload_signatures::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = &context.caller()?.user;
     let failures = signatures::upload(step, user, &request.body)?;

@@ -12,21 +12,21 @@ use serde_json::{Value, json};
 use crate::{
     matrix::OwnedRoomId,
     server::model::{
-        body::{Known, LooseResponse, Plain},
+        body::{LooseResponse, Plain},
         records::{PUBLIC_ROOMS, ROOMS},
         refusal::{Refusal, Stop},
         rooms::{
             aliases, membership_of,
             summary::{Summary, may_know},
         },
-        route::{Context, Routes},
+        route::{Access, Context, Routes},
         step::Step,
         table::Broken,
     },
 };
 
 pub(super) fn add(routes: &mut Routes) {
-    routes.add(public_rooms);
+    routes.add_for(Access::User, public_rooms);
     routes.add(search_public_rooms);
     routes.add(visibility);
     routes.add(set_visibility);
@@ -57,7 +57,7 @@ struct Filter {
 fn public_rooms(
     step: &mut Step<'_>,
     _context: &Context<'_>,
-    Known(request): Known<get_public_rooms::v3::Request>,
+    request: Plain<get_public_rooms::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let limit = request.query("limit").map(|limit| limit.parse::<usize>()).transpose();
     let limit = limit.map_err(|_none| Refusal::invalid("the limit is no number"))?;
@@ -70,7 +70,7 @@ fn public_rooms(
 fn search_public_rooms(
     step: &mut Step<'_>,
     _context: &Context<'_>,
-    Plain(request): Plain<get_public_rooms_filtered::v3::Request>,
+    request: Plain<get_public_rooms_filtered::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     check_server(step, request.query("server"))?;
     find(step, &request.read()?)
@@ -183,7 +183,7 @@ fn set_visibility(
 fn summary(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<get_summary::v1::Request>,
+    request: Plain<get_summary::v1::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = context.caller().ok().map(|caller| &*caller.user);
     let room = aliases::room_of(step, request.argument(0))?;

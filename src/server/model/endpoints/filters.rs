@@ -23,7 +23,7 @@ pub(super) fn add(routes: &mut Routes) {
 fn create(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<create_filter::v3::Request>,
+    request: Plain<create_filter::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = own(context, request.argument(0))?;
     let filter = Value::Object(request.body.clone());
@@ -41,7 +41,7 @@ fn create(
 fn get(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<get_filter::v3::Request>,
+    request: Plain<get_filter::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let user = own(context, request.argument(0))?;
     let id = request.argument(1);

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     matrix::{OwnedEventId, OwnedRoomId, OwnedUserId},
     server::model::{
-        body::Loose,
+        body::{Given, Loose},
         refusal::{Refusal, Stop},
         rooms::{
             RoomEvent, Visit,
@@ -162,18 +162,18 @@ fn at_time(
     context: &Context<'_>,
     request: by_time::Request,
 ) -> Result<by_time::Response, Stop> {
-    let visit = Visit::of_reader(step, context.caller()?, request.room_id)?;
+    let visit = Visit::of_present(step, context.caller()?, request.room_id)?;
     let event = pages::at_time(step, &visit, request.ts, request.dir)?
         .ok_or_else(|| Refusal::not_found("there is no event before or after that time"))?;
     let time: MilliSecondsSinceUnixEpoch = event.fields.origin_server_ts;
     Ok(by_time::Response::new(event.id, time))
 }
 
-fn room_id<R>(request: &Loose<R>) -> Result<OwnedRoomId, Refusal> {
+fn room_id(request: &Given) -> Result<OwnedRoomId, Refusal> {
     OwnedRoomId::try_from(request.argument(0)).map_err(|error| Refusal::invalid(error.to_string()))
 }
 
-fn direction<R>(request: &Loose<R>) -> Result<Direction, Refusal> {
+fn direction(request: &Given) -> Result<Direction, Refusal> {
     match request.query("dir").as_deref() {
         Some("b") => Ok(Direction::Backward),
         Some("f") => Ok(Direction::Forward),
@@ -182,7 +182,7 @@ fn direction<R>(request: &Loose<R>) -> Result<Direction, Refusal> {
     }
 }
 
-fn limit<R>(request: &Loose<R>) -> Result<usize, Refusal> {
+fn limit(request: &Given) -> Result<usize, Refusal> {
     match request.query("limit") {
         None => Ok(DEFAULT_LIMIT),
         Some(limit) => limit
@@ -192,7 +192,7 @@ fn limit<R>(request: &Loose<R>) -> Result<usize, Refusal> {
     }
 }
 
-fn filter<R>(request: &Loose<R>) -> Result<RoomFilter, Refusal> {
+fn filter(request: &Given) -> Result<RoomFilter, Refusal> {
     request.query("filter").map_or_else(|| Ok(RoomFilter::default()), |text| read(&text))
 }
 

@@ -35,7 +35,7 @@ pub(super) fn add(routes: &mut Routes) {
 fn upload(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<upload_keys::v3::Request>,
+    request: Plain<upload_keys::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let caller = context.caller()?;
     if let Some(keys) = request.body.get("device_keys") {
@@ -69,7 +69,7 @@ fn map<'a>(
 fn query(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<get_keys::v3::Request>,
+    request: Plain<get_keys::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let viewer = &context.caller()?.user;
     let asked = map(&request.body, "device_keys")?
@@ -156,7 +156,7 @@ impl QueryAnswer {
 fn claim(
     step: &mut Step<'_>,
     _context: &Context<'_>,
-    Plain(request): Plain<claim_keys::v3::Request>,
+    request: Plain<claim_keys::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let (mut found, mut failures) = (Map::new(), Map::new());
     let malformed = || Refusal::bad_json("one_time_keys is user, device, algorithm");

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::{
     matrix::OwnedRoomId,
     server::model::{
-        body::Loose,
+        body::{Given, Loose},
         rate::Limited,
         records::MEMBERSHIPS,
         refusal::{Refusal, Stop},
@@ -78,11 +78,11 @@ fn knock(
     Ok(knock_room::v3::Response::new(room))
 }
 
-fn enter<R>(
+fn enter(
     step: &mut Step<'_>,
     context: &Context<'_>,
     action: Action,
-    request: &Loose<R>,
+    request: &Given,
 ) -> Result<OwnedRoomId, Refusal> {
     let user = &context.caller()?.user;
     let room = aliases::room_of(step, request.argument(0))?;

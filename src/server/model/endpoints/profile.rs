@@ -36,7 +36,7 @@ fn unknown() -> Refusal {
 fn whole(
     step: &mut Step<'_>,
     _context: &Context<'_>,
-    Plain(request): Plain<get_profile::v3::Request>,
+    request: Plain<get_profile::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let profile = profile::of(step, &user(request.argument(0))?)?;
     Ok(LooseResponse(Value::Object(profile.ok_or_else(unknown)?)))
@@ -46,7 +46,7 @@ fn whole(
 fn field(
     step: &mut Step<'_>,
     _context: &Context<'_>,
-    Plain(request): Plain<get_profile_field::v3::Request>,
+    request: Plain<get_profile_field::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let name = request.argument(1);
     let user = user(request.argument(0))?;
@@ -71,7 +71,7 @@ fn check_own(context: &Context<'_>, user: &str) -> Result<(), Refusal> {
 fn set(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<set_profile_field::v3::Request>,
+    request: Plain<set_profile_field::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     check_own(context, request.argument(0))?;
     let name = request.argument(1);
@@ -87,7 +87,7 @@ fn set(
 fn remove(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<delete_profile_field::v3::Request>,
+    request: Plain<delete_profile_field::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     check_own(context, request.argument(0))?;
     let name = request.argument(1);

@@ -33,10 +33,10 @@ fn list(
 fn set(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<set_pusher::v3::Request>,
+    request: Plain<set_pusher::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let caller = context.caller()?;
-    let mut body = request.body;
+    let mut body = request.body.clone();
     let text = |name: &str| {
         let value = body.get(name).ok_or_else(|| Refusal::missing(format!("no {name}")))?;
         value

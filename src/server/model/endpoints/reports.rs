@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     matrix::{OwnedEventId, OwnedRoomId, OwnedUserId},
     server::model::{
-        body::Loose,
+        body::{Given, Loose},
         rate::Limited,
         records::{REPORTS, ROOMS, ReportRecord, ReportSubject, USERS},
         refusal::{Refusal, Stop},
@@ -83,7 +83,7 @@ fn report_user(
     Ok(report_user::v3::Response::new())
 }
 
-fn reason<R>(request: &Loose<R>) -> Result<Option<String>, Refusal> {
+fn reason(request: &Given) -> Result<Option<String>, Refusal> {
     let WithReason { reason } = request.read()?;
     match reason {
         Some(reason) if MAX_REASON < reason.len() => {

@@ -37,7 +37,7 @@ const MAX_ORDER: usize = 50;
 fn hierarchy(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<get_hierarchy::Request>,
+    request: Plain<get_hierarchy::Request>,
 ) -> Result<LooseResponse, Stop> {
     let room = OwnedRoomId::try_from(request.argument(0))
         .map_err(|error| Refusal::invalid(error.to_string()))?;

@@ -29,7 +29,7 @@ pub(super) fn add(routes: &mut Routes) {
 fn send(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<send_event_to_device::v3::Request>,
+    request: Plain<send_event_to_device::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let caller = context.caller()?;
     let (kind, id) = (request.argument(0), request.argument(1));

@@ -31,7 +31,7 @@ pub(super) fn add(routes: &mut Routes) {
 fn search(
     step: &mut Step<'_>,
     context: &Context<'_>,
-    Plain(request): Plain<search_users::v3::Request>,
+    request: Plain<search_users::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let caller = &context.caller()?.user;
     let term = request.body.get("search_term").and_then(Value::as_str);

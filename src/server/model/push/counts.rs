@@ -17,9 +17,9 @@ const MOST_KEPT: usize = 20_000;
 
 /// Notifications, and those of them that are meant for somebody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::server::model) struct Count {
-    pub(in crate::server::model) notifications: u64,
-    pub(in crate::server::model) highlights: u64,
+pub(crate) struct Count {
+    pub(crate) notifications: u64,
+    pub(crate) highlights: u64,
 }
 
 impl Count {
@@ -37,16 +37,16 @@ impl Count {
 
 /// What of a room somebody has not read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::server::model) struct Counts {
+pub(crate) struct Counts {
     /// Outside of threads.
-    pub(in crate::server::model) main: Count,
+    pub(crate) main: Count,
     /// By the first event of the thread.
-    pub(in crate::server::model) threads: BTreeMap<OwnedEventId, Count>,
+    pub(crate) threads: BTreeMap<OwnedEventId, Count>,
 }
 
 impl Counts {
     /// All of it in one.
-    pub(in crate::server::model) fn total(&self) -> Count {
+    pub(crate) fn total(&self) -> Count {
         self.threads.values().fold(self.main, |sum, count| Count {
             notifications: sum.notifications + count.notifications,
             highlights: sum.highlights + count.highlights,
@@ -56,16 +56,16 @@ impl Counts {
 
 /// Up to where somebody has read, by their receipts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::server::model) struct ReadUpTo {
+pub(crate) struct ReadUpTo {
     /// Everything.
-    pub(in crate::server::model) all: Option<u64>,
+    pub(crate) all: Option<u64>,
     /// Outside of threads, or within the thread of this name.
-    pub(in crate::server::model) by_thread: BTreeMap<String, u64>,
+    pub(crate) by_thread: BTreeMap<String, u64>,
 }
 
 /// Counts that were made, so that a new event costs one addition.
 #[derive(Debug, Default)]
-pub(in crate::server::model) struct UnreadCache {
+pub(crate) struct UnreadCache {
     by_room: BTreeMap<OwnedRoomId, BTreeMap<OwnedUserId, Known>>,
     size: usize,
 }
@@ -80,7 +80,7 @@ struct Known {
 
 impl UnreadCache {
     /// To be called when an event of the room no longer notifies anybody.
-    pub(in crate::server::model) fn forget(&mut self, room: &RoomId) {
+    pub(crate) fn forget(&mut self, room: &RoomId) {
         let gone = self.by_room.remove(room);
         self.size -= gone.map_or(0, |users| users.len()).min(self.size);
     }
@@ -105,11 +105,7 @@ impl UnreadCache {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn unread(
-    step: &mut Step<'_>,
-    room: &RoomId,
-    user: &UserId,
-) -> Result<Counts, Broken> {
+pub(crate) fn unread(step: &mut Step<'_>, room: &RoomId, user: &UserId) -> Result<Counts, Broken> {
     let mut read = own_receipts(step, room, user)?;
     if read.all.is_none() {
         // Who has read nothing begins where they came in.

@@ -58,7 +58,7 @@ const MAX_RELATIONS: usize = 3;
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn on_event(
+pub(crate) fn on_event(
     step: &mut Step<'_>,
     event: &RoomEvent,
     joined: &[OwnedUserId],
@@ -291,7 +291,7 @@ fn notice(rules: &Ruleset, event: &FlattenedJson, context: &PushConditionRoomCtx
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn thread_of(
+pub(crate) fn thread_of(
     step: &Step<'_>,
     event: &RoomEvent,
 ) -> Result<Option<OwnedEventId>, Broken> {

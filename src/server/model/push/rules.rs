@@ -22,23 +22,23 @@ const RULES_WEIGHT: usize = 20;
 
 /// What somebody set up for themselves.
 #[derive(Debug)]
-pub(in crate::server::model) struct Personal {
+pub(crate) struct Personal {
     /// Their push rules; `None`: the default ones, which most people have.
-    pub(in crate::server::model) rules: Option<Ruleset>,
+    pub(crate) rules: Option<Ruleset>,
     /// Those whose messages they do not want.
-    pub(in crate::server::model) ignored: BTreeSet<OwnedUserId>,
+    pub(crate) ignored: BTreeSet<OwnedUserId>,
 }
 
 /// What was read of it.
 #[derive(Debug, Default)]
-pub(in crate::server::model) struct PersonalCache {
+pub(crate) struct PersonalCache {
     by_user: HashMap<OwnedUserId, Arc<Personal>>,
     weight: usize,
 }
 
 impl PersonalCache {
     /// To be called when somebody's account data changes.
-    pub(in crate::server::model) fn forget(&mut self, user: &UserId) {
+    pub(crate) fn forget(&mut self, user: &UserId) {
         let gone = self.by_user.remove(user).map_or(0, |personal| personal.weight());
         self.weight = self.weight.saturating_sub(gone);
     }
@@ -68,10 +68,7 @@ impl Personal {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn personal(
-    step: &mut Step<'_>,
-    user: &UserId,
-) -> Result<Arc<Personal>, Broken> {
+pub(crate) fn personal(step: &mut Step<'_>, user: &UserId) -> Result<Arc<Personal>, Broken> {
     if let Some(known) = step.volatile.personal.by_user.get(user) {
         return Ok(Arc::clone(known));
     }

@@ -6,11 +6,11 @@ use crate::{
 };
 
 /// `(file)`.
-pub(in crate::server::model) const MEDIA: Table<MediaRecord> = Table::new(90);
+pub(crate) const MEDIA: Table<MediaRecord> = Table::new(90);
 /// `(file, piece)`: its bytes, as they are.
-pub(in crate::server::model) const MEDIA_PIECES: Table<Vec<u8>> = Table::new(91);
+pub(crate) const MEDIA_PIECES: Table<Vec<u8>> = Table::new(91);
 /// `(user, file)`: files that are not whole, and since when.
-pub(in crate::server::model) const MEDIA_OF: Table<Timestamp> = Table::new(92);
+pub(crate) const MEDIA_OF: Table<Timestamp> = Table::new(92);
 
 /// `()`: the server's name.
-pub(in crate::server::model) const NAME: Table<String> = Table::new(93);
+pub(crate) const NAME: Table<String> = Table::new(93);

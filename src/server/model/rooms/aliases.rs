@@ -24,10 +24,7 @@ const MAX_ALIASES: usize = 100;
 ///
 /// # Errors
 /// `M_INVALID_PARAM` when the text is neither; `M_NOT_FOUND` for an alias of no room.
-pub(in crate::server::model) fn room_of(
-    step: &Step<'_>,
-    id_or_alias: &str,
-) -> Result<OwnedRoomId, Refusal> {
+pub(crate) fn room_of(step: &Step<'_>, id_or_alias: &str) -> Result<OwnedRoomId, Refusal> {
     if id_or_alias.starts_with('#') {
         let alias =
             RoomAliasId::parse(id_or_alias).map_err(|error| Refusal::invalid(error.to_string()))?;
@@ -40,10 +37,7 @@ pub(in crate::server::model) fn room_of(
 ///
 /// # Errors
 /// `M_NOT_FOUND` when there is none.
-pub(in crate::server::model) fn find(
-    step: &Step<'_>,
-    alias: &RoomAliasId,
-) -> Result<OwnedRoomId, Refusal> {
+pub(crate) fn find(step: &Step<'_>, alias: &RoomAliasId) -> Result<OwnedRoomId, Refusal> {
     let found = step.get(ALIASES, (alias.as_str(),))?;
     Ok(found.ok_or_else(|| Refusal::not_found("there is no room of this name"))?.room)
 }
@@ -53,7 +47,7 @@ pub(in crate::server::model) fn find(
 /// # Errors
 /// `M_INVALID_PARAM` and `M_UNKNOWN` for names that cannot be; `M_UNKNOWN` with 409 for one that is
 /// taken; `M_FORBIDDEN` for rooms that the user is not in.
-pub(in crate::server::model) fn add(
+pub(crate) fn add(
     step: &mut Step<'_>,
     alias: &RoomAliasId,
     room_id: &RoomId,
@@ -91,7 +85,7 @@ pub(in crate::server::model) fn add(
 /// # Errors
 /// `M_NOT_FOUND` when there is none; `M_FORBIDDEN` for those who neither made it nor have the power
 /// to name the room.
-pub(in crate::server::model) fn remove(
+pub(crate) fn remove(
     step: &mut Step<'_>,
     alias: &RoomAliasId,
     user: &UserId,
@@ -112,7 +106,7 @@ pub(in crate::server::model) fn remove(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn may_publish(
+pub(crate) fn may_publish(
     step: &Step<'_>,
     room_id: &RoomId,
     user: &UserId,
@@ -164,10 +158,7 @@ fn drop_from_event(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn of_room(
-    step: &Step<'_>,
-    room: &RoomId,
-) -> Result<Vec<OwnedRoomAliasId>, Broken> {
+pub(crate) fn of_room(step: &Step<'_>, room: &RoomId) -> Result<Vec<OwnedRoomAliasId>, Broken> {
     let rows = step.scan(ROOM_ALIASES, (room,))?;
     rows.into_iter()
         .map(|(mut key, ())| {

@@ -38,16 +38,16 @@ const MAX_TRIES: usize = 100;
 
 /// An event that somebody wants in a room.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct Draft {
-    pub(in crate::server::model) room: OwnedRoomId,
-    pub(in crate::server::model) sender: OwnedUserId,
+pub(crate) struct Draft {
+    pub(crate) room: OwnedRoomId,
+    pub(crate) sender: OwnedUserId,
     /// Its type.
-    pub(in crate::server::model) kind: String,
+    pub(crate) kind: String,
     /// Of whom or what, if it is state.
-    pub(in crate::server::model) state_key: Option<String>,
-    pub(in crate::server::model) content: CanonicalJsonObject,
+    pub(crate) state_key: Option<String>,
+    pub(crate) content: CanonicalJsonObject,
     /// The device that sends it, and its transaction id.
-    pub(in crate::server::model) sent_by: Option<(OwnedDeviceId, String)>,
+    pub(crate) sent_by: Option<(OwnedDeviceId, String)>,
 }
 
 impl Draft {
@@ -55,7 +55,7 @@ impl Draft {
     ///
     /// # Errors
     /// `M_BAD_JSON` when the content has numbers that canonical JSON does not know.
-    pub(in crate::server::model) fn state(
+    pub(crate) fn state(
         room: OwnedRoomId,
         sender: OwnedUserId,
         (kind, state_key): (&str, &str),
@@ -76,9 +76,7 @@ impl Draft {
 ///
 /// # Errors
 /// `M_BAD_JSON` when it is not an object, or has numbers that canonical JSON does not know.
-pub(in crate::server::model) fn canonical(
-    content: serde_json::Value,
-) -> Result<CanonicalJsonObject, Refusal> {
+pub(crate) fn canonical(content: serde_json::Value) -> Result<CanonicalJsonObject, Refusal> {
     match CanonicalJsonValue::try_from(content) {
         Ok(CanonicalJsonValue::Object(object)) => Ok(object),
         Ok(_) => Err(Refusal::bad_json("the content of an event is an object")),
@@ -90,9 +88,7 @@ pub(in crate::server::model) fn canonical(
 ///
 /// # Errors
 /// `M_BAD_JSON`, as above; also when it is nested too deep.
-pub(in crate::server::model) fn canonical_text(
-    content: &RawValue,
-) -> Result<CanonicalJsonObject, Refusal> {
+pub(crate) fn canonical_text(content: &RawValue) -> Result<CanonicalJsonObject, Refusal> {
     serde_json::from_str(content.get()).map_err(|error| Refusal::bad_json(error.to_string()))
 }
 
@@ -102,10 +98,7 @@ pub(in crate::server::model) fn canonical_text(
 ///
 /// # Errors
 /// `M_FORBIDDEN` by the rules, `M_TOO_LARGE`, `M_BAD_JSON`.
-pub(in crate::server::model) fn append_event(
-    step: &mut Step<'_>,
-    draft: Draft,
-) -> Result<OwnedEventId, Refusal> {
+pub(crate) fn append_event(step: &mut Step<'_>, draft: Draft) -> Result<OwnedEventId, Refusal> {
     let record = room(step, &draft.room)?;
     let rules = rules_of(&record)?;
     let is_member = draft.kind == "m.room.member";
@@ -140,7 +133,7 @@ pub(in crate::server::model) fn append_event(
 ///
 /// # Errors
 /// `M_UNSUPPORTED_ROOM_VERSION`, `M_FORBIDDEN` by the rules, `M_TOO_LARGE`.
-pub(in crate::server::model) fn append_create(
+pub(crate) fn append_create(
     step: &mut Step<'_>,
     sender: OwnedUserId,
     version: &RoomVersionId,

@@ -21,10 +21,10 @@ use crate::{
 
 /// Who gets events.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server::model) struct Reader<'a> {
-    pub(in crate::server::model) caller: &'a Caller,
+pub(crate) struct Reader<'a> {
+    pub(crate) caller: &'a Caller,
     /// What they see of the room.
-    pub(in crate::server::model) sight: &'a Sight,
+    pub(crate) sight: &'a Sight,
 }
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ struct ClientEvent<'a> {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn client_event(
+pub(crate) fn client_event(
     step: &Step<'_>,
     event: &RoomEvent,
     reader: Reader<'_>,
@@ -64,7 +64,7 @@ pub(in crate::server::model) fn client_event(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn sync_event(
+pub(crate) fn sync_event(
     step: &Step<'_>,
     event: &RoomEvent,
     reader: Reader<'_>,
@@ -154,6 +154,6 @@ fn write_in(
 }
 
 /// As ruma's responses want it.
-pub(in crate::server::model) fn raw<T>(text: Box<RawValue>) -> Raw<T> {
+pub(crate) fn raw<T>(text: Box<RawValue>) -> Raw<T> {
     Raw::from_json(text)
 }

@@ -17,31 +17,31 @@ use crate::{
 
 /// An event of a room.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct RoomEvent {
-    pub(in crate::server::model) id: OwnedEventId,
+pub(crate) struct RoomEvent {
+    pub(crate) id: OwnedEventId,
     /// Its record: its room, its number, its whole PDU.
-    pub(in crate::server::model) record: EventRecord,
-    pub(in crate::server::model) fields: Fields,
+    pub(crate) record: EventRecord,
+    pub(crate) fields: Fields,
     kind: TimelineEventType,
 }
 
 /// The fields of a PDU that somebody here asks for.
 #[derive(Clone, Debug, Deserialize)]
-pub(in crate::server::model) struct Fields {
+pub(crate) struct Fields {
     /// Nothing in the first event of a room of version 12.
-    pub(in crate::server::model) room_id: Option<OwnedRoomId>,
-    pub(in crate::server::model) sender: OwnedUserId,
+    pub(crate) room_id: Option<OwnedRoomId>,
+    pub(crate) sender: OwnedUserId,
     /// When the server took it, in milliseconds.
-    pub(in crate::server::model) origin_server_ts: MilliSecondsSinceUnixEpoch,
+    pub(crate) origin_server_ts: MilliSecondsSinceUnixEpoch,
     #[serde(rename = "type")]
-    pub(in crate::server::model) kind: String,
-    pub(in crate::server::model) content: Box<RawValue>,
+    pub(crate) kind: String,
+    pub(crate) content: Box<RawValue>,
     /// Whether it is state, and of whom or what.
-    pub(in crate::server::model) state_key: Option<String>,
-    pub(in crate::server::model) prev_events: Vec<OwnedEventId>,
-    pub(in crate::server::model) auth_events: Vec<OwnedEventId>,
+    pub(crate) state_key: Option<String>,
+    pub(crate) prev_events: Vec<OwnedEventId>,
+    pub(crate) auth_events: Vec<OwnedEventId>,
     /// What it redacts, in rooms before version 11.
-    pub(in crate::server::model) redacts: Option<OwnedEventId>,
+    pub(crate) redacts: Option<OwnedEventId>,
 }
 
 impl RoomEvent {
@@ -49,10 +49,7 @@ impl RoomEvent {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn load(
-        step: &Step<'_>,
-        id: &EventId,
-    ) -> Result<Option<Self>, Broken> {
+    pub(crate) fn load(step: &Step<'_>, id: &EventId) -> Result<Option<Self>, Broken> {
         step.get(EVENTS, (id,))?.map(|record| Self::new(id.to_owned(), record)).transpose()
     }
 
@@ -60,7 +57,7 @@ impl RoomEvent {
     ///
     /// # Errors
     /// When the records are broken; also when it is not there.
-    pub(in crate::server::model) fn expect(step: &Step<'_>, id: &EventId) -> Result<Self, Broken> {
+    pub(crate) fn expect(step: &Step<'_>, id: &EventId) -> Result<Self, Broken> {
         Self::load(step, id)?.ok_or_else(|| Broken("an event is named and not there".to_owned()))
     }
 
@@ -68,10 +65,7 @@ impl RoomEvent {
     ///
     /// # Errors
     /// When the PDU is none.
-    pub(in crate::server::model) fn new(
-        id: OwnedEventId,
-        record: EventRecord,
-    ) -> Result<Self, Broken> {
+    pub(crate) fn new(id: OwnedEventId, record: EventRecord) -> Result<Self, Broken> {
         let fields: Fields =
             serde_json::from_str(record.pdu.get()).map_err(|error| Broken(error.to_string()))?;
         let kind = TimelineEventType::from(fields.kind.as_str());
@@ -79,27 +73,27 @@ impl RoomEvent {
     }
 
     /// Its number, which is its place in the room too.
-    pub(in crate::server::model) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.record.number
     }
 
     /// Its type.
-    pub(in crate::server::model) fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         &self.fields.kind
     }
 
     /// Whether it is state.
-    pub(in crate::server::model) fn is_state(&self) -> bool {
+    pub(crate) fn is_state(&self) -> bool {
         self.fields.state_key.is_some()
     }
 
     /// Whether it is the state event of this type and key.
-    pub(in crate::server::model) fn is(&self, kind: &str, state_key: &str) -> bool {
+    pub(crate) fn is(&self, kind: &str, state_key: &str) -> bool {
         self.fields.kind == kind && self.fields.state_key.as_deref() == Some(state_key)
     }
 
     /// Its content, as far as it looks like `C`.
-    pub(in crate::server::model) fn content<'a, C: Deserialize<'a>>(&'a self) -> Option<C> {
+    pub(crate) fn content<'a, C: Deserialize<'a>>(&'a self) -> Option<C> {
         serde_json::from_str(self.fields.content.get()).ok()
     }
 }

@@ -17,9 +17,9 @@ use crate::{
 
 /// A filter, with the parts that ruma's does not have.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(in crate::server::model) struct RoomFilter {
+pub(crate) struct RoomFilter {
     #[serde(flatten)]
-    pub(in crate::server::model) plain: RoomEventFilter,
+    pub(crate) plain: RoomEventFilter,
     #[serde(default)]
     related_by_rel_types: Vec<String>,
     #[serde(default)]
@@ -31,16 +31,12 @@ impl RoomFilter {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn passes(
-        &self,
-        step: &Step<'_>,
-        event: &RoomEvent,
-    ) -> Result<bool, Broken> {
+    pub(crate) fn passes(&self, step: &Step<'_>, event: &RoomEvent) -> Result<bool, Broken> {
         Ok(passes(&self.plain, event) && self.is_related(step, event)?)
     }
 
     /// Whether only the members are wanted whose events are shown.
-    pub(in crate::server::model) fn is_lazy(&self) -> bool {
+    pub(crate) fn is_lazy(&self) -> bool {
         matches!(self.plain.lazy_load_options, LazyLoadOptions::Enabled { .. })
     }
 
@@ -59,7 +55,7 @@ impl RoomFilter {
 }
 
 /// Whether an event passes the parts that ask for the event alone.
-pub(in crate::server::model) fn passes(filter: &RoomEventFilter, event: &RoomEvent) -> bool {
+pub(crate) fn passes(filter: &RoomEventFilter, event: &RoomEvent) -> bool {
     let sender = &event.fields.sender;
     passes_kind(filter, &event.record.room, event.kind())
         && !filter.not_senders.contains(sender)
@@ -68,17 +64,13 @@ pub(in crate::server::model) fn passes(filter: &RoomEventFilter, event: &RoomEve
 }
 
 /// Whether something of a room that has a type and no sender passes.
-pub(in crate::server::model) fn passes_kind(
-    filter: &RoomEventFilter,
-    room: &RoomId,
-    kind: &str,
-) -> bool {
+pub(crate) fn passes_kind(filter: &RoomEventFilter, room: &RoomId, kind: &str) -> bool {
     is_listed(filter.rooms.as_deref(), &filter.not_rooms, room)
         && is_wanted(filter.types.as_deref(), &filter.not_types, kind)
 }
 
 /// Whether a room is among those that are wanted, and not among those that are not.
-pub(in crate::server::model) fn is_listed(
+pub(crate) fn is_listed(
     wanted: Option<&[OwnedRoomId]>,
     unwanted: &[OwnedRoomId],
     room: &RoomId,
@@ -88,11 +80,7 @@ pub(in crate::server::model) fn is_listed(
 }
 
 /// The same for types, where `*` is any text.
-pub(in crate::server::model) fn is_wanted(
-    wanted: Option<&[String]>,
-    unwanted: &[String],
-    kind: &str,
-) -> bool {
+pub(crate) fn is_wanted(wanted: Option<&[String]>, unwanted: &[String], kind: &str) -> bool {
     let fits = |pattern: &String| is_like(pattern, kind);
     !unwanted.iter().any(fits) && wanted.is_none_or(|wanted| wanted.iter().any(fits))
 }

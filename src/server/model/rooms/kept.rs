@@ -18,7 +18,7 @@ const MOST_KEPT: usize = 100_000;
 
 /// What is known of rooms.
 #[derive(Debug, Default)]
-pub(in crate::server::model) struct RoomCache {
+pub(crate) struct RoomCache {
     joined: HashMap<OwnedRoomId, Arc<[OwnedUserId]>>,
     levels: HashMap<OwnedRoomId, Arc<PushConditionPowerLevelsCtx>>,
     /// Members and levels together.
@@ -27,7 +27,7 @@ pub(in crate::server::model) struct RoomCache {
 
 impl RoomCache {
     /// To be called when members or power levels of a room change.
-    pub(in crate::server::model) fn forget(&mut self, room: &RoomId) {
+    pub(crate) fn forget(&mut self, room: &RoomId) {
         let joined = self.joined.remove(room).map_or(0, |joined| joined.len() + 1);
         let levels = self.levels.remove(room).map_or(0, |levels| weight(&levels));
         self.size = self.size.saturating_sub(joined + levels);
@@ -41,19 +41,12 @@ impl RoomCache {
     }
 
     /// The power levels of a room, if they are kept.
-    pub(in crate::server::model) fn levels(
-        &self,
-        room: &RoomId,
-    ) -> Option<Arc<PushConditionPowerLevelsCtx>> {
+    pub(crate) fn levels(&self, room: &RoomId) -> Option<Arc<PushConditionPowerLevelsCtx>> {
         self.levels.get(room).cloned()
     }
 
     /// Keeps the power levels of a room.
-    pub(in crate::server::model) fn keep_levels(
-        &mut self,
-        room: &RoomId,
-        levels: Arc<PushConditionPowerLevelsCtx>,
-    ) {
+    pub(crate) fn keep_levels(&mut self, room: &RoomId, levels: Arc<PushConditionPowerLevelsCtx>) {
         self.make_place(weight(&levels));
         self.levels.insert(room.to_owned(), levels);
     }

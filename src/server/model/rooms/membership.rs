@@ -20,7 +20,7 @@ use crate::{
 
 /// What is done to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server::model) enum Action {
+pub(crate) enum Action {
     /// They come in, or change their name.
     Join,
     /// They are asked in.
@@ -39,7 +39,7 @@ pub(in crate::server::model) enum Action {
 
 impl Action {
     /// What the member is afterwards.
-    pub(in crate::server::model) fn membership(self) -> &'static str {
+    pub(crate) fn membership(self) -> &'static str {
         match self {
             Self::Join => "join",
             Self::Invite => "invite",
@@ -50,7 +50,7 @@ impl Action {
     }
 
     /// The action that a member event with this membership asks for.
-    pub(in crate::server::model) fn from_membership(membership: &str) -> Option<Self> {
+    pub(crate) fn from_membership(membership: &str) -> Option<Self> {
         match membership {
             "join" => Some(Self::Join),
             "invite" => Some(Self::Invite),
@@ -64,18 +64,18 @@ impl Action {
 
 /// Somebody wants somebody's membership to change.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct MemberChange {
-    pub(in crate::server::model) room: OwnedRoomId,
-    pub(in crate::server::model) sender: OwnedUserId,
-    pub(in crate::server::model) target: OwnedUserId,
-    pub(in crate::server::model) action: Action,
+pub(crate) struct MemberChange {
+    pub(crate) room: OwnedRoomId,
+    pub(crate) sender: OwnedUserId,
+    pub(crate) target: OwnedUserId,
+    pub(crate) action: Action,
     /// What the event is to say beside the membership.
-    pub(in crate::server::model) content: CanonicalJsonObject,
+    pub(crate) content: CanonicalJsonObject,
 }
 
 impl MemberChange {
     /// A change that says nothing but its reason.
-    pub(in crate::server::model) fn new(
+    pub(crate) fn new(
         room: OwnedRoomId,
         (sender, action, target): (&UserId, Action, &UserId),
         reason: Option<String>,
@@ -95,10 +95,7 @@ impl MemberChange {
     /// # Errors
     /// `M_FORBIDDEN` by the room's rules; `M_BAD_STATE` for who is banned, or is not; `M_UNKNOWN`
     /// with 404 for a room that nobody is in.
-    pub(in crate::server::model) fn apply(
-        self,
-        step: &mut Step<'_>,
-    ) -> Result<OwnedEventId, Refusal> {
+    pub(crate) fn apply(self, step: &mut Step<'_>) -> Result<OwnedEventId, Refusal> {
         let room = room(step, &self.room).map_err(|_unknown| self.no_room())?;
         if self.action == Action::Invite && self.target.server_name().as_str() != step.settings.name
         {

@@ -10,7 +10,7 @@ use crate::server::model::{
 };
 
 /// Most events of a page.
-pub(in crate::server::model) const MAX_EVENTS: usize = 1000;
+pub(crate) const MAX_EVENTS: usize = 1000;
 /// Most bytes of the events of a page; one event more may come.
 const MAX_BYTES: usize = 4 << 20;
 /// Events that are looked at for one page, whether or not they are shown.
@@ -20,21 +20,21 @@ const STRETCH: usize = 100;
 
 /// A stretch of a room's history.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server::model) struct Pages {
+pub(crate) struct Pages {
     /// The first number is the one after it.
-    pub(in crate::server::model) after: u64,
+    pub(crate) after: u64,
     /// The last number.
-    pub(in crate::server::model) up_to: u64,
+    pub(crate) up_to: u64,
 }
 
 /// A page of it.
 #[derive(Debug)]
-pub(in crate::server::model) struct Page {
+pub(crate) struct Page {
     /// In the order that was asked for.
-    pub(in crate::server::model) events: Vec<RoomEvent>,
+    pub(crate) events: Vec<RoomEvent>,
     /// Where the next page begins: "after" when going forward, "up to" when going backward; `None`
     /// when there is none.
-    pub(in crate::server::model) next: Option<u64>,
+    pub(crate) next: Option<u64>,
 }
 
 impl Pages {
@@ -42,7 +42,7 @@ impl Pages {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn read(
+    pub(crate) fn read(
         mut self,
         step: &Step<'_>,
         (visit, filter): (&Visit<'_>, &RoomFilter),
@@ -109,7 +109,7 @@ impl Pages {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn at_time(
+pub(crate) fn at_time(
     step: &Step<'_>,
     visit: &Visit<'_>,
     time: MilliSecondsSinceUnixEpoch,

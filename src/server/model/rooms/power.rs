@@ -18,7 +18,7 @@ use crate::{
 
 /// The powers in a room now.
 #[derive(Debug)]
-pub(in crate::server::model) struct Powers {
+pub(crate) struct Powers {
     create: RoomEvent,
     levels: Option<RoomEvent>,
     rules: RoomVersionRules,
@@ -29,7 +29,7 @@ impl Powers {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn read(
+    pub(crate) fn read(
         step: &Step<'_>,
         room: &RoomId,
         rules: &RoomVersionRules,
@@ -44,7 +44,7 @@ impl Powers {
     ///
     /// # Errors
     /// When the power levels of the room are no power levels.
-    pub(in crate::server::model) fn of(&self, user: &UserId) -> Result<UserPowerLevel, Refusal> {
+    pub(crate) fn of(&self, user: &UserId) -> Result<UserPowerLevel, Refusal> {
         let rules = &self.rules.authorization;
         let creators =
             RoomCreateEvent::new(&self.create).creators(rules).map_err(Refusal::forbidden)?;
@@ -64,7 +64,7 @@ impl Powers {
     ///
     /// # Errors
     /// When the power levels of the room are no power levels.
-    pub(in crate::server::model) fn is_enough(
+    pub(crate) fn is_enough(
         &self,
         user: &UserId,
         field: RoomPowerLevelsIntField,
@@ -80,7 +80,7 @@ impl Powers {
     ///
     /// # Errors
     /// When the power levels of the room are no power levels.
-    pub(in crate::server::model) fn is_enough_to_send(
+    pub(crate) fn is_enough_to_send(
         &self,
         user: &UserId,
         kind: &str,

@@ -23,7 +23,7 @@ struct RedactionContent {
 }
 
 /// What an event redacts.
-pub(in crate::server::model) fn target(event: &RoomEvent) -> Option<OwnedEventId> {
+pub(crate) fn target(event: &RoomEvent) -> Option<OwnedEventId> {
     if event.kind() != "m.room.redaction" || event.is_state() {
         return None;
     }

@@ -38,16 +38,16 @@ const MAX_REFERENCES: usize = 100;
 
 /// What an event says about another.
 #[derive(Clone, Debug, Deserialize)]
-pub(in crate::server::model) struct Relation {
-    pub(in crate::server::model) rel_type: String,
-    pub(in crate::server::model) event_id: OwnedEventId,
+pub(crate) struct Relation {
+    pub(crate) rel_type: String,
+    pub(crate) event_id: OwnedEventId,
     /// The reaction, for annotations.
     key: Option<String>,
 }
 
 impl Relation {
     /// The relation that an event has.
-    pub(in crate::server::model) fn of(event: &RoomEvent) -> Option<Self> {
+    pub(crate) fn of(event: &RoomEvent) -> Option<Self> {
         #[derive(Deserialize)]
         struct Content {
             #[serde(rename = "m.relates_to")]
@@ -166,10 +166,7 @@ fn put_thread(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn of(
-    step: &Step<'_>,
-    event: &EventId,
-) -> Result<Vec<(String, RoomEvent)>, Broken> {
+pub(crate) fn of(step: &Step<'_>, event: &EventId) -> Result<Vec<(String, RoomEvent)>, Broken> {
     let rows = step.scan_after(RELATIONS, (event,), None, MAX_LOOKED_AT)?;
     rows.into_iter()
         .map(|(mut key, id)| {
@@ -281,7 +278,7 @@ fn thread(step: &Step<'_>, event: &RoomEvent, reader: Reader<'_>) -> Result<Opti
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn is_in_thread(
+pub(crate) fn is_in_thread(
     step: &Step<'_>,
     first: &RoomEvent,
     reader: Reader<'_>,
@@ -292,21 +289,21 @@ pub(in crate::server::model) fn is_in_thread(
 
 /// Which relations to an event are asked for.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct Wanted {
-    pub(in crate::server::model) rel_type: Option<String>,
-    pub(in crate::server::model) kind: Option<String>,
+pub(crate) struct Wanted {
+    pub(crate) rel_type: Option<String>,
+    pub(crate) kind: Option<String>,
     /// How far to go: 1 for what relates to the event itself.
-    pub(in crate::server::model) depth: u32,
-    pub(in crate::server::model) direction: Direction,
+    pub(crate) depth: u32,
+    pub(crate) direction: Direction,
     /// Only what comes after this number, and before or at that one.
-    pub(in crate::server::model) numbers: (u64, u64),
+    pub(crate) numbers: (u64, u64),
 }
 
 /// Events that relate to one, directly or by others, in the order that is asked for.
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn find(
+pub(crate) fn find(
     step: &Step<'_>,
     event: &EventId,
     wanted: &Wanted,

@@ -16,7 +16,7 @@ use crate::{
 
 /// What somebody was to a room over time, and who could read it over time.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct Sight {
+pub(crate) struct Sight {
     /// From which number on what.
     memberships: Vec<(u64, String)>,
     visibilities: Vec<(u64, String)>,
@@ -27,11 +27,7 @@ impl Sight {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn read(
-        step: &Step<'_>,
-        room: &RoomId,
-        user: &UserId,
-    ) -> Result<Self, Broken> {
+    pub(crate) fn read(step: &Step<'_>, room: &RoomId, user: &UserId) -> Result<Self, Broken> {
         Ok(Self {
             memberships: history(step, MEMBER_HISTORY, (room, user), 2)?,
             visibilities: history(step, VISIBILITY_HISTORY, (room,), 1)?,
@@ -39,44 +35,44 @@ impl Sight {
     }
 
     /// What they are to the room now: `leave` when they never were anything.
-    pub(in crate::server::model) fn membership(&self) -> &str {
+    pub(crate) fn membership(&self) -> &str {
         self.memberships.last().map_or("leave", |(_, membership)| membership)
     }
 
     /// What they were to the room once the event of this number was there.
-    pub(in crate::server::model) fn membership_at(&self, number: u64) -> &str {
+    pub(crate) fn membership_at(&self, number: u64) -> &str {
         at(&self.memberships, number).unwrap_or("leave")
     }
 
     /// Whether they are joined now.
-    pub(in crate::server::model) fn is_joined(&self) -> bool {
+    pub(crate) fn is_joined(&self) -> bool {
         self.membership() == "join"
     }
 
     /// Whether they were ever joined.
-    pub(in crate::server::model) fn was_joined(&self) -> bool {
+    pub(crate) fn was_joined(&self) -> bool {
         self.memberships.iter().any(|(_, membership)| membership == "join")
     }
 
     /// Whether they were joined once the event of this number was there, and ever since.
-    pub(in crate::server::model) fn was_joined_since(&self, number: u64) -> bool {
+    pub(crate) fn was_joined_since(&self, number: u64) -> bool {
         self.membership_at(number) == "join"
             && self.memberships.last().is_some_and(|(last, _)| *last <= number)
     }
 
     /// Whether they came in after the event of this number.
-    pub(in crate::server::model) fn has_joined_after(&self, number: u64) -> bool {
+    pub(crate) fn has_joined_after(&self, number: u64) -> bool {
         self.memberships.iter().any(|(at, membership)| number < *at && membership == "join")
     }
 
     /// Whether anybody may read the room now.
-    pub(in crate::server::model) fn is_world_readable(&self) -> bool {
+    pub(crate) fn is_world_readable(&self) -> bool {
         self.visibilities.last().is_some_and(|(_, visibility)| visibility == "world_readable")
     }
 
     /// The number up to which they may know the state of the room: that of the event that made
     /// them leave, the end for those who are joined, `None` for those who never were.
-    pub(in crate::server::model) fn end(&self) -> Option<u64> {
+    pub(crate) fn end(&self) -> Option<u64> {
         if self.is_joined() || self.is_world_readable() {
             return Some(u64::MAX);
         }
@@ -85,17 +81,25 @@ impl Sight {
     }
 
     /// Whether they may see an event.
-    pub(in crate::server::model) fn sees(&self, event: &RoomEvent) -> bool {
+    pub(crate) fn sees(&self, event: &RoomEvent) -> bool {
         self.sees_number(event.number())
     }
 
-    /// Whether they may see the event of this number. One that changes who sees what is seen by
-    /// those who saw before it, and by those who see after it.
-    pub(in crate::server::model) fn sees_number(&self, number: u64) -> bool {
-        let is_joined_later = || {
-            let mut later = self.memberships.iter().filter(|(from, _)| number <= *from);
-            later.any(|(_, membership)| membership == "join")
-        };
+    /// Whether they could see an event when it was sent.
+    pub(crate) fn saw(&self, event: &RoomEvent) -> bool {
+        self.allows(event.number(), |membership| membership == "join")
+    }
+
+    /// Whether they may see the event of this number.
+    pub(crate) fn sees_number(&self, number: u64) -> bool {
+        let mut later = self.memberships.iter().filter(|(from, _)| number <= *from);
+        let is_joined_later = later.any(|(_, membership)| membership == "join");
+        self.allows(number, |membership| membership == "join" || is_joined_later)
+    }
+
+    /// Whether the room let them see the event of this number. One that changes who sees what is
+    /// seen by those who saw before it, and by those who see after it.
+    fn allows(&self, number: u64, shared: impl Fn(&str) -> bool) -> bool {
         [number.saturating_sub(1), number].iter().any(|at_number| {
             let membership = self.membership_at(*at_number);
             let visibility = |v: u64| at(&self.visibilities, v).unwrap_or("shared");
@@ -104,7 +108,7 @@ impl Sight {
                 "joined" => membership == "join",
                 "invited" => matches!(membership, "join" | "invite"),
                 // Also what nobody understands, as the specification says.
-                _ => membership == "join" || is_joined_later(),
+                _ => shared(membership),
             };
             allows(visibility(number.saturating_sub(1))) || allows(visibility(number))
         })

@@ -17,10 +17,7 @@ use crate::{
 /// # Errors
 /// `M_FORBIDDEN` for any other, as for a room that the caller is not in: nobody learns here which
 /// rooms there are.
-pub(in crate::server::model) fn room(
-    step: &Step<'_>,
-    room: &RoomId,
-) -> Result<RoomRecord, Refusal> {
+pub(crate) fn room(step: &Step<'_>, room: &RoomId) -> Result<RoomRecord, Refusal> {
     step.get(ROOMS, (room,))?.ok_or_else(|| Refusal::forbidden("you are not in this room"))
 }
 
@@ -28,7 +25,7 @@ pub(in crate::server::model) fn room(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn current(
+pub(crate) fn current(
     step: &Step<'_>,
     room: &RoomId,
     kind: &str,
@@ -43,10 +40,7 @@ pub(in crate::server::model) fn current(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn current_state(
-    step: &Step<'_>,
-    room: &RoomId,
-) -> Result<Vec<RoomEvent>, Broken> {
+pub(crate) fn current_state(step: &Step<'_>, room: &RoomId) -> Result<Vec<RoomEvent>, Broken> {
     let places = step.scan(STATE, (room,))?;
     places.iter().map(|(_, place)| RoomEvent::expect(step, &place.event)).collect()
 }
@@ -55,7 +49,7 @@ pub(in crate::server::model) fn current_state(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn state_event_at(
+pub(crate) fn state_event_at(
     step: &Step<'_>,
     room: &RoomId,
     (kind, state_key): (&str, &str),
@@ -70,7 +64,7 @@ pub(in crate::server::model) fn state_event_at(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn state_at(
+pub(crate) fn state_at(
     step: &Step<'_>,
     room: &RoomId,
     number: u64,
@@ -92,10 +86,7 @@ pub(in crate::server::model) fn state_at(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn joined_members(
-    step: &Step<'_>,
-    room: &RoomId,
-) -> Result<Vec<OwnedUserId>, Broken> {
+pub(crate) fn joined_members(step: &Step<'_>, room: &RoomId) -> Result<Vec<OwnedUserId>, Broken> {
     match kept::joined(step, room) {
         Some(joined) => Ok(joined.to_vec()),
         None => read_joined(step, room),
@@ -117,10 +108,7 @@ pub(super) fn read_joined(step: &Step<'_>, room: &RoomId) -> Result<Vec<OwnedUse
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn joined_rooms(
-    step: &Step<'_>,
-    user: &UserId,
-) -> Result<Vec<OwnedRoomId>, Broken> {
+pub(crate) fn joined_rooms(step: &Step<'_>, user: &UserId) -> Result<Vec<OwnedRoomId>, Broken> {
     let mut rooms = Vec::new();
     for (mut key, record) in step.scan(MEMBERSHIPS, (user,))? {
         if record.membership == "join" {
@@ -137,7 +125,7 @@ pub(in crate::server::model) fn joined_rooms(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn membership_of(
+pub(crate) fn membership_of(
     step: &Step<'_>,
     room: &RoomId,
     user: &UserId,

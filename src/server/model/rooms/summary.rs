@@ -18,22 +18,22 @@ use crate::{
 /// # Spec
 /// Client-Server API, "GET `publicRooms`" and "GET `room_summary`".
 #[derive(Clone, Debug, Serialize)]
-pub(in crate::server::model) struct Summary {
-    pub(in crate::server::model) room_id: OwnedRoomId,
+pub(crate) struct Summary {
+    pub(crate) room_id: OwnedRoomId,
     room_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::server::model) name: Option<String>,
+    pub(crate) name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::server::model) topic: Option<String>,
+    pub(crate) topic: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::server::model) canonical_alias: Option<String>,
+    pub(crate) canonical_alias: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     avatar_url: Option<String>,
-    pub(in crate::server::model) num_joined_members: u64,
+    pub(crate) num_joined_members: u64,
     world_readable: bool,
     guest_can_join: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::server::model) room_type: Option<String>,
+    pub(crate) room_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     join_rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,10 +47,7 @@ impl Summary {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn read(
-        step: &Step<'_>,
-        room: &RoomId,
-    ) -> Result<Option<Self>, Broken> {
+    pub(crate) fn read(step: &Step<'_>, room: &RoomId) -> Result<Option<Self>, Broken> {
         let Some(record) = step.get(ROOMS, (room,))? else {
             return Ok(None);
         };
@@ -77,7 +74,7 @@ impl Summary {
     }
 
     /// Whether a search for this text, in small letters, finds it.
-    pub(in crate::server::model) fn is_like(&self, text: &str) -> bool {
+    pub(crate) fn is_like(&self, text: &str) -> bool {
         [&self.name, &self.topic, &self.canonical_alias]
             .into_iter()
             .flatten()
@@ -127,7 +124,7 @@ impl Access {
 ///
 /// # Spec
 /// Client-Server API, "GET hierarchy": accessible rooms.
-pub(in crate::server::model) fn may_know(
+pub(crate) fn may_know(
     step: &Step<'_>,
     room: &RoomId,
     user: Option<&UserId>,

@@ -38,11 +38,11 @@ const COPIED: [&str; 8] = [
 
 /// Makes the room that takes this one's place, and closes this one.
 #[derive(Debug)]
-pub(in crate::server::model) struct Upgrade {
-    pub(in crate::server::model) old: OwnedRoomId,
-    pub(in crate::server::model) user: OwnedUserId,
-    pub(in crate::server::model) version: RoomVersionId,
-    pub(in crate::server::model) additional_creators: Vec<OwnedUserId>,
+pub(crate) struct Upgrade {
+    pub(crate) old: OwnedRoomId,
+    pub(crate) user: OwnedUserId,
+    pub(crate) version: RoomVersionId,
+    pub(crate) additional_creators: Vec<OwnedUserId>,
 }
 
 impl Upgrade {
@@ -51,10 +51,7 @@ impl Upgrade {
     /// # Errors
     /// `M_FORBIDDEN` for those who may not close the room; `M_NOT_FOUND` for no room;
     /// `M_UNSUPPORTED_ROOM_VERSION`.
-    pub(in crate::server::model) fn make(
-        self,
-        step: &mut Step<'_>,
-    ) -> Result<OwnedRoomId, Refusal> {
+    pub(crate) fn make(self, step: &mut Step<'_>) -> Result<OwnedRoomId, Refusal> {
         rules(&self.version)?;
         let record = step
             .get(ROOMS, (&self.old,))?

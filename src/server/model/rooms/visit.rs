@@ -15,10 +15,10 @@ use crate::{
 
 /// Somebody who may look into a room.
 #[derive(Debug)]
-pub(in crate::server::model) struct Visit<'a> {
-    pub(in crate::server::model) caller: &'a Caller,
-    pub(in crate::server::model) room: OwnedRoomId,
-    pub(in crate::server::model) sight: Sight,
+pub(crate) struct Visit<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) room: OwnedRoomId,
+    pub(crate) sight: Sight,
 }
 
 impl<'a> Visit<'a> {
@@ -26,7 +26,7 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// `M_FORBIDDEN` for all others.
-    pub(in crate::server::model) fn of_member(
+    pub(crate) fn of_member(
         step: &Step<'_>,
         caller: &'a Caller,
         room: OwnedRoomId,
@@ -39,7 +39,7 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// `M_FORBIDDEN` for all others: who is banned, who never came in, who forgot the room.
-    pub(in crate::server::model) fn of_reader(
+    pub(crate) fn of_reader(
         step: &Step<'_>,
         caller: &'a Caller,
         room: OwnedRoomId,
@@ -54,11 +54,24 @@ impl<'a> Visit<'a> {
         if has_left && remembers()?.is_some() { Ok(visit) } else { Err(not_in_room()) }
     }
 
+    /// Of somebody who is joined, or may read without joining.
+    ///
+    /// # Errors
+    /// `M_FORBIDDEN` for all others, also for those who left.
+    pub(crate) fn of_present(
+        step: &Step<'_>,
+        caller: &'a Caller,
+        room: OwnedRoomId,
+    ) -> Result<Self, Refusal> {
+        let visit = Self::of_reader(step, caller, room)?;
+        if visit.is_present() { Ok(visit) } else { Err(not_in_room()) }
+    }
+
     /// Of anybody who asks for an event: what they see is asked event by event.
     ///
     /// # Errors
     /// `M_NOT_FOUND` when there is no such room.
-    pub(in crate::server::model) fn of_anybody(
+    pub(crate) fn of_anybody(
         step: &Step<'_>,
         caller: &'a Caller,
         room: OwnedRoomId,
@@ -75,30 +88,35 @@ impl<'a> Visit<'a> {
         Ok(Self { caller, room: id, sight })
     }
 
+    fn is_present(&self) -> bool {
+        self.sight.is_joined() || self.sight.is_world_readable()
+    }
+
     /// The last number of what they may know of the room's state.
-    pub(in crate::server::model) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.sight.end().unwrap_or(0)
     }
 
-    /// An event of this room that they see.
+    /// An event of this room that they see. Whoever left gets no single event of before they
+    /// came, which the room lets those read who are in it.
     ///
     /// # Errors
     /// `M_NOT_FOUND` otherwise.
-    pub(in crate::server::model) fn event(
-        &self,
-        step: &Step<'_>,
-        id: &EventId,
-    ) -> Result<RoomEvent, Refusal> {
+    pub(crate) fn event(&self, step: &Step<'_>, id: &EventId) -> Result<RoomEvent, Refusal> {
         RoomEvent::load(step, id)?
-            .filter(|event| event.record.room == self.room && self.sight.sees(event))
+            .filter(|event| event.record.room == self.room && self.sees_alone(event))
             .ok_or_else(no_event)
+    }
+
+    fn sees_alone(&self, event: &RoomEvent) -> bool {
+        if self.is_present() { self.sight.sees(event) } else { self.sight.saw(event) }
     }
 
     /// An event as they get it.
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn show<T>(
+    pub(crate) fn show<T>(
         &self,
         step: &Step<'_>,
         event: &RoomEvent,
@@ -111,7 +129,7 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn show_all<T>(
+    pub(crate) fn show_all<T>(
         &self,
         step: &Step<'_>,
         events: &[RoomEvent],
@@ -123,7 +141,7 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn state_event(
+    pub(crate) fn state_event(
         &self,
         step: &Step<'_>,
         kind: &str,
@@ -139,10 +157,7 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn state(
-        &self,
-        step: &Step<'_>,
-    ) -> Result<Vec<RoomEvent>, Broken> {
+    pub(crate) fn state(&self, step: &Step<'_>) -> Result<Vec<RoomEvent>, Broken> {
         match self.end() {
             u64::MAX => current_state(step, &self.room),
             end => state_at(step, &self.room, end),

@@ -18,11 +18,11 @@ const MOST_CONNECTIONS: usize = 2_000;
 const MOST_OF_A_USER: usize = 32;
 
 /// A connection of a device: there may be some, told apart by `conn_id`.
-pub(in crate::server::model) type Line = (OwnedUserId, OwnedDeviceId, String);
+pub(crate) type Line = (OwnedUserId, OwnedDeviceId, String);
 
 /// All connections.
 #[derive(Debug, Default)]
-pub(in crate::server::model) struct Connections {
+pub(crate) struct Connections {
     lines: BTreeMap<Line, Connection>,
     /// Counts answers, over all connections.
     last: u64,
@@ -38,26 +38,26 @@ struct Connection {
 
 /// What a client was sent, up to an answer.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server::model) struct Memory {
-    pub(in crate::server::model) rooms: BTreeMap<OwnedRoomId, Arc<SentRoom>>,
+pub(crate) struct Memory {
+    pub(crate) rooms: BTreeMap<OwnedRoomId, Arc<SentRoom>>,
     /// How many rooms each list has.
-    pub(in crate::server::model) counts: BTreeMap<String, u64>,
+    pub(crate) counts: BTreeMap<String, u64>,
     /// The rooms of each list that were asked for.
-    pub(in crate::server::model) lists: BTreeMap<String, BTreeSet<OwnedRoomId>>,
+    pub(crate) lists: BTreeMap<String, BTreeSet<OwnedRoomId>>,
     /// The rooms that were asked for, and what was wanted of each.
-    pub(in crate::server::model) wishes: BTreeMap<OwnedRoomId, Wish>,
+    pub(crate) wishes: BTreeMap<OwnedRoomId, Wish>,
     /// The lists and subscriptions of the request, as text.
-    pub(in crate::server::model) request: String,
+    pub(crate) request: String,
 }
 
 /// What a client was sent of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::server::model) struct SentRoom {
+pub(crate) struct SentRoom {
     /// It has everything up to here, if it has not everything up to its place.
-    pub(in crate::server::model) missing_after: Option<u64>,
-    pub(in crate::server::model) wish: Wish,
+    pub(crate) missing_after: Option<u64>,
+    pub(crate) wish: Wish,
     /// The members it was sent because they spoke.
-    pub(in crate::server::model) members: BTreeSet<String>,
+    pub(crate) members: BTreeSet<String>,
 }
 
 impl Connections {
@@ -66,7 +66,7 @@ impl Connections {
     ///
     /// # Errors
     /// `M_UNKNOWN_POS` when the place is not known (any more).
-    pub(in crate::server::model) fn resume(
+    pub(crate) fn resume(
         &mut self,
         line: &Line,
         place: Option<&str>,
@@ -86,12 +86,7 @@ impl Connections {
     }
 
     /// Notes what a client has once it has the answer, and gives the answer's place.
-    pub(in crate::server::model) fn advance(
-        &mut self,
-        line: &Line,
-        token: &SyncToken,
-        memory: Memory,
-    ) -> String {
+    pub(crate) fn advance(&mut self, line: &Line, token: &SyncToken, memory: Memory) -> String {
         if !self.lines.contains_key(line) {
             if MOST_OF_A_USER <= self.of_user(&line.0).count() {
                 self.forget_oldest(Some(&line.0));

@@ -16,10 +16,11 @@ use ruma::{
 use serde_json::{json, value::to_raw_value};
 
 use crate::{
-    matrix::OwnedRoomId,
+    matrix::{OwnedRoomId, UserId},
     server::model::{
         keys::one_time,
         receipts::receipts_where,
+        records::JOINED,
         refusal::Refusal,
         route::Caller,
         step::Step,
@@ -34,15 +35,15 @@ const MAX_TO_DEVICE: u64 = 100;
 
 /// The rooms that extensions speak of.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server::model) struct Scope {
+pub(crate) struct Scope {
     /// By the list that they are in.
-    pub(in crate::server::model) lists: BTreeMap<String, BTreeSet<OwnedRoomId>>,
-    pub(in crate::server::model) subscribed: BTreeSet<OwnedRoomId>,
+    pub(crate) lists: BTreeMap<String, BTreeSet<OwnedRoomId>>,
+    pub(crate) subscribed: BTreeSet<OwnedRoomId>,
     /// After which number everything is new, for rooms of which the client does not have
     /// everything up to its place.
-    pub(in crate::server::model) after: BTreeMap<OwnedRoomId, u64>,
+    pub(crate) after: BTreeMap<OwnedRoomId, u64>,
     /// Where the timeline begins of the rooms that are new to the client.
-    pub(in crate::server::model) begins: BTreeMap<OwnedRoomId, u64>,
+    pub(crate) begins: BTreeMap<OwnedRoomId, u64>,
 }
 
 impl Scope {
@@ -68,13 +69,29 @@ impl Scope {
         let subscribed = self.subscribed.iter().filter(|room| is_wanted(room));
         listed.flat_map(|(_, rooms)| rooms).chain(subscribed).collect()
     }
+
+    /// Those of them that somebody is in: who reads and who types there is for nobody else.
+    fn joined(
+        &self,
+        step: &Step<'_>,
+        user: &UserId,
+        (lists, rooms): (Option<&Vec<String>>, Option<&Vec<ExtensionRoomConfig>>),
+    ) -> Result<Vec<&OwnedRoomId>, Broken> {
+        let mut joined = Vec::new();
+        for room in self.rooms(lists, rooms) {
+            if step.get(JOINED, (room, user))?.is_some() {
+                joined.push(room);
+            }
+        }
+        Ok(joined)
+    }
 }
 
 /// Messages for the device, after the token of this extension; those before are forgotten.
 ///
 /// # Errors
 /// `M_INVALID_PARAM` for a token that is none.
-pub(in crate::server::model) fn to_device(
+pub(crate) fn to_device(
     step: &mut Step<'_>,
     caller: &Caller,
     asked: &request::ToDevice,
@@ -106,7 +123,7 @@ pub(in crate::server::model) fn to_device(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn e2ee(
+pub(crate) fn e2ee(
     step: &Step<'_>,
     question: &Question<'_>,
     news: &News,
@@ -131,7 +148,7 @@ pub(in crate::server::model) fn e2ee(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn account_data(
+pub(crate) fn account_data(
     step: &Step<'_>,
     question: &Question<'_>,
     (asked, scope): (&request::AccountData, &Scope),
@@ -156,7 +173,7 @@ pub(in crate::server::model) fn account_data(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn receipts(
+pub(crate) fn receipts(
     step: &Step<'_>,
     question: &Question<'_>,
     (asked, scope): (&request::Receipts, &Scope),
@@ -164,7 +181,7 @@ pub(in crate::server::model) fn receipts(
 ) -> Result<response::Receipts, Broken> {
     let mut answer = response::Receipts::default();
     let me = &question.caller.user;
-    for room in scope.rooms(asked.lists.as_ref(), asked.rooms.as_ref()) {
+    for room in scope.joined(step, me, (asked.lists.as_ref(), asked.rooms.as_ref()))? {
         let begins = scope.begins.get(room).copied();
         let missing = scope.after.get(room).copied();
         if begins.is_none() && missing.is_none() && !news.rooms.contains(room) {
@@ -187,14 +204,15 @@ pub(in crate::server::model) fn receipts(
 /// Who types.
 ///
 /// # Errors
-/// Never.
-pub(in crate::server::model) fn typing(
+/// When the records are broken.
+pub(crate) fn typing(
     step: &Step<'_>,
     question: &Question<'_>,
     (asked, scope): (&request::Typing, &Scope),
 ) -> Result<response::Typing, Broken> {
     let mut answer = response::Typing::default();
-    for room in scope.rooms(asked.lists.as_ref(), asked.rooms.as_ref()) {
+    let me = &question.caller.user;
+    for room in scope.joined(step, me, (asked.lists.as_ref(), asked.rooms.as_ref()))? {
         let is_new = scope.begins.contains_key(room);
         let since = if is_new { 0 } else { question.since_serial() };
         if let Some(users) = step.volatile.typing.changed(room, since)

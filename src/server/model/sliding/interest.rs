@@ -31,12 +31,12 @@ const ANY: &str = "*";
 
 /// What is wanted of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::server::model) struct Wish {
-    pub(in crate::server::model) timeline_limit: usize,
+pub(crate) struct Wish {
+    pub(crate) timeline_limit: usize,
     /// Types and state keys; either may be `*`.
-    pub(in crate::server::model) state: BTreeSet<(String, String)>,
+    pub(crate) state: BTreeSet<(String, String)>,
     /// Whether the members who speak are wanted.
-    pub(in crate::server::model) is_lazy: bool,
+    pub(crate) is_lazy: bool,
 }
 
 impl Wish {
@@ -59,24 +59,24 @@ impl Wish {
     }
 
     /// The wish of a list.
-    pub(in crate::server::model) fn of_list(details: &RoomDetails, me: &UserId) -> Self {
+    pub(crate) fn of_list(details: &RoomDetails, me: &UserId) -> Self {
         Self::new(details.timeline_limit.into(), &details.required_state, me)
     }
 
     /// The wish of a subscription.
-    pub(in crate::server::model) fn of_room(details: &RoomSubscription, me: &UserId) -> Self {
+    pub(crate) fn of_room(details: &RoomSubscription, me: &UserId) -> Self {
         Self::new(details.timeline_limit.into(), &details.required_state, me)
     }
 
     /// Both wishes in one.
-    pub(in crate::server::model) fn join(&mut self, other: &Self) {
+    pub(crate) fn join(&mut self, other: &Self) {
         self.timeline_limit = self.timeline_limit.max(other.timeline_limit);
         self.state.extend(other.state.iter().cloned());
         self.is_lazy |= other.is_lazy;
     }
 
     /// Whether a state event of this type and key is wanted.
-    pub(in crate::server::model) fn has_state(&self, kind: &str, key: &str) -> bool {
+    pub(crate) fn has_state(&self, kind: &str, key: &str) -> bool {
         self.state.iter().any(|(wanted_kind, wanted_key)| {
             (wanted_kind == kind || wanted_kind == ANY) && (wanted_key == key || wanted_key == ANY)
         })
@@ -85,11 +85,11 @@ impl Wish {
 
 /// A room that may be in a list.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct Interest {
-    pub(in crate::server::model) room: OwnedRoomId,
-    pub(in crate::server::model) membership: MembershipRecord,
+pub(crate) struct Interest {
+    pub(crate) room: OwnedRoomId,
+    pub(crate) membership: MembershipRecord,
     /// Where it stands in a list: the room with the highest is the first.
-    pub(in crate::server::model) bump: u64,
+    pub(crate) bump: u64,
 }
 
 impl Interest {
@@ -98,7 +98,7 @@ impl Interest {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn all(
+    pub(crate) fn all(
         step: &Step<'_>,
         me: &UserId,
         is_unseen: impl Fn(&RoomId, u64) -> bool,
@@ -138,11 +138,7 @@ impl Interest {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn one(
-        step: &Step<'_>,
-        me: &UserId,
-        room: &RoomId,
-    ) -> Result<Option<Self>, Broken> {
+    pub(crate) fn one(step: &Step<'_>, me: &UserId, room: &RoomId) -> Result<Option<Self>, Broken> {
         match step.get(MEMBERSHIPS, (me, room))? {
             Some(membership) => Self::new(step, me, room.to_owned(), membership, &|_, _| true),
             None => Ok(None),
@@ -153,7 +149,7 @@ impl Interest {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn passes(
+    pub(crate) fn passes(
         &self,
         step: &Step<'_>,
         filters: &ListFilters,
@@ -194,10 +190,7 @@ fn room_type(step: &Step<'_>, room: &RoomId) -> Result<Option<String>, Broken> {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn direct_rooms(
-    step: &Step<'_>,
-    me: &UserId,
-) -> Result<BTreeSet<OwnedRoomId>, Broken> {
+pub(crate) fn direct_rooms(step: &Step<'_>, me: &UserId) -> Result<BTreeSet<OwnedRoomId>, Broken> {
     let content = account_data::get(step, me, None, "m.direct")?;
     let rooms: Option<BTreeMap<OwnedUserId, Vec<OwnedRoomId>>> =
         content.and_then(|content| serde_json::from_str(content.get()).ok());

@@ -34,17 +34,17 @@ use crate::{
 
 /// What is asked of a room.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct Asked<'a> {
-    pub(in crate::server::model) caller: &'a Caller,
-    pub(in crate::server::model) interest: &'a Interest,
-    pub(in crate::server::model) wish: &'a Wish,
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) interest: &'a Interest,
+    pub(crate) wish: &'a Wish,
     /// What the client has of it.
-    pub(in crate::server::model) sent: Option<Arc<SentRoom>>,
+    pub(crate) sent: Option<Arc<SentRoom>>,
     /// The number of the client's place; nothing when the connection is new.
-    pub(in crate::server::model) since: Option<u64>,
+    pub(crate) since: Option<u64>,
     /// Where the answer ends.
-    pub(in crate::server::model) now: u64,
-    pub(in crate::server::model) is_direct: bool,
+    pub(crate) now: u64,
+    pub(crate) is_direct: bool,
 }
 
 impl Asked<'_> {
@@ -62,7 +62,7 @@ impl Asked<'_> {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn room_news(
+pub(crate) fn room_news(
     step: &mut Step<'_>,
     asked: &Asked<'_>,
 ) -> Result<(Option<Room>, SentRoom), Broken> {

@@ -45,6 +45,33 @@ fn state_of(room: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
+fn who_is_invited_or_left_learns_nothing_of_who_reads_and_types() {
+    let mut world = World::new();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| world.user(name));
+    let room = world.room_of(&[&alice, &carol]);
+    assert_eq!(world.post(&format!("/rooms/{room}/leave"), &carol, json!({})).0, 200);
+    let invite = json!({ "user_id": bob.id });
+    assert_eq!(world.post(&format!("/rooms/{room}/invite"), &alice, invite).0, 200);
+    let event = world.say(&alice, &room, "hello");
+    assert_eq!(
+        world.post(&format!("/rooms/{room}/receipt/m.read/{event}"), &alice, json!({})).0,
+        200
+    );
+    let typing = json!({ "typing": true, "timeout": 30_000 });
+    assert_eq!(world.put(&format!("/rooms/{room}/typing/{}", alice.id), &alice, typing).0, 200);
+    let mut body = list((0, 9), &json!([]));
+    body["room_subscriptions"] = json!({ &room: { "required_state": [], "timeline_limit": 1 } });
+    body["extensions"] = json!({ "receipts": { "enabled": true }, "typing": { "enabled": true } });
+    for (user, sees) in [(&alice, true), (&bob, false), (&carol, false)] {
+        let answer = ask(&mut world, user, None, body.clone());
+        for extension in ["receipts", "typing"] {
+            let shown = &answer["extensions"][extension]["rooms"][&room];
+            assert_eq!(shown.is_object(), sees, "{extension} {}: {answer}", user.id);
+        }
+    }
+}
+
+#[test]
 fn a_list_has_the_rooms_of_its_window_with_what_is_wanted_of_them() {
     let mut world = World::new();
     let alice = world.user("alice");

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn global<T>(
+pub(crate) fn global<T>(
     step: &Step<'_>,
     question: &Question<'_>,
     news: &News,
@@ -50,7 +50,7 @@ pub(in crate::server::model) fn global<T>(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn of_room<T>(
+pub(crate) fn of_room<T>(
     step: &Step<'_>,
     question: &Question<'_>,
     news: &News,

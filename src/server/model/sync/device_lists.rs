@@ -26,7 +26,7 @@ use crate::{
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn read(
+pub(crate) fn read(
     step: &Step<'_>,
     question: &Question<'_>,
     news: &News,
@@ -82,7 +82,7 @@ impl<'a> Gathering<'a> {
         match (was_in, sight.is_joined()) {
             (_, true) if !sight.was_joined_since(self.since) => {
                 self.changed.extend(joined_members(step, room)?);
-                self.read_invited(step, room)?;
+                self.read_outside(step, room)?;
             }
             (true, true) => self.read_members(step, room)?,
             (true, false) => self.parted.extend(joined_members(step, room)?),
@@ -94,9 +94,9 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
-    /// Those who may come into a room that the device's owner came into: messages may be encrypted
-    /// for them too.
-    fn read_invited(&mut self, step: &Step<'_>, room: &RoomId) -> Result<(), Broken> {
+    /// Those who may come into a room that the device's owner came into, or ask to: messages may be
+    /// encrypted for them too.
+    fn read_outside(&mut self, step: &Step<'_>, room: &RoomId) -> Result<(), Broken> {
         for (mut key, _) in step.scan(STATE, (room, MEMBER))? {
             key.text()?;
             key.text()?;
@@ -104,7 +104,7 @@ impl<'a> Gathering<'a> {
                 continue;
             };
             let membership = membership_of(step, room, &user)?;
-            if membership.as_deref() == Some("invite") {
+            if matches!(membership.as_deref(), Some("invite" | "knock")) {
                 self.changed.insert(user);
             }
         }
@@ -154,11 +154,7 @@ impl<'a> Gathering<'a> {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn share_a_room(
-    step: &Step<'_>,
-    one: &UserId,
-    other: &UserId,
-) -> Result<bool, Broken> {
+pub(crate) fn share_a_room(step: &Step<'_>, one: &UserId, other: &UserId) -> Result<bool, Broken> {
     for (mut key, membership) in step.scan(MEMBERSHIPS, (other,))? {
         if membership.membership != "join" {
             continue;

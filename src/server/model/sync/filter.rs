@@ -41,11 +41,7 @@ pub(super) fn is_redundant(filter: &FilterDefinition) -> bool {
 }
 
 /// Whether something of no room passes.
-pub(in crate::server::model) fn allows(
-    filter: &Filter,
-    kind: &str,
-    sender: Option<&OwnedUserId>,
-) -> bool {
+pub(crate) fn allows(filter: &Filter, kind: &str, sender: Option<&OwnedUserId>) -> bool {
     is_wanted(filter.types.as_deref(), &filter.not_types, kind)
         && sender.is_none_or(|sender| {
             !filter.not_senders.contains(sender)

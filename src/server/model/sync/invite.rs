@@ -37,7 +37,7 @@ struct Stripped<'a> {
 ///
 /// # Errors
 /// Never, for an event that was stored.
-pub(in crate::server::model) fn stripped<T>(event: &RoomEvent) -> Result<Raw<T>, Broken> {
+pub(crate) fn stripped<T>(event: &RoomEvent) -> Result<Raw<T>, Broken> {
     let fields = &event.fields;
     let stripped = Stripped {
         kind: &fields.kind,
@@ -54,7 +54,7 @@ pub(in crate::server::model) fn stripped<T>(event: &RoomEvent) -> Result<Raw<T>,
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn stripped_state<T>(
+pub(crate) fn stripped_state<T>(
     step: &Step<'_>,
     membership: &MembershipRecord,
 ) -> Result<Vec<Raw<T>>, Broken> {

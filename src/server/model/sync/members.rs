@@ -14,7 +14,7 @@ const MOST_MEMBERS: usize = 1_000;
 
 /// What all devices have been sent.
 #[derive(Debug, Default)]
-pub(in crate::server::model) struct SentMembers {
+pub(crate) struct SentMembers {
     devices: BTreeMap<(OwnedUserId, OwnedDeviceId), Sent>,
 }
 
@@ -53,7 +53,7 @@ impl SentMembers {
     }
 
     /// A device begins anew: it has nothing.
-    pub(in crate::server::model) fn forget(&mut self, caller: &Caller) {
+    pub(crate) fn forget(&mut self, caller: &Caller) {
         self.devices.remove(&(caller.user.clone(), caller.device.clone()));
     }
 }

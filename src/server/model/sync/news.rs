@@ -18,18 +18,18 @@ const MAX_ENTRIES: usize = 1_000;
 
 /// Where something may be new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::server::model) struct News {
-    pub(in crate::server::model) rooms: BTreeSet<OwnedRoomId>,
-    pub(in crate::server::model) account_data: AccountNews,
+pub(crate) struct News {
+    pub(crate) rooms: BTreeSet<OwnedRoomId>,
+    pub(crate) account_data: AccountNews,
     /// Whether devices of somebody may be.
-    pub(in crate::server::model) devices: bool,
+    pub(crate) devices: bool,
     /// Whose keys the device's owner signed.
-    pub(in crate::server::model) signed: BTreeSet<OwnedUserId>,
+    pub(crate) signed: BTreeSet<OwnedUserId>,
 }
 
 /// Which account data is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server::model) enum AccountNews {
+pub(crate) enum AccountNews {
     /// All of it may be.
     All,
     /// That of these rooms, or of none, and of these types.
@@ -47,10 +47,7 @@ impl News {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn read(
-        step: &Step<'_>,
-        question: &Question<'_>,
-    ) -> Result<Self, Broken> {
+    pub(crate) fn read(step: &Step<'_>, question: &Question<'_>) -> Result<Self, Broken> {
         let user = &*question.caller.user;
         if question.wants_all() {
             return Self::everywhere(step, user);
@@ -63,7 +60,7 @@ impl News {
     }
 
     /// As if everything were new, beside rooms.
-    pub(in crate::server::model) fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self { account_data: AccountNews::All, ..Self::default() }
     }
 

@@ -11,10 +11,7 @@ use crate::server::model::{presence, step::Step, table::Broken};
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn read<T>(
-    step: &Step<'_>,
-    question: &Question<'_>,
-) -> Result<Vec<Raw<T>>, Broken> {
+pub(crate) fn read<T>(step: &Step<'_>, question: &Question<'_>) -> Result<Vec<Raw<T>>, Broken> {
     let me = &question.caller.user;
     let mut events = Vec::new();
     for (user, said) in presence::all(step) {

@@ -6,21 +6,21 @@ use crate::server::model::{route::Caller, token::SyncToken};
 
 /// What a sync asks for.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct Question<'a> {
-    pub(in crate::server::model) caller: &'a Caller,
-    pub(in crate::server::model) filter: FilterDefinition,
+pub(crate) struct Question<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) filter: FilterDefinition,
     /// Where the last answer ended; nothing for the first.
-    pub(in crate::server::model) since: Option<SyncToken>,
+    pub(crate) since: Option<SyncToken>,
     /// Where this one ends.
-    pub(in crate::server::model) now: SyncToken,
+    pub(crate) now: SyncToken,
     /// Whether the whole state is wanted, not what changed of it.
-    pub(in crate::server::model) extent: Extent,
-    pub(in crate::server::model) placing: Placing,
+    pub(crate) extent: Extent,
+    pub(crate) placing: Placing,
 }
 
 /// How much of the state is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server::model) enum Extent {
+pub(crate) enum Extent {
     /// What changed.
     Changes,
     /// All of it, of all rooms.
@@ -32,7 +32,7 @@ pub(in crate::server::model) enum Extent {
 /// # Spec
 /// Client-Server API, `use_state_after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server::model) enum Placing {
+pub(crate) enum Placing {
     /// Before its first event.
     Before,
     /// After its last event.
@@ -41,17 +41,17 @@ pub(in crate::server::model) enum Placing {
 
 impl Question<'_> {
     /// The number after which everything is new.
-    pub(in crate::server::model) fn since_number(&self) -> u64 {
+    pub(crate) fn since_number(&self) -> u64 {
         self.since.map_or(0, |since| since.number)
     }
 
     /// The serial after which everything is new.
-    pub(in crate::server::model) fn since_serial(&self) -> u64 {
+    pub(crate) fn since_serial(&self) -> u64 {
         self.since.map_or(0, |since| since.serial)
     }
 
     /// Whether all rooms are wanted, whether or not something happened there.
-    pub(in crate::server::model) fn wants_all(&self) -> bool {
+    pub(crate) fn wants_all(&self) -> bool {
         self.since.is_none() || self.extent == Extent::Full
     }
 }

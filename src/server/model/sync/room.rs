@@ -40,7 +40,7 @@ use crate::{
 
 /// What is new in a room, by what the device's owner is to it.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) enum RoomNews {
+pub(crate) enum RoomNews {
     /// They are in it.
     Joined(Box<JoinedRoom>),
     /// They were, or never came in.
@@ -56,7 +56,7 @@ impl RoomNews {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn read(
+    pub(crate) fn read(
         step: &mut Step<'_>,
         question: &Question<'_>,
         news: &News,
@@ -146,7 +146,7 @@ impl Stretch<'_> {
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn write<T>(
+pub(crate) fn write<T>(
     step: &Step<'_>,
     caller: &Caller,
     sight: &Sight,
@@ -297,7 +297,7 @@ fn count_unread(
 }
 
 /// As a client gets it.
-pub(in crate::server::model) fn counted(count: Count) -> UnreadNotificationsCount {
+pub(crate) fn counted(count: Count) -> UnreadNotificationsCount {
     let mut answer = UnreadNotificationsCount::new();
     answer.notification_count = UInt::try_from(count.notifications).ok();
     answer.highlight_count = UInt::try_from(count.highlights).ok();

@@ -19,16 +19,16 @@ use crate::{
 };
 
 /// The type of the events that make members.
-pub(in crate::server::model) const MEMBER: &str = "m.room.member";
+pub(crate) const MEMBER: &str = "m.room.member";
 
 /// Type and state key.
-pub(in crate::server::model) type StateKey = (String, String);
+pub(crate) type StateKey = (String, String);
 /// A state: what stands under each type and state key.
-pub(in crate::server::model) type State = BTreeMap<StateKey, OwnedEventId>;
+pub(crate) type State = BTreeMap<StateKey, OwnedEventId>;
 
 /// The members that are wanted of a state.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server::model) enum Members<'a> {
+pub(crate) enum Members<'a> {
     /// All.
     All,
     /// These.
@@ -135,7 +135,7 @@ fn leave_out_known(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn state_at(
+pub(crate) fn state_at(
     step: &Step<'_>,
     room: &RoomId,
     moment: u64,
@@ -166,7 +166,7 @@ pub(in crate::server::model) fn state_at(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn members_at(
+pub(crate) fn members_at(
     step: &Step<'_>,
     room: &RoomId,
     moment: u64,
@@ -184,7 +184,7 @@ pub(in crate::server::model) fn members_at(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn entry_at(
+pub(crate) fn entry_at(
     step: &Step<'_>,
     room: &RoomId,
     key: &StateKey,
@@ -212,7 +212,7 @@ fn before(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn changes(
+pub(crate) fn changes(
     step: &Step<'_>,
     room: &RoomId,
     after: u64,

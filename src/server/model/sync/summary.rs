@@ -25,20 +25,17 @@ const MAX_READ: usize = 1_000;
 
 /// A member that a room may be named after.
 #[derive(Clone, Debug)]
-pub(in crate::server::model) struct Hero {
-    pub(in crate::server::model) user: OwnedUserId,
+pub(crate) struct Hero {
+    pub(crate) user: OwnedUserId,
     /// Their member event.
-    pub(in crate::server::model) event: OwnedEventId,
+    pub(crate) event: OwnedEventId,
 }
 
 /// The name of a room; `None` when it has none.
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn name(
-    step: &Step<'_>,
-    room: &RoomId,
-) -> Result<Option<String>, Broken> {
+pub(crate) fn name(step: &Step<'_>, room: &RoomId) -> Result<Option<String>, Broken> {
     #[derive(Deserialize)]
     struct Content {
         name: Option<String>,
@@ -52,10 +49,7 @@ pub(in crate::server::model) fn name(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn canonical_alias(
-    step: &Step<'_>,
-    room: &RoomId,
-) -> Result<Option<String>, Broken> {
+pub(crate) fn canonical_alias(step: &Step<'_>, room: &RoomId) -> Result<Option<String>, Broken> {
     #[derive(Deserialize)]
     struct Content {
         alias: Option<String>,
@@ -71,11 +65,7 @@ pub(in crate::server::model) fn canonical_alias(
 ///
 /// # Errors
 /// When the records are broken.
-pub(in crate::server::model) fn heroes(
-    step: &Step<'_>,
-    room: &RoomId,
-    me: &UserId,
-) -> Result<Vec<Hero>, Broken> {
+pub(crate) fn heroes(step: &Step<'_>, room: &RoomId, me: &UserId) -> Result<Vec<Hero>, Broken> {
     let joined: BTreeSet<OwnedUserId> = joined_members(step, room)?.into_iter().collect();
     let mut rows = Vec::new();
     for (mut key, current) in step.scan(STATE, (room, MEMBER))? {

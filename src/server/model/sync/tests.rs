@@ -109,6 +109,25 @@ fn unread_counts_grow_until_a_receipt() {
 }
 
 #[test]
+fn whoever_comes_in_learns_of_the_devices_of_all_who_may_come_in_too() {
+    let mut world = World::new();
+    let [alice, bob, carol, dora] = ["alice", "bob", "carol", "dora"].map(|name| world.user(name));
+    let room = world.room(&alice, json!({ "preset": "public_chat" }));
+    let rules = format!("/rooms/{room}/state/m.room.join_rules/");
+    let first = sync(&mut world, &bob, "");
+    assert_eq!(world.post(&format!("/rooms/{room}/join"), &bob, json!({})).0, 200);
+    let invite = json!({ "user_id": carol.id });
+    assert_eq!(world.post(&format!("/rooms/{room}/invite"), &alice, invite).0, 200);
+    assert_eq!(world.put(&rules, &alice, json!({ "join_rule": "knock" })).0, 200);
+    assert_eq!(world.post(&format!("/knock/{room}"), &dora, json!({})).0, 200);
+    let answer = since(&mut world, &bob, &first);
+    let changed = answer["device_lists"]["changed"].as_array().unwrap();
+    for user in [&alice, &bob, &carol, &dora] {
+        assert!(changed.contains(&json!(user.id)), "{} of {changed:?}", user.id);
+    }
+}
+
+#[test]
 fn others_see_receipts_and_not_private_ones() {
     let mut world = World::new();
     let (alice, bob) = (world.user("alice"), world.user("bob"));

@@ -20,29 +20,29 @@ const MAX_PAGES: usize = 5;
 
 /// Which events are wanted.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server::model) struct Wanted<'a> {
-    pub(in crate::server::model) room: &'a RoomId,
+pub(crate) struct Wanted<'a> {
+    pub(crate) room: &'a RoomId,
     /// Who gets them.
-    pub(in crate::server::model) user: &'a UserId,
-    pub(in crate::server::model) sight: &'a Sight,
+    pub(crate) user: &'a UserId,
+    pub(crate) sight: &'a Sight,
     /// Those whose messages are not wanted.
-    pub(in crate::server::model) ignored: &'a BTreeSet<OwnedUserId>,
-    pub(in crate::server::model) filter: &'a RoomEventFilter,
-    pub(in crate::server::model) limit: usize,
+    pub(crate) ignored: &'a BTreeSet<OwnedUserId>,
+    pub(crate) filter: &'a RoomEventFilter,
+    pub(crate) limit: usize,
     /// The device has everything up to here; nothing when it has nothing.
-    pub(in crate::server::model) after: Option<u64>,
-    pub(in crate::server::model) up_to: u64,
+    pub(crate) after: Option<u64>,
+    pub(crate) up_to: u64,
 }
 
 /// Events of a timeline.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server::model) struct Timeline {
+pub(crate) struct Timeline {
     /// The oldest first.
-    pub(in crate::server::model) events: Vec<RoomEvent>,
+    pub(crate) events: Vec<RoomEvent>,
     /// Whether there are more before them that the device does not have.
-    pub(in crate::server::model) is_limited: bool,
+    pub(crate) is_limited: bool,
     /// The number after which they begin.
-    pub(in crate::server::model) begins: u64,
+    pub(crate) begins: u64,
 }
 
 impl Timeline {
@@ -50,10 +50,7 @@ impl Timeline {
     ///
     /// # Errors
     /// When the records are broken.
-    pub(in crate::server::model) fn read(
-        step: &Step<'_>,
-        wanted: &Wanted<'_>,
-    ) -> Result<Self, Broken> {
+    pub(crate) fn read(step: &Step<'_>, wanted: &Wanted<'_>) -> Result<Self, Broken> {
         let up_to = wanted.up_to;
         if wanted.filter.types.as_ref().is_some_and(Vec::is_empty) {
             return Ok(Self { begins: up_to, ..Self::default() });

@@ -44,6 +44,8 @@ pub(super) struct World {
     backups: usize,
     filters: usize,
     files: usize,
+    /// Who has begun a sliding sync.
+    has_slid: [bool; PEOPLE],
     next: usize,
 }
 
@@ -59,6 +61,7 @@ impl World {
             backups: 0,
             filters: 0,
             files: 0,
+            has_slid: [false; PEOPLE],
             next: 0,
         }
     }
@@ -82,7 +85,10 @@ impl World {
     pub(super) fn next_call(&mut self) -> Call {
         let call = match self.random.below(100) {
             // So that each of them has a place to go on from.
-            _ if self.next < PEOPLE => self.sync(self.next),
+            _ if self.next < PEOPLE => {
+                let person = self.next;
+                self.sync(person).bind("/next_batch", format!("{{o{person}}}"))
+            }
             _ if self.rooms.len() < 2 => self.create(),
             0..=2 if self.rooms.len() < 4 => self.create(),
             3 if self.rooms.len() < 4 => self.upgrade(),
@@ -146,6 +152,7 @@ impl World {
             calls.push(get("/client/v3/joined_rooms"));
             calls.push(self.next_sync(person));
             calls.push(self.sync(person));
+            calls.push(self.sliding_sync(person));
             calls.push(get("/client/v3/devices"));
             for room in 0..self.rooms.len() {
                 let room = Self::room(room);

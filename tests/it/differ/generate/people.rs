@@ -122,6 +122,15 @@ impl World {
         let kind = self.random.of(&["override", "underride", "content", "room", "sender", "odd"]);
         let rule =
             self.random.of(&["mine", ".m.rule.master", ".mine", "another", ".m.rule.message"]);
+        // The name of such a rule is whom or what it is about.
+        let (room, other) = (self.random.below(self.rooms.len()), self.anybody());
+        let about = match kind {
+            "room" if self.random.percent(85) => Self::room(room),
+            "sender" if self.random.percent(85) => self.user(other),
+            "room" | "sender" => "odd".to_owned(),
+            _ => rule.to_owned(),
+        };
+        let rule = about.as_str();
         let one = "/client/v3/pushrules/global/{}/{}";
         let part = "/client/v3/pushrules/global/{}/{}/{}";
         let actions = self.random.of(&[json!(["notify"]), json!([]), json!(["odd"]), json!("x")]);

@@ -16,7 +16,7 @@ impl World {
         let get = |template| Call::new(Who::Person(person), "GET", template);
         let in_room = |template| get(template).with([&id]);
         let of_event = |template| get(template).with([&id, &event]);
-        match self.random.below(26) {
+        match self.random.below(30) {
             0 | 1 => of_event("/client/v3/rooms/{}/event/{}"),
             2 | 3 => {
                 let limit = self.random.of(&["0", "3", "10"]);
@@ -43,12 +43,66 @@ impl World {
                 .query("ts", self.random.of(&["0", "99999999999999", "x"]))
                 .query("dir", self.random.of(&["f", "b"]))
                 .status_only(),
-            15 => self.sync(person),
+            15 if self.random.percent(50) => self.sync(person),
+            15 => with_state_after(self.sync(person)),
             16 => get("/client/v3/joined_rooms"),
-            18 | 19 => self.next_sync(person),
+            18 => self.next_sync(person),
+            19 if self.random.percent(50) => with_state_after(self.next_sync(person)),
+            19 => get("/client/v3/keys/changes")
+                .query("from", format!("{{o{person}}}"))
+                .query("to", format!("{{s{person}}}")),
+            20 | 21 => self.sliding_sync(person),
+            22 => self.public_rooms(person),
             17 => in_room("/client/v3/rooms/{}/initialSync").status_only(),
             _ => self.tell_where(&id, &event, person),
         }
+    }
+
+    /// A sliding sync, mostly one that goes on from the last.
+    pub(super) fn sliding_sync(&mut self, person: usize) -> Call {
+        let state = json!([
+            ["m.room.create", ""],
+            ["m.room.member", "$LAZY"],
+            ["m.room.name", ""],
+            ["m.room.join_rules", ""],
+            ["m.room.encryption", ""]
+        ]);
+        let mut body = json!({
+            "conn_id": "main",
+            "lists": {"all": {"ranges": [[0, 20]], "required_state": state,
+                "timeline_limit": self.random.of(&[1, 5, 20])}},
+            "extensions": {"to_device": {"enabled": true}, "e2ee": {"enabled": true},
+                "account_data": {"enabled": true}, "receipts": {"enabled": true},
+                "typing": {"enabled": true}},
+        });
+        if self.random.percent(25) {
+            let room = Self::room(self.random.below(self.rooms.len()));
+            let wish = json!({"required_state": [["*", "*"]], "timeline_limit": 3});
+            body["room_subscriptions"] = json!({room: wish});
+        }
+        let template = "/client/unstable/org.matrix.simplified_msc3575/sync";
+        let call = Call::new(Who::Person(person), "POST", template).query("timeout", "0");
+        let call = call.json(body).bind("/pos", format!("{{p{person}}}"));
+        if self.has_slid[person] && self.random.percent(80) {
+            return call.query("pos", format!("{{p{person}}}"));
+        }
+        self.has_slid[person] = true;
+        call
+    }
+
+    /// The rooms that everybody may find.
+    fn public_rooms(&mut self, person: usize) -> Call {
+        let template = "/client/v3/publicRooms";
+        let who = self.random.of(&[Who::Person(person), Who::Person(person), Who::Nobody]);
+        if self.random.percent(30) {
+            let call = Call::new(who, "GET", template).query("limit", "100");
+            return call.status_only();
+        }
+        // Rooms of other sequences have no names of this one.
+        let term = format!("public {}", self.prefix);
+        let filter = json!({"generic_search_term": self.random.of(&[term, self.prefix.clone()])});
+        let limit = self.random.of(&[json!(1), json!(10), json!("x")]);
+        Call::new(who, "POST", template).json(json!({"filter": filter, "limit": limit}))
     }
 
     /// Receipts, markers, typing, reports.
@@ -77,4 +131,9 @@ impl World {
                 .json(json!({"reason": "it is rude", "score": -100})),
         }
     }
+}
+
+/// By both names: Synapse knows the one of the proposal.
+fn with_state_after(call: Call) -> Call {
+    call.query("use_state_after", "true").query("org.matrix.msc4222.use_state_after", "true")
 }

@@ -17,7 +17,9 @@ impl World {
         let mut inside = [false; PEOPLE];
         inside[creator] = true;
         if self.random.percent(50) {
-            body["name"] = self.random.of(&["A room", "", "Räume 🜂"]).into();
+            let public = format!("public {} {room}", self.prefix);
+            let names = ["A room", "", "Räume 🜂", public.as_str()];
+            body["name"] = self.random.of(&names).into();
         }
         if self.random.percent(40) {
             body["topic"] = "what it is about".into();
