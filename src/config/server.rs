@@ -1,6 +1,9 @@
 //! Every key of `server.toml`, with its default. `docs/server.example.toml` names them all.
 
-use std::path::Path;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use serde::Deserialize;
 
@@ -18,6 +21,18 @@ pub struct ServerConfig {
     pub limits: ServerLimits,
     /// How often things may be done.
     pub rates: RatesConfig,
+    /// Where connections come from, and who asks how it does.
+    pub network: NetworkConfig,
+}
+
+/// `[network]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Relays whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Where `/metrics` is answered; absent: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `[public]`.
@@ -77,6 +92,8 @@ pub struct RegistrationConfig {
 pub struct ServerLimits {
     /// Largest file that may be uploaded, in MiB.
     pub max_file_mib: u32,
+    /// Most that one account may make the server keep, in MiB: files, events, backed up keys.
+    pub max_account_mib: u32,
     /// Connections at once.
     pub max_connections: usize,
     /// Connections at once from one address (IPv6: one /64).
@@ -85,7 +102,12 @@ pub struct ServerLimits {
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { max_file_mib: 50, max_connections: 10_000, max_connections_per_address: 64 }
+        Self {
+            max_file_mib: 50,
+            max_account_mib: 4096,
+            max_connections: 10_000,
+            max_connections_per_address: 64,
+        }
     }
 }
 
@@ -99,6 +121,8 @@ pub struct RatesConfig {
     pub register: RateConfig,
     /// Events sent, of one account.
     pub send: RateConfig,
+    /// Searches for people and rooms, of one account.
+    pub search: RateConfig,
 }
 
 impl Default for RatesConfig {
@@ -107,6 +131,7 @@ impl Default for RatesConfig {
             login: RateConfig { burst: 10, pause_ms: 6000 },
             register: RateConfig { burst: 10, pause_ms: 6000 },
             send: RateConfig { burst: 500, pause_ms: 20 },
+            search: RateConfig { burst: 60, pause_ms: 1000 },
         }
     }
 }

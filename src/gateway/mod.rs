@@ -23,4 +23,4 @@ pub use oauth::{
 };
 pub use options::{Gateway, GatewayError, GatewayOptions, ListenOptions, TlsFiles};
 pub use peer::{Answer, Call, CallFailure, CallId, Identity, Peer, PeerEffect, PeerInput};
-pub use service::{Host, ListenError, Listener, terminated};
+pub use service::{Host, ListenError, Listener, network, terminated};

@@ -271,7 +271,7 @@ async fn turn_away(mut stream: TcpStream) {
 }
 
 /// What counts as one address: an IPv6 customer has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

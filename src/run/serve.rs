@@ -72,7 +72,8 @@ fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
     let needs_invite = is_new && settings.registration == Registration::ByInvite;
     let invite = if needs_invite { Some(invite(&mut admin, FIRST_INVITE)?) } else { None };
     let server = Server::start(Model::new(settings), admin.into_database()).map_err(failed)?;
-    let site = Site::new(server, limits(&config));
+    let proxies = config.network.trusted_proxies.clone();
+    let site = Site::new(server, limits(&config)).behind(proxies);
     let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let listen = ListenOptions {
@@ -86,7 +87,17 @@ fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
         let serving =
             Serving { name, listening, url, invite: invite.map(|it| it.expose().clone()) };
         output.show(&serving, |it| Some(words(it))).map_err(failed)?;
-        listener.serve(site, terminated()).await;
+        match config.network.metrics {
+            None => listener.serve(site, terminated()).await,
+            Some(address) => {
+                let counts = Listener::bind(ListenOptions { address, tls: None }).await;
+                let counts = counts.map_err(failed)?;
+                tokio::join!(
+                    counts.serve(site.counts(), terminated()),
+                    listener.serve(site, terminated())
+                );
+            }
+        }
         Ok::<(), Failure>(())
     })?;
     drop(folder);
@@ -212,10 +223,12 @@ fn settings(config: &ServerConfig, name: String) -> Settings {
         settings.registration = Registration::Open;
     }
     settings.max_media_bytes = u64::from(config.limits.max_file_mib) << 20;
+    settings.max_account_bytes = u64::from(config.limits.max_account_mib) << 20;
     settings.rates = Rates {
         login: rate(config.rates.login),
         register: rate(config.rates.register),
         send: rate(config.rates.send),
+        search: rate(config.rates.search),
     };
     settings
 }

@@ -74,7 +74,7 @@ impl Admin {
         user: String,
         password: &Secret<String>,
     ) -> Result<AdminDone, AdminError> {
-        match perform(Work::Hash { password: password.expose().clone() }) {
+        match perform(Work::Hash { password: password.clone() }) {
             Done::Hash(hash) if !hash.is_empty() => {
                 self.perform(AdminJob::ResetPassword { user, hash })
             }

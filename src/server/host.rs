@@ -89,6 +89,11 @@ impl Server {
         &self.large_bodies
     }
 
+    /// Whether its thread is there to answer.
+    pub(super) fn is_running(&self) -> bool {
+        !self.jobs.is_closed()
+    }
+
     /// How it is set up.
     pub fn settings(&self) -> &Settings {
         &self.settings

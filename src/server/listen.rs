@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Body as _, Frame, Incoming},
@@ -25,7 +25,7 @@ use super::{
     patience::{Ended, Paced, paced},
 };
 use crate::{
-    gateway::{BodyStream, CallFailure, Gateway, GatewayOptions, Host, Upgrade},
+    gateway::{BodyStream, CallFailure, Gateway, GatewayOptions, Host, Upgrade, network},
     wire::{Limits, STREAM_PATH},
 };
 
@@ -42,6 +42,7 @@ pub struct Site {
     gateway: Gateway<Inside>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    proxies: Arc<[IpAddr]>,
 }
 
 impl Site {
@@ -50,7 +51,26 @@ impl Site {
         let options = GatewayOptions { limits: limits.clone(), ..GatewayOptions::default() };
         let inside = Inside { server: server.clone(), limits: limits.clone(), from: None };
         let gateway = Gateway::before(inside, options);
-        Self { server, gateway, limits, metrics: Arc::default() }
+        Self { server, gateway, limits, metrics: Arc::default(), proxies: Arc::default() }
+    }
+
+    /// Behind these relays, and only these: what they say of where a call comes from is believed.
+    #[must_use]
+    pub fn behind(self, proxies: Vec<IpAddr>) -> Self {
+        Self { proxies: proxies.into(), ..self }
+    }
+
+    /// What it counts of itself, to be answered at another address.
+    pub fn counts(&self) -> Counts {
+        Counts { site: self.clone() }
+    }
+
+    fn health(&self) -> Response<Body> {
+        if self.server.is_running() {
+            plain(StatusCode::OK, "ok\n")
+        } else {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "stopped\n")
+        }
     }
 
     /// The stream alone, for clients in this process.
@@ -62,15 +82,14 @@ impl Site {
     async fn answer(&self, mut request: Request<Incoming>, upgrades: &Upgrades) -> Response<Body> {
         let path = request.uri().path();
         let response = if path == STREAM_PATH {
+            let from = request.extensions().get::<Address>().cloned();
             let (response, upgrade) = self.gateway.upgrade(&mut request);
-            match upgrade.map(|upgrade| upgrades.try_send(upgrade)) {
+            match upgrade.zip(from).map(|upgrade| upgrades.try_send(upgrade)) {
                 None | Some(Ok(())) => response.map(full),
                 Some(Err(_second)) => plain(StatusCode::BAD_REQUEST, "one upgrade only\n"),
             }
         } else if path == "/healthz" {
-            plain(StatusCode::OK, "ok\n")
-        } else if path == "/metrics" {
-            plain(StatusCode::OK, &self.metrics.text())
+            self.health()
         } else if request.method() == Method::OPTIONS {
             plain(StatusCode::NO_CONTENT, "")
         } else {
@@ -98,7 +117,8 @@ impl Site {
     }
 }
 
-type Upgrades = mpsc::Sender<Upgrade>;
+/// Upgrades of a connection, with where they come from.
+type Upgrades = mpsc::Sender<(Upgrade, Address)>;
 
 impl Host for Site {
     fn limits(&self) -> &Limits {
@@ -111,9 +131,9 @@ impl Host for Site {
     {
         let open = self.metrics.open();
         let (sender, mut upgrades) = mpsc::channel(1);
-        let from = Address(from.to_string());
         let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(from.clone());
+            let from = origin(from, &self.proxies, request.headers());
+            request.extensions_mut().insert(from);
             let answer = self.answer(request, &sender);
             async move { Ok::<_, Infallible>(answer.await) }
         });
@@ -140,12 +160,65 @@ impl Host for Site {
                 }
             }
         }
-        if let Ok(upgrade) = upgrades.try_recv() {
+        if let Ok((upgrade, from)) = upgrades.try_recv() {
             let (server, limits) = (self.server.clone(), self.limits.clone());
-            let inside = Inside { server, limits, from: Some(from.clone()) };
+            let inside = Inside { server, limits, from: Some(from) };
             self.gateway.instead(inside).run(upgrade, stop).await;
         }
         drop(open);
+    }
+}
+
+/// Where a call comes from: of relays that are trusted, who they say.
+fn origin(from: IpAddr, proxies: &[IpAddr], headers: &HeaderMap) -> Address {
+    let is_proxy = |address: &IpAddr| proxies.iter().any(|proxy| network(*proxy) == *address);
+    let mut origin = from;
+    if is_proxy(&from) {
+        // Each relay appends whom it talked to; what stands before that, anybody may have written.
+        let lists = headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
+        let hops: Vec<&str> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
+        for hop in hops.into_iter().rev() {
+            let Ok(address) = hop.parse() else { break };
+            origin = network(address);
+            if !is_proxy(&origin) {
+                break;
+            }
+        }
+    }
+    Address(origin.to_string())
+}
+
+/// What a server counts of itself, for an address of its own.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    site: Site,
+}
+
+impl Host for Counts {
+    fn limits(&self) -> &Limits {
+        &self.site.limits
+    }
+
+    async fn serve<S>(&self, stream: S, _from: IpAddr, _stop: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            let response = match request.uri().path() {
+                "/metrics" => plain(StatusCode::OK, &self.site.metrics.text()),
+                "/healthz" => self.site.health(),
+                _ => plain(StatusCode::NOT_FOUND, "no such page\n"),
+            };
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.site.limits.header_timeout)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(Paced::new(stream)), service)
+            .await;
+        tracing::debug!(in_order = served.is_ok(), "counts told");
     }
 }
 
@@ -176,4 +249,30 @@ fn with_origins(mut response: Response<Body>) -> Response<Body> {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_relays_say_where_a_call_comes_from() {
+        let proxies = ["127.0.0.1", "2001:db8::5"].map(|it| it.parse().unwrap());
+        let from = |peer: &str, forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for list in forwarded {
+                headers.append("x-forwarded-for", list.parse().unwrap());
+            }
+            origin(network(peer.parse().unwrap()), &proxies, &headers).0
+        };
+        assert_eq!(from("192.0.2.1", &["198.51.100.7"]), "192.0.2.1", "a stranger is not believed");
+        assert_eq!(from("127.0.0.1", &[]), "127.0.0.1");
+        assert_eq!(from("127.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        // What a client writes itself comes first.
+        assert_eq!(from("127.0.0.1", &["10.0.0.1, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(from("127.0.0.1", &["10.0.0.1", "198.51.100.7"]), "198.51.100.7");
+        assert_eq!(from("127.0.0.1", &["198.51.100.7, 127.0.0.1"]), "198.51.100.7");
+        assert_eq!(from("2001:db8::77", &["2001:db9::2:3:4:5"]), "2001:db9::", "one /64");
+        assert_eq!(from("127.0.0.1", &["nonsense"]), "127.0.0.1");
+    }
 }

@@ -19,9 +19,9 @@ const ASKED_BYTES: usize = 34 << 20;
 /// Does it.
 pub(super) fn perform(work: Work) -> Done {
     match work {
-        Work::Hash { password } => Done::Hash(hash(&password).unwrap_or_default()),
+        Work::Hash { password } => Done::Hash(hash(password.expose()).unwrap_or_default()),
         Work::Verify { password, hash } => {
-            Done::Verified(is_right(&password, &hash).unwrap_or(false))
+            Done::Verified(is_right(password.expose(), &hash).unwrap_or(false))
         }
     }
 }

@@ -193,8 +193,10 @@ fn reports(step: &Step<'_>) -> Result<AdminDone, Refusal> {
 fn reset(step: &mut Step<'_>, name: &str, hash: String) -> Result<AdminDone, Refusal> {
     let (user, mut record) = users::find(step, name)?
         .ok_or_else(|| Refusal::not_found(format!("nobody here has the name {name}")))?;
+    if record.is_deactivated {
+        return Err(Refusal::forbidden(format!("{user} was closed, and stays so")));
+    }
     record.password_hash = Some(hash);
-    record.is_deactivated = false;
     step.put(USERS, (&*user,), &record)?;
     for (mut key, _) in step.scan(DEVICES, (&*user,))? {
         key.text()?;

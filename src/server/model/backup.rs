@@ -10,6 +10,7 @@ use super::{
     refusal::Refusal,
     step::Step,
     table::{Broken, Order},
+    usage,
 };
 use crate::{
     matrix::{OwnedUserId, UserId},
@@ -126,6 +127,8 @@ impl Backup {
 
     /// Takes the backup away, with all keys.
     pub(crate) fn delete(self, step: &mut Step<'_>) -> Result<(), Broken> {
+        let bytes = self.keys(step, Part::All)?.iter().map(|(_, _, key)| size(key)).sum();
+        usage::refund(step, &self.user, bytes)?;
         step.clear(BACKUP_KEYS, (&*self.user, self.version))?;
         step.delete(BACKUPS, (&*self.user, self.version));
         Ok(())
@@ -178,10 +181,11 @@ impl Backup {
             let place = (&*self.user, self.version, room, session);
             match step.get(BACKUP_KEYS, place)? {
                 Some(old) if !is_better(&key, &old) => continue,
-                Some(_) => {}
+                Some(old) => usage::refund(step, &self.user, size(&old))?,
                 None => self.record.count += 1,
             }
             is_changed = true;
+            usage::charge(step, &self.user, usize::try_from(size(&key)).unwrap_or(usize::MAX))?;
             step.put(BACKUP_KEYS, place, &key)?;
         }
         if MAX_KEYS < self.record.count {
@@ -196,7 +200,8 @@ impl Backup {
 
     /// Takes keys away.
     pub(crate) fn remove(&mut self, step: &mut Step<'_>, part: Part<'_>) -> Result<(), Broken> {
-        for (room, session, _) in self.keys(step, part)? {
+        for (room, session, key) in self.keys(step, part)? {
+            usage::refund(step, &self.user, size(&key))?;
             let place = (&*self.user, self.version, room.as_str(), session.as_str());
             step.delete(BACKUP_KEYS, place);
             self.record.count = self.record.count.saturating_sub(1);
@@ -204,6 +209,11 @@ impl Backup {
         self.record.etag += 1;
         self.write(step)
     }
+}
+
+/// What a key counts, in bytes: with what goes beside it.
+fn size(key: &BackupKeyRecord) -> u64 {
+    key.session_data.to_string().len() as u64 + 256
 }
 
 /// Whether a key replaces the one that is there.

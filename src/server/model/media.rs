@@ -13,6 +13,8 @@ use super::{
     records::{MEDIA, MEDIA_OF, MEDIA_PIECES},
     refusal::Refusal,
     step::Step,
+    table::Broken,
+    usage,
 };
 use crate::{matrix::OwnedUserId, secret::Secret, time::Timestamp};
 
@@ -42,6 +44,9 @@ pub struct MediaRecord {
     pub size: Option<u64>,
     /// Pieces that have come.
     pub pieces: u64,
+    /// Bytes that have come.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// Something to do with a file.
@@ -123,37 +128,10 @@ pub(super) fn perform(step: &mut Step<'_>, job: MediaJob) -> Result<MediaDone, R
                 return Err(too_large(step));
             }
             let owner = identify(step, token.as_ref())?.user;
-            let id = match id {
-                Some(id) => reserved(step, &owner, id)?,
-                None => reserve(step, &owner)?,
-            };
-            let record = MediaRecord {
-                owner,
-                content_type: shortened(&content_type),
-                file_name: file_name.as_deref().map(shortened),
-                created: step.now,
-                size: None,
-                pieces: 0,
-            };
-            step.put(MEDIA, (&id,), &record)?;
-            go_on(step, &id);
-            Ok(MediaDone::Begun(id))
+            let file_name = file_name.as_deref().map(shortened);
+            begin(step, owner, id, (shortened(&content_type), file_name))
         }
-        MediaJob::Put { id, piece } => {
-            let mut record = unfinished(step, &id)?;
-            if step.settings.max_media_bytes
-                < (record.pieces + 1).saturating_mul(PIECE_BYTES as u64)
-                && step.settings.max_media_bytes
-                    < record.pieces.saturating_mul(PIECE_BYTES as u64) + piece.len() as u64
-            {
-                return Err(too_large(step));
-            }
-            go_on(step, &id);
-            step.put_bytes(MEDIA_PIECES, (&id, record.pieces), piece);
-            record.pieces += 1;
-            step.put(MEDIA, (&id,), &record)?;
-            Ok(MediaDone::Done)
-        }
+        MediaJob::Put { id, piece } => put(step, &id, piece),
         MediaJob::Finish { id, size } => {
             let mut record = unfinished(step, &id)?;
             record.size = Some(size);
@@ -163,22 +141,66 @@ pub(super) fn perform(step: &mut Step<'_>, job: MediaJob) -> Result<MediaDone, R
         }
         MediaJob::Discard { id } => {
             let record = unfinished(step, &id)?;
-            discard(step, &id, &record);
+            discard(step, &id, &record)?;
             Ok(MediaDone::Done)
         }
-        MediaJob::Open { token, server, id } => {
-            identify(step, token.as_ref())?;
-            let record = step.get(MEDIA, (&id,))?.filter(|_| server == step.settings.name);
-            match record {
-                Some(record) if record.size.is_some() => Ok(MediaDone::Opened(record)),
-                Some(_) => Err(Refusal::new(504, "M_NOT_YET_UPLOADED", "the file is not here yet")),
-                None => Err(Refusal::not_found("no such file")),
-            }
-        }
+        MediaJob::Open { token, server, id } => open(step, token.as_ref(), (&server, &id)),
         MediaJob::Read { id, piece } => {
             let piece = step.get_bytes(MEDIA_PIECES, (&id, piece))?;
             Ok(MediaDone::Piece(piece.unwrap_or_default()))
         }
+    }
+}
+
+fn begin(
+    step: &mut Step<'_>,
+    owner: OwnedUserId,
+    id: Option<String>,
+    (content_type, file_name): (String, Option<String>),
+) -> Result<MediaDone, Refusal> {
+    let id = match id {
+        Some(id) => reserved(step, &owner, id)?,
+        None => reserve(step, &owner)?,
+    };
+    let record = MediaRecord {
+        owner,
+        content_type,
+        file_name,
+        created: step.now,
+        size: None,
+        pieces: 0,
+        bytes: 0,
+    };
+    step.put(MEDIA, (&id,), &record)?;
+    go_on(step, &id);
+    Ok(MediaDone::Begun(id))
+}
+
+fn put(step: &mut Step<'_>, id: &str, piece: Vec<u8>) -> Result<MediaDone, Refusal> {
+    let mut record = unfinished(step, id)?;
+    record.bytes += piece.len() as u64;
+    if step.settings.max_media_bytes < record.bytes {
+        return Err(too_large(step));
+    }
+    usage::charge(step, &record.owner, piece.len())?;
+    go_on(step, id);
+    step.put_bytes(MEDIA_PIECES, (id, record.pieces), piece);
+    record.pieces += 1;
+    step.put(MEDIA, (id,), &record)?;
+    Ok(MediaDone::Done)
+}
+
+fn open(
+    step: &mut Step<'_>,
+    token: Option<&Secret<String>>,
+    (server, id): (&str, &str),
+) -> Result<MediaDone, Refusal> {
+    identify(step, token)?;
+    let record = step.get(MEDIA, (id,))?.filter(|_| server == step.settings.name);
+    match record {
+        Some(record) if record.size.is_some() => Ok(MediaDone::Opened(record)),
+        Some(_) => Err(Refusal::new(504, "M_NOT_YET_UPLOADED", "the file is not here yet")),
+        None => Err(Refusal::not_found("no such file")),
     }
 }
 
@@ -191,11 +213,11 @@ pub(super) fn reserve(step: &mut Step<'_>, owner: &OwnedUserId) -> Result<String
         if let Some(record) = step.get(MEDIA, (&id,))?
             && !goes_on(step, &id)
         {
-            discard(step, &id, &record);
+            discard(step, &id, &record)?;
         } else if step.now.0.saturating_sub(begun.0) < PENDING_MILLIS {
             pending += 1;
         } else if let Some(record) = step.get(MEDIA, (&id,))? {
-            discard(step, &id, &record);
+            discard(step, &id, &record)?;
         } else {
             step.delete(MEDIA_OF, (&**owner, &id));
         }
@@ -218,7 +240,7 @@ fn reserved(step: &mut Step<'_>, owner: &OwnedUserId, id: String) -> Result<Stri
         && !goes_on(step, &id)
     {
         // Another try of an upload that broke off: with the id that was made for it.
-        discard(step, &id, record);
+        discard(step, &id, record)?;
         step.put(MEDIA_OF, (&**owner, &id), &record.created)?;
         return Ok(id);
     }
@@ -244,12 +266,14 @@ fn unfinished(step: &Step<'_>, id: &str) -> Result<MediaRecord, Refusal> {
     record.ok_or_else(|| Refusal::not_found("no such upload"))
 }
 
-fn discard(step: &mut Step<'_>, id: &str, record: &MediaRecord) {
+fn discard(step: &mut Step<'_>, id: &str, record: &MediaRecord) -> Result<(), Broken> {
+    usage::refund(step, &record.owner, record.bytes)?;
     for piece in 0..record.pieces {
         step.delete(MEDIA_PIECES, (id, piece));
     }
     step.delete(MEDIA, (id,));
     step.delete(MEDIA_OF, (&*record.owner, id));
+    Ok(())
 }
 
 fn too_large(step: &Step<'_>) -> Refusal {

@@ -39,6 +39,7 @@ mod token;
 mod transactions;
 mod typing;
 mod uia;
+mod usage;
 mod volatile;
 
 pub use admin::{AdminDone, AdminJob, Enrolled, UserLine};

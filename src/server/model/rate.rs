@@ -10,6 +10,8 @@ use crate::time::Timestamp;
 pub(crate) enum Limited {
     /// Attempts to log in, by account.
     Login,
+    /// The same by address, whatever the account: who guesses at many is slowed down too.
+    LoginFrom,
     /// Attempts to prove who one is, by account. Apart from logins: whoever guesses there must
     /// not keep the owner from doing anything here.
     Proof,
@@ -19,6 +21,8 @@ pub(crate) enum Limited {
     Send,
     /// Reports to those who run the server, by account: many would push others out.
     Report,
+    /// Searches for people and rooms, by account: they look at many.
+    Search,
 }
 
 /// Buckets that fill by one each pause. One that is full is not kept.
@@ -45,6 +49,14 @@ impl Buckets {
     }
 }
 
+/// How many accounts one address logs in to, as a household or an office has them.
+const ACCOUNTS_OF_ADDRESS: u32 = 6;
+
+fn shared(rate: Rate) -> Rate {
+    let burst = rate.burst.saturating_mul(ACCOUNTS_OF_ADDRESS);
+    Rate { burst, pause: rate.pause / ACCOUNTS_OF_ADDRESS }
+}
+
 impl Step<'_> {
     /// Counts that `who` does this once more.
     ///
@@ -54,7 +66,9 @@ impl Step<'_> {
         let rates = self.settings.rates;
         let rate = match what {
             Limited::Login | Limited::Proof | Limited::Report => rates.login,
+            Limited::LoginFrom => shared(rates.login),
             Limited::Register => rates.register,
+            Limited::Search => rates.search,
             Limited::Send => rates.send,
         };
         let taken = self.volatile.buckets.take((what, who.to_owned()), rate, self.now);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::table::Broken;
+use crate::secret::Secret;
 
 /// A call that is refused: HTTP status, error code, words for people.
 ///
@@ -140,12 +141,12 @@ pub enum Work {
     /// Derive a new password's hash.
     Hash {
         /// The password.
-        password: String,
+        password: Secret<String>,
     },
     /// Compare a password with a hash.
     Verify {
         /// The password.
-        password: String,
+        password: Secret<String>,
         /// The hash, as text.
         hash: String,
     },

@@ -15,6 +15,8 @@ pub struct Settings {
     pub registration: Registration,
     /// Largest file, in bytes.
     pub max_media_bytes: u64,
+    /// Most bytes of files, events and backed up keys of one account.
+    pub max_account_bytes: u64,
     /// Limits of how often.
     pub rates: Rates,
     /// People to turn to, for `/.well-known/matrix/support`: `matrix_id` or `email_address` each.
@@ -61,6 +63,8 @@ pub struct Rates {
     pub register: Rate,
     /// Events sent, of one account.
     pub send: Rate,
+    /// Searches for people and rooms, of one account.
+    pub search: Rate,
 }
 
 impl Default for Rates {
@@ -69,6 +73,7 @@ impl Default for Rates {
             login: Rate { burst: 10, pause: Duration::from_secs(6) },
             register: Rate { burst: 10, pause: Duration::from_secs(6) },
             send: Rate { burst: 500, pause: Duration::from_millis(20) },
+            search: Rate { burst: 60, pause: Duration::from_secs(1) },
         }
     }
 }
@@ -82,6 +87,7 @@ impl Settings {
             offers_stream: true,
             registration: Registration::ByInvite,
             max_media_bytes: 50 << 20,
+            max_account_bytes: 4 << 30,
             rates: Rates::default(),
             contacts: Vec::new(),
             support_page: None,

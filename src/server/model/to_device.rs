@@ -5,7 +5,7 @@ use ruma::serde::Raw;
 use serde_json::value::to_raw_value;
 
 use super::{
-    records::{Change, TO_DEVICE, TO_DEVICE_COUNTS, ToDeviceRecord},
+    records::{Change, TO_DEVICE, TO_DEVICE_COUNTS, TO_DEVICE_SIZES, ToDeviceRecord},
     step::{Span, Step},
     table::{Broken, Order},
 };
@@ -13,6 +13,8 @@ use crate::matrix::{DeviceId, UserId};
 
 /// Most messages that wait for a device: what comes beyond is lost, as the device is.
 const MAX_WAITING: u64 = 10_000;
+/// Most bytes that wait for all devices of somebody.
+const MAX_BYTES: u64 = 128 << 20;
 
 /// Leaves a message for a device, and wakes its polls.
 pub(crate) fn send(
@@ -21,9 +23,11 @@ pub(crate) fn send(
     message: &ToDeviceRecord,
 ) -> Result<(), Broken> {
     let count = step.get(TO_DEVICE_COUNTS, (user, device))?.unwrap_or(0);
-    if MAX_WAITING <= count {
+    let bytes = step.get(TO_DEVICE_SIZES, (user,))?.unwrap_or(0).saturating_add(size(message));
+    if MAX_WAITING <= count || MAX_BYTES < bytes {
         return Ok(());
     }
+    step.put(TO_DEVICE_SIZES, (user,), &bytes)?;
     let change = Change::ToDevice { user: user.to_owned(), device: device.to_owned() };
     let number = step.publish(&change)?;
     step.put(TO_DEVICE, (user, device, number), message)?;
@@ -73,14 +77,31 @@ pub(crate) fn delete_up_to(
         return Ok(());
     }
     let left = count.saturating_sub(u64::try_from(seen.len()).unwrap_or(u64::MAX));
+    forget_bytes(step, user, &seen)?;
     for (number, _) in seen {
         step.delete(TO_DEVICE, (user, device, number));
     }
     step.put(TO_DEVICE_COUNTS, (user, device), &left)
 }
 
+fn forget_bytes(
+    step: &mut Step<'_>,
+    user: &UserId,
+    gone: &[(u64, ToDeviceRecord)],
+) -> Result<(), Broken> {
+    let gone: u64 = gone.iter().map(|(_, message)| size(message)).sum();
+    let bytes = step.get(TO_DEVICE_SIZES, (user,))?.unwrap_or(0);
+    step.put(TO_DEVICE_SIZES, (user,), &bytes.saturating_sub(gone))
+}
+
+fn size(message: &ToDeviceRecord) -> u64 {
+    (message.content.get().len() + message.kind.len()) as u64
+}
+
 /// Forgets everything that waits for a device.
 pub(crate) fn clear(step: &mut Step<'_>, user: &UserId, device: &DeviceId) -> Result<(), Broken> {
+    let waiting = waiting(step, (user, device), (0, u64::MAX), usize::MAX)?;
+    forget_bytes(step, user, &waiting)?;
     step.clear(TO_DEVICE, (user, device))?;
     step.delete(TO_DEVICE_COUNTS, (user, device));
     Ok(())

@@ -16,7 +16,7 @@ use super::{
     settings::Registration,
     step::Step,
 };
-use crate::matrix::OwnedUserId;
+use crate::{matrix::OwnedUserId, secret::Secret};
 
 /// How long a proof may take.
 const LASTS: Duration = Duration::from_secs(60 * 60);
@@ -77,7 +77,7 @@ impl Proven {
     /// Ends the proof: it holds once.
     pub(crate) fn finish(self, step: &mut Step<'_>) {
         if let Some(session) = self.session {
-            step.volatile.proofs.take(&session, step.now);
+            step.volatile.proofs.remove(&session);
         }
     }
 }
@@ -96,7 +96,8 @@ pub(crate) fn registering(
         Registration::ByInvite => &[Stage::Invite, Stage::Dummy],
         Registration::Open => &[Stage::Dummy],
     };
-    Check { stages, caller: None, done: context.done, operation }.run(step)
+    let (done, address) = (context.done, context.address);
+    Check { stages, caller: None, done, address, operation }.run(step)
 }
 
 /// Asks the caller for the password of their account.
@@ -109,7 +110,8 @@ pub(crate) fn password(
     operation: Operation<'_>,
 ) -> Result<Proven, Stop> {
     let caller = Some(context.caller()?);
-    Check { stages: &[Stage::Password], caller, done: context.done, operation }.run(step)
+    let (done, address) = (context.done, context.address);
+    Check { stages: &[Stage::Password], caller, done, address, operation }.run(step)
 }
 
 /// One look at a proof.
@@ -118,6 +120,7 @@ struct Check<'a> {
     stages: &'a [Stage],
     caller: Option<&'a Caller>,
     done: Option<&'a Done>,
+    address: &'a str,
     operation: Operation<'a>,
 }
 
@@ -153,9 +156,15 @@ impl Check<'_> {
         let invite = proof.invite.clone();
         if let Some(session) = &session {
             let until = step.now.plus(LASTS);
-            step.volatile.proofs.put(session.clone(), (until, proof), step.now);
+            step.volatile.proofs.put(self.owner(), session.clone(), (until, proof));
         }
         Ok(Proven { session, invite })
+    }
+
+    /// In whose share of the places a proof stands: the account's, or that of the address from
+    /// which somebody registers.
+    fn owner(&self) -> &str {
+        self.caller.map_or(self.address, |caller| caller.user.as_str())
     }
 
     fn is_complete(&self, proof: &Proof) -> bool {
@@ -167,7 +176,7 @@ impl Check<'_> {
         let Some(session) = session else {
             return Ok(self.new_proof());
         };
-        let (_, proof) = step
+        let proof = step
             .volatile
             .proofs
             .get(session, step.now)
@@ -241,7 +250,8 @@ impl Check<'_> {
         match found {
             Some((user, record)) if user == caller.user => {
                 let hash = users::hash_of(Some(&record));
-                Err(Stop::Work(Work::Verify { password: password.to_owned(), hash }).into())
+                Err(Stop::Work(Work::Verify { password: Secret::new(password.to_owned()), hash })
+                    .into())
             }
             _ => Err(Stop::from(Refusal::forbidden("this is not the caller's account")).into()),
         }
@@ -261,7 +271,7 @@ impl Check<'_> {
         };
         let stages = names(&mut self.stages.iter());
         let completed = names(&mut self.stages.iter().filter(|it| proof.completed.contains(it)));
-        step.volatile.proofs.put(session.clone(), (step.now.plus(LASTS), proof), step.now);
+        step.volatile.proofs.put(self.owner(), session.clone(), (step.now.plus(LASTS), proof));
         let mut refusal = wrong.unwrap_or_else(|| Refusal::new(401, "", ""));
         refusal.status = 401;
         if self.operation.auth.is_some_and(|auth| !auth.is_null()) {

@@ -2,7 +2,7 @@
 //! asked.
 
 use super::{
-    expiring::Expiring,
+    expiring::{Allotted, Expiring},
     presence::Presence,
     push::{PersonalCache, UnreadCache},
     rate::Buckets,
@@ -20,7 +20,7 @@ pub(super) struct Volatile {
     /// How often who asked.
     pub(super) buckets: Buckets,
     /// Who is about to prove who they are.
-    pub(super) proofs: Expiring<String, Proof>,
+    pub(super) proofs: Allotted<Proof>,
     /// One-time tokens with which another device logs in, by hash.
     pub(super) login_tokens: Expiring<String, OwnedUserId>,
     /// Who is there.

@@ -118,6 +118,7 @@ pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Find
     if call.depth == Depth::Whole && synapse.is_good() {
         let top = call.template.rsplit('/').next().unwrap_or_default();
         let (mut a, mut b) = (synapse.body.clone(), serve.body.clone());
+        let left = [left_rooms(&a), left_rooms(&b)].concat();
         if top == "sync" {
             let parted = [parted(&a), parted(&b)].concat();
             drop_parted(&mut a, &parted);
@@ -127,7 +128,7 @@ pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Find
             unify_push_rules(answer);
             if top == "sync" {
                 use_stable_names(answer);
-                drop_left(answer);
+                drop_rooms(answer, &left);
                 prune(answer);
             }
         }
@@ -152,16 +153,22 @@ fn use_stable_names(answer: &mut Value) {
     }
 }
 
-/// Takes those rooms out of a sliding sync that were left: what of them is seen by whom is compared
-/// in other syncs; here Synapse also shows their state to those who were never in.
-fn drop_left(answer: &mut Value) {
+/// The rooms of a sliding sync that were left. What of them is seen by whom is compared in other
+/// syncs; here Synapse also shows their state to those who were never in. And invitations that it
+/// tells again.
+fn left_rooms(answer: &Value) -> Vec<String> {
+    let rooms = answer["rooms"].as_object().into_iter().flatten();
+    let is_left = |room: &Value| {
+        let has_left = room["initial"] == true && room["joined_count"].is_null();
+        has_left && room["invite_state"].is_null()
+            || !room["invite_state"].is_null() && room["initial"] != true
+    };
+    rooms.filter(|(_, room)| is_left(room)).map(|(id, _)| id.clone()).collect()
+}
+
+fn drop_rooms(answer: &mut Value, left: &[String]) {
     if let Some(rooms) = answer["rooms"].as_object_mut() {
-        rooms.retain(|id, room| {
-            let is_left = room["initial"] == true
-                && room["joined_count"].is_null()
-                && room["invite_state"].is_null();
-            !id.starts_with(['!', '{']) || !is_left
-        });
+        rooms.retain(|id, _| !left.contains(id));
     }
 }
 
@@ -246,6 +253,11 @@ fn differ(path: &str, field: &str, both: (&Value, &Value), findings: &mut Vec<Fi
         (Value::Array(a), Value::Array(b)) => lists(path, field, (a, b), findings),
         (Value::String(a), Value::String(b)) if is_own_id(a) && is_own_id(b) => {}
         (a, b) if a == b => {}
+        (Value::Number(a), Value::Number(b)) if field == "notification_count" => {
+            let place = if b.as_u64() < a.as_u64() { "[fewer]" } else { "[more]" };
+            let (synapse, serve) = (a.to_string(), b.to_string());
+            findings.push(Finding { place: format!("{path}{place}"), synapse, serve });
+        }
         (a, b) if OWN.contains(&field) && is_alike(a, b) => {}
         (a, b) => {
             findings.push(Finding { place: path.to_owned(), synapse: short(a), serve: short(b) })

@@ -6,15 +6,18 @@ use ruma::api::client::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::server::model::{
-    accounts::{devices, users},
-    body::{Loose, LooseResponse, Plain},
-    records::USERS,
-    refusal::{Done, Refusal, Stop, Work},
-    rooms::{DEFAULT_VERSION, VERSIONS},
-    route::{Context, Routes},
-    step::Step,
-    uia::{self, Operation},
+use crate::{
+    secret::Secret,
+    server::model::{
+        accounts::{devices, users},
+        body::{Loose, LooseResponse, Plain},
+        records::USERS,
+        refusal::{Done, Refusal, Stop, Work},
+        rooms::{DEFAULT_VERSION, VERSIONS},
+        route::{Context, Routes},
+        step::Step,
+        uia::{self, Operation},
+    },
 };
 
 pub(super) fn add(routes: &mut Routes) {
@@ -79,7 +82,7 @@ fn set_password(
     let proven = uia::password(step, context, operation)?;
     let password = password.ok_or_else(|| Refusal::missing("there is no new password"))?;
     let Some(Done::Hash(hash)) = context.done else {
-        return Err(Stop::Work(Work::Hash { password: password.clone() }));
+        return Err(Stop::Work(Work::Hash { password: Secret::new(password.clone()) }));
     };
     let user = &caller.user;
     if let Some(mut record) = step.get(USERS, (&**user,))? {

@@ -13,6 +13,7 @@ use crate::{
     matrix::OwnedRoomId,
     server::model::{
         body::{LooseResponse, Plain},
+        rate::Limited,
         records::{PUBLIC_ROOMS, ROOMS},
         refusal::{Refusal, Stop},
         rooms::{
@@ -35,6 +36,11 @@ pub(super) fn add(routes: &mut Routes) {
 
 /// Most rooms of a page, and those of a page whose call names no number.
 const MAX_LIMIT: usize = 100;
+
+/// Most public rooms that are ordered for an answer.
+const MAX_PUBLIC: usize = 10_000;
+/// Most of them that are searched, the largest first.
+const MAX_SEARCHED: usize = 1_000;
 
 /// What is asked for.
 #[derive(Default, Deserialize)]
@@ -69,9 +75,12 @@ fn public_rooms(
 /// By hand, as ruma's type has no rooms without a type.
 fn search_public_rooms(
     step: &mut Step<'_>,
-    _context: &Context<'_>,
+    context: &Context<'_>,
     request: Plain<get_public_rooms_filtered::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
+    if let Ok(caller) = context.caller() {
+        step.limit(Limited::Search, caller.user.as_str())?;
+    }
     check_server(step, request.query("server"))?;
     find(step, &request.read()?)
 }
@@ -102,7 +111,7 @@ fn find(step: &Step<'_>, ask: &Ask) -> Result<LooseResponse, Stop> {
         return Ok(answer(&found, (start, limit, rooms.len())));
     }
     let term = filter.generic_search_term.as_ref().map(|term| term.to_lowercase());
-    for room in &rooms {
+    for room in rooms.iter().take(MAX_SEARCHED) {
         found.extend(Summary::read(step, room)?.filter(|summary| {
             let types = filter.room_types.as_ref();
             types.is_none_or(|types| types.contains(&summary.room_type))
@@ -134,7 +143,7 @@ fn answer(page: &[Summary], (start, limit, count): (usize, usize, usize)) -> Loo
 /// All public rooms, those with the most members first.
 fn sorted(step: &Step<'_>) -> Result<Vec<OwnedRoomId>, Broken> {
     let mut rooms = Vec::new();
-    for (mut key, ()) in step.scan(PUBLIC_ROOMS, ())? {
+    for (mut key, ()) in step.scan_after(PUBLIC_ROOMS, (), None, MAX_PUBLIC)? {
         let room = OwnedRoomId::try_from(key.text()?).map_err(|error| Broken(error.to_string()))?;
         let joined = step.get(ROOMS, (&room,))?.map_or(0, |record| record.joined);
         if 0 < joined {

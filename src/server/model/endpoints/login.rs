@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     matrix::OwnedUserId,
+    secret::Secret,
     server::model::{
         accounts::{
             devices::{self, NewDevice},
@@ -112,6 +113,7 @@ fn by_password(
     let found = users::find(step, &name)?;
     match context.done {
         None => {
+            step.limit(Limited::LoginFrom, context.address)?;
             let who =
                 found.as_ref().map_or_else(|| name.to_lowercase(), |(user, _)| user.to_string());
             step.limit(Limited::Login, &who.chars().take(255).collect::<String>())?;
@@ -120,7 +122,7 @@ fn by_password(
             }
             // Somebody unknown costs as much time as a wrong password.
             let hash = users::hash_of(found.as_ref().map(|(_, record)| record));
-            Err(Stop::Work(Work::Verify { password: password.to_owned(), hash }))
+            Err(Stop::Work(Work::Verify { password: Secret::new(password.to_owned()), hash }))
         }
         Some(Done::Verified(true)) => match found {
             Some((user, record)) if !record.is_deactivated => Ok(user),

@@ -9,7 +9,7 @@ use ruma::api::client::membership::{
 use serde::Deserialize;
 
 use crate::server::model::{
-    refusal::Stop,
+    refusal::{Refusal, Stop},
     rooms::{RoomEvent, Visit, joined_members, state_at},
     route::{Context, Routes},
     step::Step,
@@ -40,7 +40,14 @@ fn members(
 ) -> Result<get_members::Response, Stop> {
     let visit = Visit::of_reader(step, context.caller()?, request.room_id)?;
     let mut events = match &request.at {
-        Some(token) => state_at(step, &visit.room, page_number(token)?.min(visit.end()))?,
+        Some(token) => {
+            let at = page_number(token)?.min(visit.end());
+            if !visit.sight.sees_number(at) {
+                let error = "you may not see the room as it was then";
+                return Err(Refusal::forbidden(error).into());
+            }
+            state_at(step, &visit.room, at)?
+        }
         None => visit.state(step)?,
     };
     events.retain(|event| {

@@ -7,15 +7,18 @@ use ruma::api::client::account::{
 use serde_json::Value;
 
 use super::login::new_device;
-use crate::server::model::{
-    accounts::{devices, invites, users},
-    body::Loose,
-    rate::Limited,
-    refusal::{Done, Refusal, Stop, Work},
-    route::{Context, Routes},
-    settings::Registration,
-    step::Step,
-    uia::{self, Operation},
+use crate::{
+    secret::Secret,
+    server::model::{
+        accounts::{devices, invites, users},
+        body::Loose,
+        rate::Limited,
+        refusal::{Done, Refusal, Stop, Work},
+        route::{Context, Routes},
+        settings::Registration,
+        step::Step,
+        uia::{self, Operation},
+    },
 };
 
 pub(super) fn add(routes: &mut Routes) {
@@ -56,7 +59,7 @@ fn register(
     let password = password.ok_or_else(|| Refusal::missing("there is no password"))?;
     let Some(Done::Hash(hash)) = context.done else {
         step.limit(Limited::Register, context.address)?;
-        return Err(Stop::Work(Work::Hash { password: password.clone() }));
+        return Err(Stop::Work(Work::Hash { password: Secret::new(password.clone()) }));
     };
     if let Some(invite) = &proven.invite {
         if !invites::is_valid(step, invite)? {

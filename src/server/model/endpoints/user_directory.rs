@@ -9,6 +9,7 @@ use crate::{
     matrix::{OwnedRoomId, OwnedUserId, UserId},
     server::model::{
         body::{LooseResponse, Plain},
+        rate::Limited,
         records::{PROFILES, USERS},
         refusal::{Refusal, Stop},
         rooms::{current, joined_rooms},
@@ -22,6 +23,10 @@ use crate::{
 const MAX_RESULTS: usize = 50;
 /// People that are looked at together.
 const PAGE: usize = 200;
+/// Most people that are looked at for one search.
+const MAX_PAGES: usize = 100;
+/// Most of those who fit of whom is asked whether the caller may know them.
+const MAX_FITTING: usize = 500;
 
 pub(super) fn add(routes: &mut Routes) {
     routes.add(search);
@@ -34,6 +39,7 @@ fn search(
     request: Plain<search_users::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let caller = &context.caller()?.user;
+    step.limit(Limited::Search, caller.as_str())?;
     let term = request.body.get("search_term").and_then(Value::as_str);
     let term = term.ok_or_else(|| Refusal::new(400, "M_UNKNOWN", "there is no search_term"))?;
     let limit = request.body.get("limit").and_then(Value::as_u64).unwrap_or(10);
@@ -56,30 +62,33 @@ struct Search<'a> {
 impl Search<'_> {
     /// One person more than `limit`, if there are as many.
     fn run(&self, step: &Step<'_>, limit: usize) -> Result<Vec<Value>, Broken> {
-        let mut results = Vec::new();
+        let (mut results, mut fitting) = (Vec::new(), 0);
         let mut last: Option<String> = None;
-        loop {
+        for _ in 0..MAX_PAGES {
             let from = last.as_ref().map(|last| last as &dyn crate::server::model::table::KeyPart);
             let page = step.scan_after(PROFILES, (), from, PAGE)?;
             let is_last = page.len() < PAGE;
             for (mut key, profile) in page {
                 let id = key.text()?;
-                if self.fits(&id, &profile) && self.is_visible(step, &id)? {
+                let fits = self.fits(&id, &profile);
+                fitting += usize::from(fits);
+                if fits && self.is_visible(step, &id)? {
                     results.push(json!({
                         "user_id": id,
                         "display_name": profile.get("displayname"),
                         "avatar_url": profile.get("avatar_url"),
                     }));
                 }
-                if limit < results.len() {
+                if limit < results.len() || MAX_FITTING < fitting {
                     return Ok(results);
                 }
                 last = Some(id);
             }
             if is_last {
-                return Ok(results);
+                break;
             }
         }
+        Ok(results)
     }
 
     /// Whether every word is somewhere in the id or the name.

@@ -26,6 +26,8 @@ pub(crate) const INVITES: Table<InviteRecord> = Table::new(43);
 pub(crate) const ACCOUNT_DATA: Table<Box<RawValue>> = Table::new(55);
 /// `(user)`: how many bytes of account data there are.
 pub(crate) const ACCOUNT_DATA_SIZES: Table<u64> = Table::new(56);
+/// `(user)`: how many bytes of files, events and backed up keys there are of somebody.
+pub(crate) const USAGE: Table<u64> = Table::new(63);
 /// `(user, app, push key)`: where to push to, for whoever will.
 pub(crate) const PUSHERS: Table<PusherRecord> = Table::new(58);
 /// `(app, push key, user)`: who has a pusher of this kind.

@@ -26,6 +26,8 @@ pub(crate) const KEY_SIGNATURES: Table<String> = Table::new(50);
 pub(crate) const TO_DEVICE: Table<ToDeviceRecord> = Table::new(51);
 /// `(user, device)`: how many wait.
 pub(crate) const TO_DEVICE_COUNTS: Table<u64> = Table::new(52);
+/// `(user)`: how many bytes wait for all devices of somebody.
+pub(crate) const TO_DEVICE_SIZES: Table<u64> = Table::new(64);
 /// `(user)`: the number of the last key backup, also of one that was deleted.
 pub(crate) const BACKUP_LAST: Table<u64> = Table::new(60);
 /// `(user, version)`: key backups.

@@ -22,6 +22,7 @@ use crate::{
         refusal::Refusal,
         rooms::{RoomEvent, current, room},
         step::Step,
+        usage,
     },
     time::Timestamp,
 };
@@ -126,6 +127,11 @@ pub(crate) fn append_event(step: &mut Step<'_>, draft: Draft) -> Result<OwnedEve
     redaction::check(step, &event, &rules)?;
     relations::check(step, &event)?;
     aliases::check(step, &event)?;
+    if !is_member && event.fields.kind != "m.room.redaction" {
+        // Whoever has no room left can still leave, and take back what they said.
+        let sender = event.fields.sender.clone();
+        usage::charge(step, &sender, event.record.pdu.get().len())?;
+    }
     finish(step, event, record, &rules)
 }
 

@@ -93,7 +93,7 @@ fn unsigned(
     reader: Reader<'_>,
     relations: Option<Map<String, Value>>,
 ) -> Result<Map<String, Value>, Broken> {
-    let mut unsigned = plain_unsigned(step, event)?;
+    let mut unsigned = past(step, event, reader.sight)?;
     let membership = reader.sight.membership_at(event.number());
     unsigned.insert("membership".to_owned(), membership.into());
     if let Some((device, transaction)) = &event.record.sent_by
@@ -108,16 +108,18 @@ fn unsigned(
     Ok(unsigned)
 }
 
-/// What every reader is told.
-fn plain_unsigned(step: &Step<'_>, event: &RoomEvent) -> Result<Map<String, Value>, Broken> {
+/// What was before an event, as far as its reader sees it.
+fn past(step: &Step<'_>, event: &RoomEvent, sight: &Sight) -> Result<Map<String, Value>, Broken> {
     let mut unsigned = Map::new();
     let age = step.now.0.saturating_sub(u64::from(event.fields.origin_server_ts.get()));
     unsigned.insert("age".to_owned(), age.into());
     if let Some(replaced) = &event.record.replaces {
         let old = RoomEvent::expect(step, replaced)?;
-        let content: Option<Value> = old.content();
-        unsigned.insert("prev_content".to_owned(), content.unwrap_or_else(|| json!({})));
-        unsigned.insert("prev_sender".to_owned(), old.fields.sender.as_str().into());
+        if sight.sees(&old) {
+            let content: Option<Value> = old.content();
+            unsigned.insert("prev_content".to_owned(), content.unwrap_or_else(|| json!({})));
+            unsigned.insert("prev_sender".to_owned(), old.fields.sender.as_str().into());
+        }
         unsigned.insert("replaces_state".to_owned(), replaced.as_str().into());
     }
     if let Some(because) = &event.record.redacted_because {

@@ -22,7 +22,7 @@ use super::{
     question::Placing,
     state::{self, MEMBER},
     summary,
-    timeline::{Timeline, Wanted},
+    timeline::{PastState, Timeline, Wanted},
 };
 use crate::{
     matrix::{OwnedEventId, RoomId},
@@ -122,6 +122,7 @@ impl Stretch<'_> {
                 ignored: &personal.ignored,
                 filter: &question.filter.room.timeline,
                 limit: timeline_limit(&question.filter),
+                past_state: PastState::Shown,
                 after: self.after,
                 up_to: self.up_to,
             },

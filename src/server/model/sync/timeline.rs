@@ -29,9 +29,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) ignored: &'a BTreeSet<OwnedUserId>,
     pub(crate) filter: &'a RoomEventFilter,
     pub(crate) limit: usize,
+    pub(crate) past_state: PastState,
     /// The device has everything up to here; nothing when it has nothing.
     pub(crate) after: Option<u64>,
     pub(crate) up_to: u64,
+}
+
+/// What is shown of state that still holds and was set when its reader could not see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PastState {
+    /// It stands in the timeline: those who are joined know it anyway.
+    Shown,
+    /// It is told as state only.
+    Left,
 }
 
 /// Events of a timeline.
@@ -134,8 +144,8 @@ impl Wanted<'_> {
 
     /// Whether it is state that holds now, which those who are joined know anyway.
     fn is_current(&self, step: &Step<'_>, event: &RoomEvent) -> Result<bool, Broken> {
-        let Some(state_key) = event.fields.state_key.as_ref().filter(|_| self.sight.is_joined())
-        else {
+        let is_shown = self.past_state == PastState::Shown && self.sight.is_joined();
+        let Some(state_key) = event.fields.state_key.as_ref().filter(|_| is_shown) else {
             return Ok(false);
         };
         let current = step.get(STATE, (self.room, &event.fields.kind, state_key))?;

@@ -1,5 +1,6 @@
 //! What the endpoints do, by topic.
 
+mod limits;
 mod odd;
 mod outside;
 mod people;

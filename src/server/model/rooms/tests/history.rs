@@ -46,6 +46,58 @@ fn opening_the_history_does_not_open_what_was_closed_before() {
 }
 
 #[test]
+fn the_members_of_a_time_that_somebody_may_not_see_are_not_told() {
+    for (visibility, expected) in [("shared", 200), ("joined", 403)] {
+        let (mut world, [alice, bob], room) = joined_late(visibility);
+        let first = world.get(&format!("/rooms/{room}/messages?dir=f&limit=7"), &alice).1;
+        let at = first["end"].as_str().unwrap();
+        let path = format!("/rooms/{room}/members?at={at}");
+        assert_eq!(world.get(&path, &alice).0, 200);
+        assert_eq!(world.get(&path, &bob).0, expected, "{visibility}");
+        assert_eq!(world.get(&format!("/rooms/{room}/members"), &bob).0, 200);
+    }
+}
+
+#[test]
+fn what_stood_before_an_event_is_for_those_who_saw_it() {
+    for (visibility, expected) in [("shared", "secret plan"), ("joined", "")] {
+        let mut world = World::new();
+        let (alice, bob) = (world.user("alice"), world.user("bob"));
+        let content = json!({"history_visibility": visibility});
+        let state = json!([{"type": "m.room.history_visibility", "content": content},
+            {"type": "m.room.join_rules", "content": {"join_rule": "public"}}]);
+        let room = world.room(&alice, json!({"initial_state": state}));
+        let topic = |text: &str| json!({"topic": text});
+        set(&mut world, &alice, (&room, "m.room.topic"), topic("secret plan"));
+        world.join(&bob, &room);
+        set(&mut world, &alice, (&room, "m.room.topic"), topic("harmless"));
+        let state = world.get(&format!("/rooms/{room}/state"), &bob).1;
+        let event = state.as_array().unwrap().iter().find(|it| it["type"] == "m.room.topic");
+        let event = event.unwrap();
+        assert_eq!(event["content"]["topic"], "harmless");
+        let before = event["unsigned"]["prev_content"]["topic"].as_str().unwrap_or("");
+        assert_eq!(before, expected, "{visibility}");
+    }
+}
+
+#[test]
+fn who_left_gets_no_single_event_of_before_they_came() {
+    let (mut world, [alice, bob], room) = joined_late("shared");
+    let page = world.get(&format!("/rooms/{room}/messages?dir=f&limit=100"), &alice).1;
+    let event = |text: &str| {
+        let chunk = page["chunk"].as_array().unwrap();
+        let event = chunk.iter().find(|event| event["content"]["body"] == text).unwrap();
+        format!("/rooms/{room}/event/{}", event["event_id"].as_str().unwrap())
+    };
+    assert_eq!(world.get(&event("before"), &bob).0, 200);
+    assert_eq!(world.post(&format!("/rooms/{room}/leave"), &bob, json!({})).0, 200);
+    assert_eq!(refused(&world.get(&event("before"), &bob)), (404, "M_NOT_FOUND"));
+    assert_eq!(world.get(&event("joined"), &bob).0, 200);
+    let path = format!("/_matrix/client/v1/rooms/{room}/timestamp_to_event?ts=0&dir=f");
+    assert_eq!(refused(&world.get(&path, &bob)), (403, "M_FORBIDDEN"));
+}
+
+#[test]
 fn who_left_does_not_see_what_comes_after_even_in_a_shared_room() {
     let (mut world, [alice, bob], room) = joined_late("shared");
     assert_eq!(world.post(&format!("/rooms/{room}/leave"), &bob, json!({})).0, 200);
