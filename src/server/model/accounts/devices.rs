@@ -6,7 +6,7 @@ use crate::{
         accounts::tokens::{self, NewTokens, Refreshing},
         keys::device_keys,
         pushers,
-        records::{Change, DEVICES, DeviceRecord, JOINED, MEMBERSHIPS},
+        records::{Change, DEHYDRATED, DEVICES, DeviceRecord, JOINED, MEMBERSHIPS},
         refusal::Refusal,
         step::Step,
         table::Broken,
@@ -85,7 +85,7 @@ pub(crate) fn of(
         .collect()
 }
 
-fn make_room(step: &mut Step<'_>, user: &UserId) -> Result<(), Broken> {
+pub(crate) fn make_room(step: &mut Step<'_>, user: &UserId) -> Result<(), Broken> {
     let devices = of(step, user)?;
     if devices.len() < MAX_DEVICES {
         return Ok(());
@@ -101,6 +101,9 @@ fn make_room(step: &mut Step<'_>, user: &UserId) -> Result<(), Broken> {
 pub(crate) fn delete(step: &mut Step<'_>, user: &UserId, device: &DeviceId) -> Result<(), Broken> {
     tokens::revoke(step, user, device)?;
     step.delete(DEVICES, (user, device));
+    if step.get(DEHYDRATED, (user,))?.is_some_and(|record| record.device == device) {
+        step.delete(DEHYDRATED, (user,));
+    }
     transactions::forget(step, user, device)?;
     device_keys::delete(step, user, device)?;
     to_device::clear(step, user, device)?;

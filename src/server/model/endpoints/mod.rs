@@ -9,6 +9,7 @@ mod aliases;
 mod backup;
 mod create_room;
 mod cross_signing;
+mod dehydrated_device;
 mod devices;
 mod directory;
 mod filters;
@@ -48,6 +49,7 @@ pub(super) fn routes() -> Routes {
     backup::add(&mut routes);
     create_room::add(&mut routes);
     cross_signing::add(&mut routes);
+    dehydrated_device::add(&mut routes);
     devices::add(&mut routes);
     directory::add(&mut routes);
     filters::add(&mut routes);

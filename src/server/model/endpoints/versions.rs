@@ -24,6 +24,7 @@ fn versions(
     let versions = ["v1.11", "v1.12", "v1.13", "v1.14", "v1.15", "v1.16"];
     let mut response = get_supported_versions::Response::new(versions.map(str::to_owned).to_vec());
     response.unstable_features.insert("org.matrix.simplified_msc3575".to_owned(), true);
+    response.unstable_features.insert("org.matrix.msc3814".to_owned(), true);
     if step.settings.offers_stream {
         response.unstable_features.insert(Subprotocol::V1.name().to_owned(), true);
     }

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::{matrix::OwnedUserId, server::model::table::Table};
+use crate::{
+    matrix::{OwnedDeviceId, OwnedUserId},
+    server::model::table::Table,
+};
 
 /// `(user, device)`: the identity keys of a device, as it uploaded them.
 pub(crate) const DEVICE_KEYS: Table<Value> = Table::new(44);
@@ -34,6 +37,17 @@ pub(crate) const BACKUP_LAST: Table<u64> = Table::new(60);
 pub(crate) const BACKUPS: Table<BackupRecord> = Table::new(61);
 /// `(user, version, room, session)`: the keys of a backup.
 pub(crate) const BACKUP_KEYS: Table<BackupKeyRecord> = Table::new(62);
+
+/// `(user)`: the device that waits while none of theirs is logged in.
+pub(crate) const DEHYDRATED: Table<DehydratedRecord> = Table::new(65);
+
+/// A device whose private keys lie here, encrypted, until its owner logs in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DehydratedRecord {
+    pub(crate) device: OwnedDeviceId,
+    /// As it was uploaded.
+    pub(crate) data: Value,
+}
 
 /// A key backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

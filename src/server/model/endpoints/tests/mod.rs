@@ -1,5 +1,6 @@
 //! What the endpoints do, by topic.
 
+mod dehydrated;
 mod limits;
 mod odd;
 mod outside;
