@@ -132,6 +132,7 @@ pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Find
                 prune(answer);
             }
         }
+        even_timelines(&a, &mut b);
         if top == "members" {
             sort_chunk(&mut a);
             sort_chunk(&mut b);
@@ -164,6 +165,17 @@ fn left_rooms(answer: &Value) -> Vec<String> {
             || !room["invite_state"].is_null() && room["initial"] != true
     };
     rooms.filter(|(_, room)| is_left(room)).map(|(id, _)| id.clone()).collect()
+}
+
+/// Cuts the timelines of a sliding sync that go further back here: Synapse asks for so many events
+/// and gives fewer when some of them are not for the reader, here others come in their place.
+fn even_timelines(synapse: &Value, serve: &mut Value) {
+    for (id, room) in serve["rooms"].as_object_mut().into_iter().flatten() {
+        let length = synapse["rooms"][id]["timeline"].as_array().map(Vec::len);
+        if let (Some(length), Some(events)) = (length, room["timeline"].as_array_mut()) {
+            events.drain(..events.len().saturating_sub(length));
+        }
+    }
 }
 
 fn drop_rooms(answer: &mut Value, left: &[String]) {
