@@ -107,6 +107,8 @@ actions! {
         NewDirect "new_direct" ["alt-m"] "Starts a direct chat; asks with whom."
         JoinRoom "join_room" ["alt-o"] "Joins a room by its address; asks for it."
         InviteUser "invite_user" ["alt-i"] "Invites somebody to this room; asks whom."
+        SetUp "set_up" ["alt-s"] "Unlocks the account's keys on this device, or makes a recovery key."
+        Trust "trust" ["alt-t"] "Settles an identity that changed in this room, or lists devices without its keys."
         LeaveRoom "leave_room" [] "Leaves this room, after a question."
         DismissAlarm "dismiss_alarm" ["alt-x"] "Takes the oldest warning away, once it was read."
         Redraw "redraw" ["ctrl-l"] "Draws the whole screen again."

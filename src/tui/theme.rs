@@ -78,6 +78,7 @@ style_names! {
     StatusError "status.error" "What just failed."
     Header "header" "Name and topic of the open room."
     Alarm "alarm" "A warning that stays until it is settled."
+    Setup "setup" "The way of this device to the account's keys, above all else."
     OverlayText "overlay.text" "Text of lists and questions over the screen."
     OverlayBorder "overlay.border" "The frame around them."
     OverlaySelected "overlay.selected" "The line that is chosen."

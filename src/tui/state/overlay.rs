@@ -1,7 +1,10 @@
 //! What can stand over the screen: the help, the list of rooms, a line to type, a question.
 
-use super::sheet::Sheet;
-use crate::matrix::{OwnedEventId, OwnedRoomId};
+use super::{setup, sheet::Sheet};
+use crate::{
+    engine::{RecoveryWay, SecretText},
+    matrix::{OwnedEventId, OwnedRoomId, OwnedUserId, SafeText},
+};
 
 /// Something over the screen; it takes the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,13 @@ pub(in crate::tui) enum Overlay {
         /// What is typed.
         typed: String,
     },
+    /// A secret to type; never shown.
+    Secret {
+        /// Which.
+        kind: SecretPrompt,
+        /// What is typed.
+        typed: SecretText,
+    },
     /// A question with a few answers.
     Question {
         /// Which.
@@ -39,6 +49,31 @@ pub(in crate::tui) enum Overlay {
         /// Which of the answers is chosen.
         chosen: usize,
     },
+}
+
+/// Which secret is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tui) enum SecretPrompt {
+    /// The recovery key, or the passphrase it was made of.
+    Recovery,
+    /// The account's password, to replace its identity.
+    Password {
+        /// Why the last one was refused, safe; empty at first.
+        refused: String,
+    },
+}
+
+impl SecretPrompt {
+    /// Says what is wanted.
+    pub(in crate::tui) fn title(&self) -> String {
+        match self {
+            Self::Recovery => "Recovery key or passphrase".to_owned(),
+            Self::Password { refused } if refused.is_empty() => {
+                "Password of this account".to_owned()
+            }
+            Self::Password { refused } => format!("Password of this account ({refused})"),
+        }
+    }
 }
 
 /// What is asked for in a line.
@@ -102,6 +137,32 @@ pub(in crate::tui) enum Question {
         /// Who invites; safe text.
         inviter: String,
     },
+    /// How to get at the account's keys.
+    Recover {
+        /// What there is.
+        ways: Vec<RecoveryWay>,
+    },
+    /// Whether to make a recovery key.
+    SetUpRecovery,
+    /// Whether to give the account's keys up and make new ones.
+    StartFresh,
+    /// Whether the recovery key was written down.
+    KeepRecoveryKey {
+        /// The key.
+        key: SecretText,
+    },
+    /// Whether the page was visited on which the server wants the user to prove who they are.
+    AuthPage {
+        /// Its address, safe.
+        page: String,
+    },
+    /// What to do about an identity that changed.
+    ChangedIdentity {
+        /// Whose.
+        user: OwnedUserId,
+        /// Whether it had been verified.
+        was_verified: bool,
+    },
     /// Whether to quit.
     Quit {
         /// How many messages are on their way.
@@ -118,6 +179,14 @@ pub(in crate::tui) enum Answer {
     Yes,
     /// Refuse the invite.
     Decline,
+    /// Type the recovery key or passphrase.
+    TypeSecret,
+    /// Ask another device of the account.
+    OtherDevice,
+    /// Begin with new keys, after a question.
+    StartFresh,
+    /// Verify the user.
+    Verify,
     /// Do nothing.
     Cancel,
 }
@@ -135,6 +204,42 @@ impl Question {
             Self::Invitation { name, inviter, .. } => {
                 format!("{inviter} invites you to {name}.")
             }
+            Self::Recover { .. } => {
+                "Messages from before this login are locked, and others do not trust this device \
+                 yet. Once is enough, with your recovery key or another device of yours."
+                    .to_owned()
+            }
+            Self::SetUpRecovery => {
+                "Make a recovery key? With it, and only with it or another device of yours, a new \
+                 login reads old messages. Without one, losing this device loses them."
+                    .to_owned()
+            }
+            Self::StartFresh => {
+                "Give up the account's keys and make new ones? Messages that only the old keys open \
+                 stay locked for ever, your other devices must be verified anew, and everybody you \
+                 write with is told that your identity was reset."
+                    .to_owned()
+            }
+            Self::KeepRecoveryKey { key } => {
+                let key = setup::written_out(key.expose());
+                format!(
+                    "Your recovery key:\n\n{key}\n\nWrite it down or keep it in a password \
+                     manager. Whoever has it and your password reads everything. It is shown again \
+                     until you say that you have it."
+                )
+            }
+            Self::AuthPage { page } => {
+                format!("The server wants you to confirm this on a page of its own:\n{page}")
+            }
+            Self::ChangedIdentity { user, was_verified } => {
+                let user = SafeText::line(user.as_str());
+                let before = if *was_verified { "You had verified" } else { "You wrote with" };
+                format!(
+                    "{before} {user} under another identity. They may have reset it, or somebody \
+                     else (a server too) pretends to be them. Nothing is sent here until this is \
+                     settled; best ask them by another way."
+                )
+            }
             Self::Quit { waiting, failed } => {
                 let line = |words: &str, count: &usize| match count {
                     0 => String::new(),
@@ -148,25 +253,45 @@ impl Question {
     }
 
     /// The answers, the first of which `y` chooses.
-    pub(in crate::tui) fn answers(&self) -> &'static [(Answer, &'static str)] {
+    pub(in crate::tui) fn answers(&self) -> Vec<(Answer, &'static str)> {
+        let or = |yes, no| vec![(Answer::Yes, yes), (Answer::Cancel, no)];
         match self {
-            Self::Redact { .. } => &[(Answer::Yes, "Remove it"), (Answer::Cancel, "Keep it")],
-            Self::Leave { .. } => &[(Answer::Yes, "Leave"), (Answer::Cancel, "Stay")],
-            Self::Invitation { .. } => &[
+            Self::Redact { .. } => or("Remove it", "Keep it"),
+            Self::Leave { .. } => or("Leave", "Stay"),
+            Self::Invitation { .. } => vec![
                 (Answer::Yes, "Join"),
                 (Answer::Decline, "Decline"),
                 (Answer::Cancel, "Decide later"),
             ],
-            Self::Quit { .. } => &[(Answer::Yes, "Quit"), (Answer::Cancel, "Stay")],
+            Self::Recover { ways } => setup::ways(ways),
+            Self::SetUpRecovery => or("Make a recovery key", "Decide later"),
+            Self::StartFresh => or("Give them up", "Keep them"),
+            Self::KeepRecoveryKey { .. } => or("I have it", "Show it again later"),
+            Self::AuthPage { .. } => or("I have done it", "Not now"),
+            Self::ChangedIdentity { was_verified, .. } => {
+                let accept = if *was_verified { "Go on unverified" } else { "Accept the new one" };
+                vec![
+                    (Answer::Verify, "Verify them"),
+                    (Answer::Yes, accept),
+                    (Answer::Cancel, "Decide later"),
+                ]
+            }
+            Self::Quit { .. } => or("Quit", "Stay"),
         }
     }
 
     /// The answer that is chosen at first: the one that loses nothing.
     pub(in crate::tui) fn first_choice(&self) -> usize {
         match self {
-            Self::Redact { .. } | Self::Leave { .. } => 1,
-            Self::Invitation { .. } => 2,
-            Self::Quit { .. } => 0,
+            Self::Redact { .. }
+            | Self::Leave { .. }
+            | Self::StartFresh
+            | Self::KeepRecoveryKey { .. } => 1,
+            Self::Invitation { .. } | Self::ChangedIdentity { .. } => 2,
+            Self::Recover { .. }
+            | Self::SetUpRecovery
+            | Self::AuthPage { .. }
+            | Self::Quit { .. } => 0,
         }
     }
 }

@@ -13,9 +13,10 @@ use super::{
     overlay::Overlay,
     room_list::RoomList,
     room_pane::RoomPane,
+    setup,
 };
 use crate::{
-    engine::{Alarm, Command, CommandId, LinkState},
+    engine::{Alarm, Command, CommandId, LinkState, RecoveryState, RoomTrust},
     matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
     rooms::{RoomKind, RoomSummary, Typed},
     time::Timestamp,
@@ -56,6 +57,10 @@ pub struct State {
     pub(in crate::tui) synced: bool,
     pub(in crate::tui) unsent: Unsent,
     pub(in crate::tui) alarms: VecDeque<Alarm>,
+    /// Whose devices get the keys of the followed rooms.
+    pub(in crate::tui) trust: BTreeMap<OwnedRoomId, RoomTrust>,
+    /// Where this device is on its way to the account's keys.
+    pub(in crate::tui) recovery: Option<RecoveryState>,
     pub(in crate::tui) notice: Option<Notice>,
     pub(in crate::tui) pending_keys: Vec<KeyPress>,
     pub(in crate::tui) asked: BTreeMap<CommandId, Asked>,
@@ -99,6 +104,12 @@ pub(in crate::tui) enum Asked {
         /// Its name, safe.
         name: String,
     },
+    /// To unlock the account's keys.
+    Recover,
+    /// A recovery key.
+    RecoveryKey,
+    /// Something that is not talked about unless it fails.
+    Quietly,
 }
 
 /// A file that is looked at before it is sent.
@@ -150,6 +161,8 @@ impl State {
             synced: false,
             unsent: Unsent::default(),
             alarms: VecDeque::new(),
+            trust: BTreeMap::new(),
+            recovery: None,
             notice: None,
             pending_keys: Vec::new(),
             asked: BTreeMap::new(),
@@ -213,6 +226,11 @@ impl State {
         }
     }
 
+    /// Whose devices get the keys of the open room.
+    pub(in crate::tui) fn trust_here(&self) -> Option<&RoomTrust> {
+        self.trust.get(self.current.as_ref()?)
+    }
+
     /// Whether this room is open.
     pub(in crate::tui) fn is_current(&self, room: &RoomId) -> bool {
         self.current.as_deref() == Some(room)
@@ -255,6 +273,12 @@ impl State {
         self.synced && summaries.iter().any(is_new)
     }
 
+    /// Rows of what stands above all else: warnings, and the way to the account's keys.
+    fn bar_rows(&self) -> usize {
+        let setup = self.recovery.as_ref().and_then(setup::bar);
+        self.alarms.len().min(MOST_ALARM_ROWS) + usize::from(setup.is_some())
+    }
+
     /// Columns of the composer's text.
     pub(in crate::tui) fn composer_columns(&self) -> usize {
         usize::from(self.areas.composer.width.saturating_sub(PROMPT_COLUMNS))
@@ -271,7 +295,7 @@ impl State {
             size: self.size,
             narrow,
             composer_rows: 1,
-            alarm_rows: as_rows(self.alarms.len().min(MOST_ALARM_ROWS)),
+            alarm_rows: as_rows(self.bar_rows()),
             context_rows: self.pane().map_or(0, |pane| pane.composer.context_rows()),
         };
         // The composer's width does not depend on its height.

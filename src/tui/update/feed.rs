@@ -1,6 +1,6 @@
 //! What the engine tells.
 
-use super::{effects::Effects, effects::TerminalEffect, files, rooms};
+use super::{effects::Effects, effects::TerminalEffect, files, rooms, setup};
 use crate::{
     engine::{Alarm, CommandError, CommandId, Outcome, Update},
     matrix::{OwnedRoomId, OwnedUserId, SafeText},
@@ -15,7 +15,13 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
     match update {
         Update::Link(link) => state.link = link,
         Update::Synced => state.synced = true,
-        Update::CaughtUp | Update::AuthNeeded(_) | Update::RoomTrust(_) => {}
+        Update::CaughtUp => {}
+        Update::AuthNeeded(prompt) => setup::on_auth_needed(state, prompt),
+        Update::RoomTrust(trust) => {
+            if let Some(room) = trust.room_id.clone().filter(|room| state.followed.contains(room)) {
+                state.trust.insert(room, trust);
+            }
+        }
         Update::Rooms(summaries) => {
             if state.rings_for(&summaries) {
                 effects.terminal(TerminalEffect::Ring);
@@ -50,8 +56,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Progress { id, done, total } => files::on_progress(state, id, done, total),
         Update::Verification(_) => {}
         Update::Alarm(alarm) => on_alarm(state, alarm),
-        // The interface has no place for it yet.
-        Update::Recovery(_) => {}
+        Update::Recovery(recovery) => setup::on_state(state, recovery),
         // Nothing on screen shows it yet.
         Update::Backup(_) => {}
         Update::Outcome { id, result } => on_outcome(state, id, result, effects),
@@ -106,6 +111,14 @@ fn on_outcome(
             let clear = if encrypted { "" } else { " (it was not encrypted)" };
             state.say(Tone::Done, &format!("{name} is saved as {path}{clear}"));
         }
+        (Asked::Recover, Ok(Outcome::Recovered { keys_restored, .. })) => {
+            let words = format!("unlocked: {keys_restored} keys of old messages are here");
+            state.say(Tone::Done, &words);
+        }
+        (Asked::RecoveryKey, Ok(Outcome::RecoveryKey { recovery_key })) => {
+            setup::on_recovery_key(state, recovery_key);
+        }
         (Asked::Enter | Asked::Story | Asked::Save { .. }, Ok(_)) => state.notice = None,
+        (Asked::Recover | Asked::RecoveryKey | Asked::Quietly, Ok(_)) => {}
     }
 }

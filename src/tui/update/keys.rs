@@ -2,6 +2,7 @@
 
 use super::{
     compose, effects::Effects, effects::TerminalEffect, files, frame, messages, overlay, rooms,
+    setup, trust,
 };
 use crate::tui::{
     action::{Action, AnywhereAction, Mode},
@@ -89,6 +90,8 @@ fn act_anywhere(state: &mut State, action: AnywhereAction, effects: &mut Effects
         AnywhereAction::NewDirect => ask(state, Prompt::NewDirect),
         AnywhereAction::JoinRoom => ask(state, Prompt::Join),
         AnywhereAction::InviteUser => ask_whom_to_invite(state),
+        AnywhereAction::SetUp => setup::open(state),
+        AnywhereAction::Trust => trust::open(state),
         AnywhereAction::LeaveRoom => rooms::ask_to_leave(state),
         AnywhereAction::DismissAlarm => drop(state.alarms.pop_front()),
         AnywhereAction::Redraw => effects.terminal(TerminalEffect::Redraw),

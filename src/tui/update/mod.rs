@@ -9,7 +9,9 @@ mod keys;
 mod messages;
 mod overlay;
 mod rooms;
+mod setup;
 mod slash;
+mod trust;
 mod whole;
 
 pub use effects::{Effects, TerminalEffect};

@@ -1,8 +1,8 @@
 //! Keys while something stands over the screen.
 
-use super::{effects::Effects, effects::TerminalEffect, messages, rooms, slash};
+use super::{effects::Effects, effects::TerminalEffect, messages, rooms, setup, slash, trust};
 use crate::{
-    engine::{Command, Request},
+    engine::{Command, Request, SecretText},
     tui::{
         action::OverlayAction,
         state::{
@@ -24,12 +24,20 @@ pub(super) fn act(state: &mut State, action: OverlayAction, effects: &mut Effect
         OverlayAction::OverlayDown => step(state, 1),
         OverlayAction::Accept => accept(state, effects),
         OverlayAction::OverlayBack => {
+            if let Some(Overlay::Secret { typed, .. }) = &mut state.overlay {
+                let mut shorter = typed.expose().chars();
+                shorter.next_back();
+                *typed = SecretText::from(shorter.as_str().to_owned());
+            }
             if let Some(typed) = typed_mut(state) {
                 typed.pop();
             }
             first(state);
         }
         OverlayAction::OverlayClear => {
+            if let Some(Overlay::Secret { typed, .. }) = &mut state.overlay {
+                *typed = SecretText::from(String::new());
+            }
             if let Some(typed) = typed_mut(state) {
                 typed.clear();
             }
@@ -54,7 +62,7 @@ pub(super) fn on_letter(state: &mut State, letter: char, effects: &mut Effects) 
             Some(Overlay::Question { .. } | Overlay::Help { .. } | Overlay::Sheet { .. }) | None,
             _,
         ) => {}
-        (Some(Overlay::Switcher { .. } | Overlay::Prompt { .. }), _) => {
+        (Some(Overlay::Switcher { .. } | Overlay::Prompt { .. } | Overlay::Secret { .. }), _) => {
             on_text(state, &letter.to_string());
         }
     }
@@ -62,6 +70,11 @@ pub(super) fn on_letter(state: &mut State, letter: char, effects: &mut Effects) 
 
 /// Text that is typed or pasted into the line.
 pub(super) fn on_text(state: &mut State, text: &str) {
+    if let Some(Overlay::Secret { typed, .. }) = &mut state.overlay {
+        let left = MOST_TYPED.saturating_sub(typed.expose().len());
+        let clean = text.chars().filter(|c| !c.is_control()).take(left);
+        *typed = SecretText::from(typed.expose().chars().chain(clean).collect::<String>());
+    }
     if let Some(typed) = typed_mut(state) {
         let left = MOST_TYPED.saturating_sub(typed.len());
         let clean = text.chars().filter(|c| !c.is_control()).take(left);
@@ -73,7 +86,10 @@ pub(super) fn on_text(state: &mut State, text: &str) {
 fn typed_mut(state: &mut State) -> Option<&mut String> {
     match state.overlay.as_mut()? {
         Overlay::Switcher { typed, .. } | Overlay::Prompt { typed, .. } => Some(typed),
-        Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Question { .. } => None,
+        Overlay::Help { .. }
+        | Overlay::Sheet { .. }
+        | Overlay::Secret { .. }
+        | Overlay::Question { .. } => None,
     }
 }
 
@@ -99,7 +115,13 @@ fn step(state: &mut State, by: isize) {
     let matches = match &state.overlay {
         Some(Overlay::Switcher { typed, .. }) => state.rooms.matching(typed).len(),
         Some(Overlay::Question { kind, .. }) => kind.answers().len(),
-        Some(Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Prompt { .. }) | None => 0,
+        Some(
+            Overlay::Help { .. }
+            | Overlay::Sheet { .. }
+            | Overlay::Prompt { .. }
+            | Overlay::Secret { .. },
+        )
+        | None => 0,
     };
     let last = matches.saturating_sub(1);
     match &mut state.overlay {
@@ -115,7 +137,7 @@ fn step(state: &mut State, by: isize) {
         Some(Overlay::Switcher { chosen, .. } | Overlay::Question { chosen, .. }) => {
             *chosen = chosen.saturating_add_signed(by).min(last);
         }
-        Some(Overlay::Prompt { .. }) | None => {}
+        Some(Overlay::Prompt { .. } | Overlay::Secret { .. }) | None => {}
     }
 }
 
@@ -133,6 +155,10 @@ fn accept(state: &mut State, effects: &mut Effects) {
                 state.overlay = Some(Overlay::Prompt { kind, typed });
             }
         }
+        Some(Overlay::Secret { kind, typed }) if !typed.expose().trim().is_empty() => {
+            setup::on_secret(state, &kind, typed, effects);
+        }
+        Some(open @ Overlay::Secret { .. }) => state.overlay = Some(open),
         Some(Overlay::Question { kind, chosen }) => {
             let answer = kind.answers().get(chosen).map_or(Answer::Cancel, |answer| answer.0);
             on_answer(state, kind, answer, effects);
@@ -167,11 +193,7 @@ fn on_prompt(
 
 fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Effects) {
     match (kind, answer) {
-        (_, Answer::Cancel)
-        | (
-            Question::Redact { .. } | Question::Leave { .. } | Question::Quit { .. },
-            Answer::Decline,
-        ) => {}
+        (_, Answer::Cancel) => {}
         (Question::Redact { room, event, .. }, Answer::Yes) => {
             let txn = state.new_txn();
             effects.command(Command::Redact { room, txn, event, reason: None });
@@ -185,5 +207,9 @@ fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Ef
             rooms::join(state, room.to_string(), effects);
         }
         (Question::Quit { .. }, Answer::Yes) => effects.terminal(TerminalEffect::Quit),
+        (Question::ChangedIdentity { user, was_verified }, answer) => {
+            trust::on_answer(state, user, (was_verified, answer), effects);
+        }
+        (kind, answer) => setup::on_answer(state, kind, answer, effects),
     }
 }

@@ -1,4 +1,4 @@
-//! Warnings that stay until they are dismissed: what is wrong and what to do, in words.
+//! What stands above all else: warnings until they are dismissed, the way to the account's keys.
 
 use ratatui::layout::Rect;
 
@@ -7,7 +7,7 @@ use crate::{
     matrix::SafeText,
     tui::{
         action::{Action, AnywhereAction},
-        state::State,
+        state::{State, is_waiting_for_user, setup_bar},
         theme::StyleName,
         widgets::Canvas,
         wrap,
@@ -18,6 +18,7 @@ use crate::{
 pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
     let keys = state.keymap.keys_of(Action::Anywhere(AnywhereAction::DismissAlarm));
     let hint = keys.first().map_or_else(String::new, |key| format!(" [{key}: read] "));
+    let area = setup(state, canvas, area);
     for (alarm, y) in state.alarms.iter().zip(0..area.height) {
         canvas.tint(Rect { y: area.y + y, height: 1, ..area }, StyleName::Alarm);
         let room = usize::from(area.width).saturating_sub(wrap::width(&hint));
@@ -25,6 +26,23 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
         canvas.text(area, (0, y), &text, StyleName::Alarm);
         canvas.text_right(area, y, &hint, StyleName::Alarm);
     }
+}
+
+/// The way to the account's keys, in the last row; answers what is left for the warnings.
+fn setup(state: &State, canvas: &mut Canvas<'_>, area: Rect) -> Rect {
+    let Some(recovery) = &state.recovery else { return area };
+    let Some(words) = setup_bar(recovery).filter(|_| area.height > 0) else { return area };
+    let keys = state.keymap.keys_of(Action::Anywhere(AnywhereAction::SetUp));
+    let hint = match keys.first().filter(|_| is_waiting_for_user(recovery)) {
+        Some(key) => format!(" [{key}: how] "),
+        None => String::new(),
+    };
+    let row = Rect { y: area.y + area.height - 1, height: 1, ..area };
+    canvas.tint(row, StyleName::Setup);
+    let room = usize::from(area.width).saturating_sub(wrap::width(&hint));
+    canvas.text(row, (0, 0), &wrap::cut(&format!(" {words}"), room), StyleName::Setup);
+    canvas.text_right(row, 0, &hint, StyleName::Setup);
+    Rect { height: area.height - 1, ..area }
 }
 
 fn words(alarm: &Alarm) -> String {

@@ -70,7 +70,9 @@ pub(super) fn now(state: &State) -> Vec<String> {
             return Vec::new();
         }
         (Some(Overlay::Switcher { .. }), _) => (OVERLAY, true),
-        (Some(Overlay::Prompt { .. } | Overlay::Question { .. }), _) => (OVERLAY, false),
+        (Some(Overlay::Prompt { .. } | Overlay::Secret { .. } | Overlay::Question { .. }), _) => {
+            (OVERLAY, false)
+        }
         (None, Focus::Rooms) => (ROOMS, true),
         (None, Focus::Messages) => (of_message(state), false),
     };

@@ -44,6 +44,11 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
             let inside = framed(canvas, area, &title, (64, 3));
             Some(line(canvas, inside, typed))
         }
+        Overlay::Secret { kind, typed } => {
+            let title = format!(" {} ", kind.title());
+            let inside = framed(canvas, area, &title, (64, 3));
+            Some(line(canvas, inside, &"•".repeat(typed.expose().chars().count())))
+        }
         Overlay::Question { kind, chosen } => {
             question(canvas, area, kind, *chosen);
             None

@@ -57,6 +57,10 @@ fn header(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
         };
         x = canvas.text(area, (x, 0), &members, StyleName::Dim) + 2;
     }
+    if let Some(trust) = state.trust_here().filter(|trust| !trust.left_out.is_empty()) {
+        let words = format!("{} of {} devices left out", trust.left_out.len(), trust.known);
+        x = canvas.text(area, (x, 0), &words, StyleName::MessageWarning) + 2;
+    }
     if let Some(topic) = &room.summary.topic {
         let left = usize::from(area.width.saturating_sub(x + 1));
         let topic = SafeText::line(topic);

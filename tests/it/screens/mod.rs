@@ -5,6 +5,7 @@ mod files;
 mod hostile;
 mod keys;
 mod rooms;
+mod setup;
 
 use grotto::{
     engine::{Command, LinkState, Update},

@@ -1,0 +1,139 @@
+//! The way of a new device to the account's keys, and identities that changed, as a person sees them.
+
+use grotto::{
+    engine::{
+        AuthPrompt, Command, CommandError, CommandId, DevicePolicy, IdentityState, IdentityStatus,
+        LeftOut, LeftOutReason, Outcome, RecoveryState, RecoveryWay, Request, RoomTrust,
+        SecretText, Update,
+    },
+    secret::Secret,
+};
+
+use super::{
+    OWN, Screen,
+    feed::{ROOM, open_room},
+    seen,
+};
+
+const BOB: &str = "@bob:example.org";
+
+fn requests(screen: &mut Screen) -> Vec<(CommandId, Request)> {
+    let asked = screen.asked().into_iter();
+    let request = |command| match command {
+        Command::Request { id, request } => Some((id, request)),
+        _ => None,
+    };
+    asked.filter_map(request).collect()
+}
+
+fn needs_recovery() -> Update {
+    let ways = vec![RecoveryWay::RecoveryKey, RecoveryWay::OtherDevice, RecoveryWay::StartFresh];
+    Update::Recovery(RecoveryState::NeedsRecovery { ways })
+}
+
+#[test]
+fn locked_messages_are_said_above_and_a_typed_recovery_key_is_never_shown() {
+    let mut screen = open_room(80, 18);
+    screen.tell([needs_recovery()]);
+    screen.press("alt-s");
+    seen("recover", &mut screen);
+    screen.press("enter E s S z space");
+    assert!(screen.text().contains("•••••") && !screen.text().contains("EsSz"));
+    screen.press("backspace enter");
+    let [(id, Request::Recover { secret })] = &requests(&mut screen)[..] else { panic!("one") };
+    assert_eq!(secret, &SecretText::from(Secret::new("EsSz".to_owned())));
+    let message = "this is not the recovery key of this account".to_owned();
+    let error = CommandError { code: "wrong_key".to_owned(), message };
+    screen.tell([Update::Outcome { id: *id, result: Err(error) }]);
+    assert!(screen.text().contains("this is not the recovery key"));
+    screen.tell([Update::Recovery(RecoveryState::Restoring { done: 120, total: 300 })]);
+    assert!(screen.text().contains("120 of 300 keys"));
+    screen.tell([Update::Recovery(RecoveryState::Ready)]);
+    assert!(!screen.text().contains("Unlocking"));
+}
+
+#[test]
+fn starting_fresh_says_what_it_breaks_and_is_not_the_first_choice() {
+    let mut screen = open_room(80, 18);
+    screen.tell([needs_recovery()]);
+    screen.press("alt-s down down enter");
+    assert!(screen.text().contains("stay locked for ever"));
+    screen.press("enter");
+    assert_eq!(requests(&mut screen), []);
+    screen.press("alt-s down down enter y");
+    assert!(matches!(requests(&mut screen)[..], [(_, Request::StartFresh)]));
+    let refused = Some("wrong \u{1b}[31mpassword".to_owned());
+    let prompt = AuthPrompt { takes_password: true, page: None, refused };
+    screen.tell([Update::AuthNeeded(prompt)]);
+    assert!(screen.text().contains("Password of this account (wrong ␛[31mpassword)"));
+    screen.press("p w enter");
+    let password = Some(SecretText::from("pw".to_owned()));
+    assert!(matches!(&requests(&mut screen)[..],
+        [(_, Request::Authenticate { password: given })] if *given == password));
+}
+
+#[test]
+fn a_new_recovery_key_stays_to_be_seen_until_one_says_that_one_has_it() {
+    let mut screen = open_room(80, 20);
+    screen.tell([Update::Recovery(RecoveryState::NeedsSetup)]);
+    screen.press("alt-s enter");
+    let [(id, Request::SetUpRecovery { passphrase: None })] = requests(&mut screen)[..] else {
+        panic!("one")
+    };
+    let key = "EsSz ykH7 LCZx 7Cae cmKD wcmY JRXi Ybtu 8iQ3 t8Ez nRwK pUY1".to_owned();
+    let outcome = Outcome::RecoveryKey { recovery_key: SecretText::from(key) };
+    screen.tell([Update::Outcome { id, result: Ok(outcome) }]);
+    seen("recovery_key", &mut screen);
+    screen.press("enter");
+    assert_eq!(requests(&mut screen), []);
+    screen.press("alt-s enter");
+    let id = requests(&mut screen)[0].0;
+    let outcome = Outcome::RecoveryKey { recovery_key: SecretText::from("Es".to_owned()) };
+    screen.tell([Update::Outcome { id, result: Ok(outcome) }]);
+    screen.press("y");
+    assert!(matches!(requests(&mut screen)[..], [(_, Request::ConfirmRecoveryKey)]));
+}
+
+fn trust(state: Option<IdentityState>, left_out: Vec<LeftOut>) -> Update {
+    let user: grotto::matrix::OwnedUserId = BOB.try_into().unwrap();
+    let changed = state.map(|state| IdentityStatus { user, state, master_key: None });
+    Update::RoomTrust(RoomTrust {
+        room_id: Some(ROOM.try_into().unwrap()),
+        devices: DevicePolicy::Signed,
+        known: 31,
+        left_out,
+        changed: changed.into_iter().collect(),
+    })
+}
+
+#[test]
+fn devices_without_keys_are_counted_in_the_header_and_listed() {
+    let mut screen = open_room(100, 14);
+    let left_out = LeftOut {
+        user_id: BOB.try_into().unwrap(),
+        device_id: "BRIDGE".into(),
+        reason: LeftOutReason::Unsigned,
+    };
+    screen.tell([trust(None, vec![left_out])]);
+    assert!(screen.text().contains("1 of 31 devices left out"));
+    screen.press("alt-t");
+    seen("left_out", &mut screen);
+    assert!(screen.text().contains("BRIDGE of @bob:example.org"));
+}
+
+#[test]
+fn an_identity_that_changed_is_settled_by_a_choice_that_is_never_the_first() {
+    let mut screen = open_room(80, 16);
+    screen.tell([trust(Some(IdentityState::PinViolation), Vec::new())]);
+    screen.press("alt-t enter");
+    assert_eq!(requests(&mut screen), []);
+    screen.press("alt-t up enter");
+    assert!(matches!(&requests(&mut screen)[..],
+        [(_, Request::AcknowledgeIdentity { user })] if user.as_str() == BOB));
+    screen.tell([trust(Some(IdentityState::VerificationViolation), Vec::new())]);
+    screen.press("alt-t");
+    assert!(screen.text().contains("You had verified"));
+    screen.press("y");
+    assert!(matches!(&requests(&mut screen)[..],
+        [(_, Request::Verify { user, .. })] if user.as_str() == BOB && user.as_str() != OWN));
+}
