@@ -106,6 +106,16 @@ impl Homeserver {
         Self { lines, place: Place::at(format!("http://127.0.0.1:{port}")) }
     }
 
+    /// Starts a Synapse with settings of its own in the place of the rig's.
+    pub(crate) fn synapse_with(settings: &Value) -> Self {
+        let port = free_port();
+        let mut command = synapse(port, RateLimits::Raised);
+        command.arg("--with").arg(settings.to_string());
+        let mut lines = Lines::start(command);
+        lines.find("the homeserver's start", |line| line["ready"] == true);
+        Self { lines, place: Place::at(format!("http://127.0.0.1:{port}")) }
+    }
+
     /// Kills it.
     pub(crate) fn kill(&mut self) {
         self.ask(&json!({"do": "kill"}));

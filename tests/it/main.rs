@@ -48,6 +48,8 @@ mod hostile_terminal;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod login;
+#[cfg(test)]
 mod megolm;
 #[cfg(test)]
 mod peer;

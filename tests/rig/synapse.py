@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A real Synapse on 127.0.0.1 that lives as long as this program's standard input is open.
 
-  synapse.py DIR PORT [--shipped-limits]
+  synapse.py DIR PORT [--shipped-limits] [--with JSON]
 
-Prints one JSON object a line. First {"ready": true} once the homeserver answers; then, for each JSON object on standard
+JSON holds settings of Synapse's that replace ours. Prints one JSON object a line. First {"ready": true} once the homeserver answers; then, for each JSON object on standard
 input, one answer:
   {"do": "register", "user": N, "password": P} -> {"user_id": ..}
   {"do": "kill"} (SIGKILL) · {"do": "stop"} · {"do": "start"} (waits until it answers) · {"do": "log"} (last lines)
@@ -21,7 +21,7 @@ import urllib.request
 RAISED = {"per_second": 1e6, "burst_count": 1e6}
 
 
-def config(folder, port, shipped_limits):
+def config(folder, port, shipped_limits, more):
     """Writes homeserver.yaml (JSON is YAML) and the log config; returns the former's path."""
     settings = {
         "server_name": "localhost",
@@ -61,6 +61,7 @@ def config(folder, port, shipped_limits):
     else:
         settings.update({"rc_registration": RAISED,
                          "rc_login": {"address": RAISED, "account": RAISED, "failed_attempts": RAISED}})
+    settings.update(more)
     log = {"version": 1, "disable_existing_loggers": False,
            "formatters": {"line": {"format": "%(asctime)s %(name)s %(levelname)s %(message)s"}},
            "handlers": {"file": {"class": "logging.FileHandler", "formatter": "line",
@@ -76,10 +77,10 @@ def config(folder, port, shipped_limits):
 
 
 class Homeserver:
-    def __init__(self, folder, port, shipped_limits):
+    def __init__(self, folder, port, shipped_limits, more):
         self.folder, self.port = folder, port
         self.base = f"http://127.0.0.1:{port}"
-        self.config = config(folder, port, shipped_limits)
+        self.config = config(folder, port, shipped_limits, more)
         self.process = None
         subprocess.run([sys.executable, "-m", "synapse.app.homeserver", "-c", self.config, "--generate-keys"],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -130,7 +131,8 @@ class Homeserver:
 def main():
     folder, port = os.path.abspath(sys.argv[1]), int(sys.argv[2])
     os.makedirs(folder, exist_ok=True)
-    server = Homeserver(folder, port, "--shipped-limits" in sys.argv)
+    more = json.loads(sys.argv[sys.argv.index("--with") + 1]) if "--with" in sys.argv else {}
+    server = Homeserver(folder, port, "--shipped-limits" in sys.argv, more)
 
     def say(value):
         print(json.dumps(value), flush=True)
