@@ -87,11 +87,13 @@ class Terminal:
     def wait(self, text, seconds):
         deadline = time.monotonic() + seconds
         while True:
+            # Looked at before the screen: what a program wrote last is read after its end.
+            ended = self.reap(os.WNOHANG) is not None or time.monotonic() > deadline
+            self.read(0 if ended else 0.05)
             if any(text in line for line in self.lines()):
                 return True
-            if self.reap(os.WNOHANG) is not None or time.monotonic() > deadline:
+            if ended:
                 return False
-            self.read(0.05)
 
     def press(self, text, quiet):
         before, typed = self.bytes, time.time()
