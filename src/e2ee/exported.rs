@@ -115,6 +115,11 @@ impl ExportedSession {
         self
     }
 
+    /// The same as one that may be handed on: it came as history that is shared.
+    pub(super) fn shareable(self) -> Self {
+        Self { shared_history: Value::Bool(true), ..self }
+    }
+
     /// Whether its creator allows it to be handed to later invited members.
     pub(super) fn shared_history(&self) -> bool {
         [&self.shared_history, &self.prefixed, &self.unstable].contains(&&Value::Bool(true))
@@ -135,6 +140,7 @@ impl ExportedSession {
             sender: SenderData::Unknown { claimed: None },
             others: Vec::new(),
             shared_history: self.shared_history(),
+            shared_by: None,
         })
     }
 }

@@ -15,6 +15,7 @@ use super::{
     backup::{self, Backup},
     core::Core,
     error::MachineError,
+    history_sharing::History,
     lookup::Table,
     machine::Machine,
     megolm::{Answer, Megolm},
@@ -44,8 +45,10 @@ impl Machine {
             sharing: Sharing::open(step)?,
             verifications: Verifications::new(step.now()),
             backup,
+            history: History::open(step)?,
         };
         machine.resume_backup(step)?;
+        machine.history_progressed(step)?;
         Ok(machine)
     }
 
@@ -99,6 +102,7 @@ impl Machine {
                     | Purpose::KeysClaim(_)
                     | Purpose::Backup(_)
                     | Purpose::Notice
+                    | Purpose::HistoryBundle
                     | Purpose::StorageRead
                     | Purpose::StorageWrite(_)
                     | Purpose::SigningKeys(_)
@@ -134,6 +138,7 @@ impl Machine {
             }
             Purpose::Backup(purpose) => self.receive_backup(purpose, answer, step)?,
             Purpose::Notice => {}
+            Purpose::HistoryBundle => self.history.delivered(id),
             Purpose::StorageRead => self.receive_storage_read(id, answer, step)?,
             Purpose::StorageWrite(purpose) => {
                 self.receive_storage_write(id, purpose, answer, step)?;
@@ -143,6 +148,7 @@ impl Machine {
         self.storage_progressed(step)?;
         self.serve_secrets(step)?;
         self.proceed_backup(step)?;
+        self.history_progressed(step)?;
         match &record.purpose {
             Purpose::KeysUpload(_)
             | Purpose::KeysQuery(_)
@@ -152,6 +158,7 @@ impl Machine {
             Purpose::ShareRoomKey(_)
             | Purpose::Backup(_)
             | Purpose::Notice
+            | Purpose::HistoryBundle
             | Purpose::StorageRead
             | Purpose::StorageWrite(_) => Ok(()),
         }
@@ -165,6 +172,7 @@ impl Machine {
         self.serve_secrets(step)?;
         self.tick_verifications(step)?;
         self.tick_shares(step)?;
+        self.history_progressed(step)?;
         self.proceed_backup(step)
     }
 
@@ -177,6 +185,7 @@ impl Machine {
             self.sharing_deadline(),
             self.verifications.deadline(),
             self.backup.deadline(),
+            self.history_deadline(),
         ]
         .into_iter()
         .flatten()

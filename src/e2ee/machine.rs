@@ -8,6 +8,7 @@ use super::{
     decrypt,
     device::LocalTrust,
     error::{EncryptError, MachineError, ShareError},
+    history_sharing::History,
     megolm::{self, Megolm, Outbound, Prepared},
     request::{OutgoingRequest, RequestFailure, RequestId},
     room_settings,
@@ -37,6 +38,8 @@ pub struct Machine {
     pub(super) verifications: Verifications,
     /// The key backup.
     pub(super) backup: Backup,
+    /// History on its way to those we invite.
+    pub(super) history: History,
 }
 
 /// Whether a room can encrypt now.

@@ -152,6 +152,8 @@ pub(super) enum Purpose {
     Backup(BackupPurpose),
     /// A to-device message whose delivery changes nothing here: `m.dummy`, `m.no_olm`.
     Notice,
+    /// Where history lies, for devices of somebody whom we are about to invite.
+    HistoryBundle,
     /// Something read of secret storage, for the attempt to open it that waits for the answer.
     StorageRead,
     /// Something written to secret storage.

@@ -43,6 +43,9 @@ pub struct HeldKey {
     pub ed25519: String,
     /// Whether its maker lets members that are invited later have it.
     pub shared_history: bool,
+    /// Who handed it over with the history of the room, if it came so.
+    #[serde(default)]
+    pub shared_by: Option<OwnedUserId>,
 }
 
 /// Word that a key is withheld. It comes unencrypted, so anybody on the way can have written it.
@@ -69,6 +72,7 @@ impl HeldKey {
             device,
             ed25519: record.creator.ed25519.clone(),
             shared_history: record.shared_history,
+            shared_by: record.shared_by.clone().filter(|_| record.source == Source::Bundle),
         }
     }
 }

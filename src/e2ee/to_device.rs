@@ -13,6 +13,7 @@ use crate::matrix::{ToDeviceEvent, UserId};
 
 use super::{
     error::MachineError,
+    history_sharing,
     machine::Machine,
     megolm::{
         inbound,
@@ -32,6 +33,7 @@ enum Use {
     Withheld,
     SecretRequest,
     SecretSend,
+    HistoryOffer,
     /// Its coming was all it had to say.
     Dummy,
     Verification,
@@ -48,9 +50,11 @@ fn use_in_clear(kind: &str) -> Use {
     match kind {
         "m.room.encrypted" => Use::Encrypted,
         "m.room_key.withheld" => Use::Withheld,
-        "m.room_key" | "m.forwarded_room_key" | "m.room_key_bundle" | "m.secret.send" => {
-            Use::MustBeEncrypted
-        }
+        "m.room_key"
+        | "m.forwarded_room_key"
+        | history_sharing::TYPE
+        | history_sharing::UNSTABLE_TYPE
+        | "m.secret.send" => Use::MustBeEncrypted,
         "m.secret.request" => Use::SecretRequest,
         "m.room_key_request" => Use::Unsupported,
         kind if kind.starts_with(verification::PREFIX) => Use::Verification,
@@ -65,7 +69,8 @@ fn use_encrypted(kind: &str) -> Use {
         "m.room_key.withheld" => Use::Withheld,
         "m.dummy" => Use::Dummy,
         "m.secret.send" => Use::SecretSend,
-        "m.forwarded_room_key" | "m.room_key_bundle" => Use::Unsupported,
+        history_sharing::TYPE | history_sharing::UNSTABLE_TYPE => Use::HistoryOffer,
+        "m.forwarded_room_key" => Use::Unsupported,
         kind if kind.starts_with(verification::PREFIX) => Use::Verification,
         _ => Use::Foreign,
     }
@@ -94,7 +99,7 @@ impl Machine {
             }
             Use::Unsupported => self.core.dropped.unsupported += 1,
             Use::MustBeEncrypted => self.core.dropped.in_clear += 1,
-            Use::RoomKey | Use::SecretSend | Use::Dummy | Use::Foreign => {
+            Use::RoomKey | Use::SecretSend | Use::HistoryOffer | Use::Dummy | Use::Foreign => {
                 self.core.dropped.foreign += 1;
             }
         }
@@ -144,6 +149,11 @@ impl Machine {
                 secret_sharing::Received::Unproved => self.core.dropped.unproved += 1,
                 secret_sharing::Received::Foreign => self.core.dropped.foreign += 1,
             },
+            Use::HistoryOffer => {
+                if !self.receive_history_offer(&sender, &content, step)? {
+                    self.core.dropped.unproved += 1;
+                }
+            }
             Use::Dummy => {}
             Use::Unsupported => self.core.dropped.unsupported += 1,
             Use::Encrypted | Use::SecretRequest | Use::MustBeEncrypted | Use::Foreign => {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::attachment::EncryptedFile;
 use super::backup::BackupState;
 use super::cross_signing::IdentityState;
 use super::secret_storage::{Derivation, StorageRefusal};
@@ -324,6 +325,26 @@ pub enum Notice {
     /// The server wants to know who the user is before it takes our identity: see
     /// [`super::Machine::auth_needed`].
     AuthNeeded,
+    /// The devices of somebody whom we are about to invite know where the room's history lies, as
+    /// far as they can: the invite may go out.
+    HistorySent {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who is invited.
+        user: OwnedUserId,
+        /// How many devices were told.
+        devices: usize,
+    },
+    /// Whoever invited us to a room that we joined offers its history: to be downloaded and given to
+    /// [`super::Machine::import_history`]. Comes again until that was done.
+    HistoryOffered {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who offers it.
+        inviter: OwnedUserId,
+        /// Where it lies.
+        file: EncryptedFile,
+    },
     /// Something the user must see until it is settled.
     Alarm(Alarm),
     /// Another device of ours sent a secret that we asked for.

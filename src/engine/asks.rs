@@ -37,15 +37,13 @@ impl Engine {
                 let call = create_call(name.as_deref(), &invite, dm.as_deref(), encrypted.into());
                 self.ask(from, Asked::Create(dm), call);
             }
-            Request::Join { room } => self.join(from, &room, turn),
+            Request::Join { room } => self.join(from, &room, turn)?,
             Request::Leave { room } => {
                 let call = self.leave_call(&room);
                 self.ask(from, Asked::Leave(room), call);
             }
             Request::Invite { room, user } => {
-                let body = json!({ "user_id": user });
-                let call = Call::post(&["rooms", room.as_str(), "invite"], &body);
-                self.ask(from, Asked::Invite(room, user), call);
+                self.invite(from, (room, user), turn)?;
             }
             Request::Rooms => {
                 let rooms = self.rooms.summaries();
@@ -105,15 +103,18 @@ impl Engine {
         Ok(())
     }
 
-    fn ask(&mut self, (face, id): Sender, asked: Asked, call: Call) {
+    pub(super) fn ask(&mut self, (face, id): Sender, asked: Asked, call: Call) {
         self.requests.ask(Origin::Asked(face, id, asked), call);
     }
 
-    fn join(&mut self, from: Sender, room: &str, turn: &mut Turn<'_>) {
+    fn join(&mut self, from: Sender, room: &str, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if !room.starts_with(['!', '#']) {
             let message = "a room is named by `!id` or `#alias:server`";
             answer(from.0, from.1, Err(refusal("unknown_room", message)), turn);
-            return;
+            return Ok(());
+        }
+        if let Ok(room) = OwnedRoomId::try_from(room) {
+            self.note_inviter(&room, turn)?;
         }
         let via = room.split_once(':').map(|(_, server)| server.to_owned());
         let mut call = Call::post(&["join", room], &json!({}));
@@ -121,6 +122,7 @@ impl Engine {
             call = call.with("server_name", server.clone()).with("via", server);
         }
         self.ask(from, Asked::Join, call);
+        Ok(())
     }
 
     /// The room of an alias, which the server knows, or the direct chat with a user.
@@ -209,7 +211,11 @@ impl Engine {
             Asked::HasEvent(_) => answer(from.0, from.1, Ok(Outcome::Done), turn),
             Asked::Download(wanted) => self.on_wanted(from, wanted, &body, turn)?,
             Asked::Leave(room) => self.on_left(from, &room, turn)?,
-            Asked::Invite(room, user) => self.on_invited(from, (&room, &user), turn)?,
+            Asked::Invite(room, user, history) => {
+                self.on_invited((&room, &user), turn)?;
+                let outcome = history.map_or(Outcome::Done, |history| Outcome::Invited { history });
+                answer(from.0, from.1, Ok(outcome), turn);
+            }
             Asked::Logout => {
                 answer(from.0, from.1, Ok(Outcome::Done), turn);
                 let reason = "logged out".to_owned();
@@ -251,6 +257,7 @@ impl Engine {
                 if let Some(user) = self.direct_inviter(&room_id, turn)? {
                     self.ask_direct(room_id.clone(), user);
                 }
+                self.accept_history(&room_id, turn)?;
                 self.rooms.await_room(from, room_id, turn.now);
             }
             other => answer(from.0, from.1, other, turn),
@@ -285,7 +292,6 @@ impl Engine {
     /// Invited: the user counts as invited at once, so that a message typed now reaches them.
     fn on_invited(
         &mut self,
-        from: Sender,
         (room, user): (&RoomId, &UserId),
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -294,7 +300,6 @@ impl Engine {
             let event = self.own_invite(user, turn);
             self.apply_state(room, &event, turn)?;
         }
-        answer(from.0, from.1, Ok(Outcome::Done), turn);
         Ok(())
     }
 

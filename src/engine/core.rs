@@ -24,6 +24,7 @@ use super::{
     renewal::Token,
     request::{Messages, Requests},
     roster::Rooms,
+    sharing::Sharing,
     transfer::Transfers,
     turn::Turn,
 };
@@ -45,6 +46,7 @@ pub struct Engine {
     pub(super) history: History,
     pub(super) transfers: Transfers,
     pub(super) upload_limit: UploadLimit,
+    pub(super) sharing: Sharing,
     pub(super) backup: BackupView,
     pub(super) recovery: Recovery,
     told_link: Option<LinkState>,
@@ -90,6 +92,7 @@ impl Engine {
             history: History::default(),
             transfers: Transfers::default(),
             upload_limit: UploadLimit::default(),
+            sharing: Sharing::default(),
             backup: BackupView::default(),
             recovery: Recovery::default(),
             told_link: None,
@@ -251,6 +254,12 @@ impl Engine {
                     Notice::Verification(view) => turn.tell_all(Update::Verification(view)),
                     Notice::SendVerification { room, txn, kind, content } => {
                         self.send_verification((room, txn), (kind, content), turn)?;
+                    }
+                    Notice::HistorySent { room, user, devices } => {
+                        self.on_history_sent(&room, &user, devices);
+                    }
+                    Notice::HistoryOffered { room, inviter, file } => {
+                        self.on_history_offered((room, inviter), file);
                     }
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
                     Notice::SecretReceived

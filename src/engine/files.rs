@@ -27,7 +27,8 @@ use super::{
     outbox::Phase,
     request::{Asked, Call, Origin},
     transfer::{
-        Download, Entry, Job, Place, Secrecy, TransferEvent, TransferFailure, TransferKind, Upload,
+        Download, Entry, Job, Place, Secrecy, Sink, TransferEvent, TransferFailure, TransferKind,
+        Upload, UploadSource,
     },
     turn::Turn,
 };
@@ -88,7 +89,8 @@ impl Engine {
             } else {
                 Secrecy::Clear { content_type: mimetype(file).to_owned() }
             };
-            let kind = TransferKind::Upload(Upload { path: file.path.clone(), secrecy, limit });
+            let source = UploadSource::File(file.path.clone());
+            let kind = TransferKind::Upload(Upload { source, secrecy, limit });
             self.transfers.start(Job::Send(room.to_owned(), row.txn.clone()), kind);
             let total = announced_size(file);
             self.show_phase(room, &row.txn, Phase::Uploading { done: 0, total }, turn);
@@ -97,7 +99,7 @@ impl Engine {
     }
 
     /// The largest file that the server takes; asked for the first time, it is not known yet.
-    fn upload_limit(&mut self) -> Option<Option<u64>> {
+    pub(super) fn upload_limit(&mut self) -> Option<Option<u64>> {
         if let UploadLimit::Known(limit) = self.upload_limit {
             return Some(limit);
         }
@@ -124,6 +126,7 @@ impl Engine {
         for room in self.outbox.rooms() {
             self.pump(&room, turn)?;
         }
+        self.start_sharing();
         Ok(())
     }
 
@@ -151,6 +154,7 @@ impl Engine {
                 }
                 Ok(())
             }
+            TransferEvent::Fetched(bytes) => self.on_history_fetched(&entry.job, &bytes, turn),
             TransferEvent::Failed(failure) => self.on_transfer_failed(entry, failure, turn),
         }
     }
@@ -167,7 +171,7 @@ impl Engine {
             Some(Job::Save(face, id)) => {
                 turn.tell(Audience::One(face), Update::Progress { id, done, total });
             }
-            None => {}
+            Some(Job::ShareHistory(..) | Job::TakeHistory(..)) | None => {}
         }
     }
 
@@ -179,7 +183,13 @@ impl Engine {
         uploaded: UploadedFile,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let Job::Send(room, txn) = &entry.job else { return Ok(()) };
+        let (room, txn) = match &entry.job {
+            Job::Send(room, txn) => (room, txn),
+            Job::ShareHistory(room, user) => {
+                return self.on_history_uploaded((room, user), uploaded, turn);
+            }
+            Job::Save(..) | Job::TakeHistory(..) => return Ok(()),
+        };
         self.outbox.set_uploaded(txn, Some(uploaded), turn);
         self.show_phase(room, txn, Phase::Idle, turn);
         self.pump(room, turn)
@@ -219,14 +229,24 @@ impl Engine {
         error: CommandError,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        match entry.job {
+        let room = match &entry.job {
+            Job::Send(room, _) => Some(room.clone()),
+            Job::Save(..) | Job::ShareHistory(..) | Job::TakeHistory(..) => None,
+        };
+        self.end_job(entry.job, error, turn);
+        room.map_or(Ok(()), |room| self.pump(&room, turn))
+    }
+
+    fn end_job(&mut self, job: Job, error: CommandError, turn: &mut Turn<'_>) {
+        match job {
             Job::Send(room, txn) => {
                 self.fail(&room, &txn, SendError::from(error), turn);
-                self.pump(&room, turn)
             }
-            Job::Save(face, id) => {
-                answer(face, id, Err(error), turn);
-                Ok(())
+            Job::Save(face, id) => answer(face, id, Err(error), turn),
+            Job::ShareHistory(room, user) => self.invite_without(&room, &user, &error.message),
+            Job::TakeHistory(room, user) => {
+                tracing::info!(code = error.code, "history that was offered cannot be had");
+                self.machine.drop_history_offer(&room, &user, &mut turn.step);
             }
         }
     }
@@ -236,10 +256,7 @@ impl Engine {
         for entry in self.transfers.on_lost() {
             let words = "the connection broke each time before the file was through; try again";
             let error = refusal("link_lost", words);
-            match entry.job {
-                Job::Send(room, txn) => self.fail(&room, &txn, SendError::from(error), turn),
-                Job::Save(face, id) => answer(face, id, Err(error), turn),
-            }
+            self.end_job(entry.job, error, turn);
         }
     }
 
@@ -306,7 +323,8 @@ impl Engine {
     ) {
         match file_of(stored) {
             Ok((place, name)) => {
-                let download = Download { place, to, name, limit: MOST_DOWNLOADED };
+                let sink = Sink::Save { to, name };
+                let download = Download { place, sink, limit: MOST_DOWNLOADED };
                 self.transfers.start(Job::Save(face, id), TransferKind::Download(download));
             }
             Err(error) => answer(face, id, Err(error), turn),

@@ -28,6 +28,7 @@ mod secrecy;
 mod secret_text;
 mod send;
 mod setup;
+mod sharing;
 mod story;
 mod sync;
 mod transfer;
@@ -46,9 +47,12 @@ pub use renewal::{RenewError, Renewal, Tokens, renew_at};
 pub use secret_text::SecretText;
 pub use story::MessageStory;
 pub use transfer::{
-    Download, Place, Secrecy, TransferEvent, TransferFailure, TransferKind, TransferOrder, Upload,
+    Download, Place, Secrecy, Sink, TransferEvent, TransferFailure, TransferKind, TransferOrder,
+    Upload, UploadSource,
 };
-pub use update::{AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, Update};
+pub use update::{
+    AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, SharedHistory, Update,
+};
 
 // What faces need of the modules below, so that they need not name those.
 pub use crate::{

@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     e2ee::{RequestId, RequestKind},
-    engine::{CommandId, FaceId, files::Wanted},
+    engine::{CommandId, FaceId, SharedHistory, files::Wanted},
     matrix::{MatrixError, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
     time::{Backoff, Timestamp},
     wire::{ClientFrame, RequestFrame},
@@ -67,8 +67,8 @@ pub(super) enum Asked {
     Download(Wanted),
     /// To leave this room.
     Leave(OwnedRoomId),
-    /// To invite this user to this room.
-    Invite(OwnedRoomId, OwnedUserId),
+    /// To invite this user to this room, after its history was shared or not.
+    Invite(OwnedRoomId, OwnedUserId, Option<SharedHistory>),
     /// To end this login.
     Logout,
 }

@@ -65,7 +65,11 @@ impl MessageStory {
                     0 => "from the first message on".to_owned(),
                     index => format!("from message {index} on"),
                 };
-                add("key", &format!("{}; {from}", source(held.source)));
+                let source = match &held.shared_by {
+                    Some(inviter) => format!("history shared by {inviter}"),
+                    None => source(held.source).to_owned(),
+                };
+                add("key", &format!("{source}; {from}"));
                 add("made by", &maker(held));
                 add("fingerprint", &held.ed25519);
             }

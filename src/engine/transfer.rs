@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::{
     e2ee::EncryptedFile,
-    matrix::{MatrixError, MxcUri, OwnedRoomId, OwnedTransactionId, RoomId, TransactionId},
+    matrix::{
+        MatrixError, MxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId,
+    },
+    secret::Secret,
     store::UploadedFile,
     time::{Backoff, Timestamp},
 };
@@ -43,12 +46,35 @@ pub enum TransferKind {
 /// A file for the server. It gets a key of its own each time it is begun.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// Absolute path.
-    pub path: String,
+    /// Where it is read from.
+    pub source: UploadSource,
     /// What the server may see of it.
     pub secrecy: Secrecy,
     /// The largest file that the server takes, in bytes, where it says so.
     pub limit: Option<u64>,
+}
+
+/// Where a file is read from.
+#[derive(Clone, Debug)]
+pub enum UploadSource {
+    /// A file of this absolute path.
+    File(String),
+    /// These bytes.
+    Memory(Secret<Vec<u8>>),
+}
+
+/// Where a file is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// On disk.
+    Save {
+        /// Where.
+        to: SaveTo,
+        /// What its sender calls it; untrusted.
+        name: String,
+    },
+    /// Nowhere: it is told whole, with [`TransferEvent::Fetched`].
+    Memory,
 }
 
 /// What the server may see of a file.
@@ -68,10 +94,8 @@ pub enum Secrecy {
 pub struct Download {
     /// Where it lies, encrypted or not.
     pub place: Place,
-    /// Where it is saved.
-    pub to: SaveTo,
-    /// What its sender calls it; untrusted.
-    pub name: String,
+    /// Where it is put.
+    pub sink: Sink,
     /// The largest that is taken, in bytes.
     pub limit: u64,
 }
@@ -114,6 +138,8 @@ pub enum TransferEvent {
         /// Its length in bytes.
         size: u64,
     },
+    /// These are its bytes, and what was sent; the end.
+    Fetched(Secret<Vec<u8>>),
     /// It is not, and nothing is left of it; the end.
     Failed(TransferFailure),
 }
@@ -141,6 +167,10 @@ pub(super) enum Job {
     Send(OwnedRoomId, OwnedTransactionId),
     /// A face that wants a file.
     Save(FaceId, CommandId),
+    /// History for this user, who is to be invited to this room.
+    ShareHistory(OwnedRoomId, OwnedUserId),
+    /// History of this room that this user offers.
+    TakeHistory(OwnedRoomId, OwnedUserId),
 }
 
 impl Job {

@@ -121,6 +121,11 @@ pub enum Outcome {
         /// Which.
         room_id: OwnedRoomId,
     },
+    /// Somebody was invited to a room whose history can be shared.
+    Invited {
+        /// Whether it was.
+        history: SharedHistory,
+    },
     /// All rooms.
     Rooms {
         /// Them.
@@ -258,6 +263,33 @@ pub struct OwnDevice {
     pub blocked: bool,
     /// Its ed25519 key, unpadded base64, if it publishes one.
     pub fingerprint: Option<String>,
+}
+
+/// What of a room's history was handed to somebody who is invited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedHistory {
+    /// How many keys.
+    pub keys: usize,
+    /// To how many of their devices.
+    pub devices: usize,
+    /// Why nothing was, in words for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+}
+
+impl SharedHistory {
+    /// Nothing was handed over.
+    pub(super) fn not(why: &str) -> Self {
+        Self { why_not: Some(why.to_owned()), ..Self::default() }
+    }
+
+    /// What is to be said of it.
+    pub fn words(&self) -> String {
+        match &self.why_not {
+            None => format!("history shared with {} of their devices", self.devices),
+            Some(why) => format!("history NOT shared: {why}"),
+        }
+    }
 }
 
 /// A page of history.

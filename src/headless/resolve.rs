@@ -61,6 +61,7 @@ pub(super) fn unexpected(outcome: &Outcome) -> CommandError {
         Outcome::Rooms { .. } => "rooms",
         Outcome::History(_) => "history",
         Outcome::KeyStatus { .. } => "key status",
+        Outcome::Invited { .. } => "an invite",
         Outcome::Saved { .. } => "a saved file",
         Outcome::Recovered { .. } => "recovered",
         Outcome::RecoveryKey { .. } => "a recovery key",

@@ -11,7 +11,7 @@ use super::{
     resolve::{resolve, unexpected},
 };
 use crate::{
-    engine::{Outcome, Request},
+    engine::{Outcome, Request, SharedHistory},
     matrix::{Membership, OwnedRoomId, OwnedUserId},
     rooms::{RoomKind, RoomSummary},
 };
@@ -20,6 +20,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Room {
     room_id: OwnedRoomId,
+    /// What of its history was handed over with an invite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<SharedHistory>,
 }
 
 /// A room to make.
@@ -132,11 +135,16 @@ async fn done(
     request: Request,
     known: Option<OwnedRoomId>,
 ) -> Result<(), HeadlessError> {
-    let room_id = match (errand.ask(request).await?, known) {
-        (Outcome::Room { room_id }, _) | (Outcome::Done, Some(room_id)) => room_id,
+    let (room_id, history) = match (errand.ask(request).await?, known) {
+        (Outcome::Room { room_id }, _) | (Outcome::Done, Some(room_id)) => (room_id, None),
+        (Outcome::Invited { history }, Some(room_id)) => (room_id, Some(history)),
         (other, _) => return Err(unexpected(&other).into()),
     };
-    output.show(&Room { room_id }, |room| Some(safe(room.room_id.as_str())))
+    output.show(&Room { room_id, history }, |room| {
+        let history =
+            room.history.as_ref().map(|history| format!("  ({})", safe(&history.words())));
+        Some(format!("{}{}", safe(room.room_id.as_str()), history.unwrap_or_default()))
+    })
 }
 
 fn line(room: RoomSummary) -> RoomLine {

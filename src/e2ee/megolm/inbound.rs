@@ -18,7 +18,7 @@ use crate::{
         MachineError, Notice, RecordKey, backup, core::OlmSender, exported::Import, lookup::Table,
         room_settings, step::Step, trust::SenderData,
     },
-    matrix::{OwnedRoomId, RoomId, UserId},
+    matrix::{OwnedRoomId, OwnedUserId, RoomId, UserId},
 };
 
 /// Most sessions kept of one user for rooms that were never seen encrypted: keys may come before
@@ -62,6 +62,9 @@ pub(in crate::e2ee) struct InboundSession {
     pub(in crate::e2ee) others: Vec<Claim>,
     /// Whether its creator allows it to be handed to later invited members.
     pub(in crate::e2ee) shared_history: bool,
+    /// Who handed it to us with the history of a room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::e2ee) shared_by: Option<OwnedUserId>,
 }
 
 /// The part of `m.room_key` that we read. Whether the history may be shared is spelled three ways
@@ -110,6 +113,7 @@ pub(in crate::e2ee) fn receive_room_key(
         sender: SenderData::of(from),
         others: Vec::new(),
         shared_history: content.shared_history(),
+        shared_by: None,
     };
     import(megolm, &content.room_id, new, step).map(drop)
 }

@@ -120,7 +120,15 @@ mod tests {
             }
         };
         let others = Vec::new();
-        InboundSession { session, creator, source, sender, others, shared_history: false }
+        InboundSession {
+            session,
+            creator,
+            source,
+            sender,
+            others,
+            shared_history: false,
+            shared_by: None,
+        }
     }
 
     /// Another ratchet under the id of `group`: what anybody can make who knows the id.

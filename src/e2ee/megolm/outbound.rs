@@ -247,6 +247,7 @@ impl Machine {
             sender: SenderData::Own { user: self.core.user.clone() },
             others: Vec::new(),
             shared_history: outbound.record.shared_history,
+            shared_by: None,
         };
         self.megolm.outbound.insert(room.to_owned(), outbound);
         inbound::import(&mut self.megolm, room, own, step).map(drop)

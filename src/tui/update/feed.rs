@@ -101,6 +101,9 @@ fn on_outcome(
             rooms::enter(state, room_id, effects);
         }
         (Asked::Leave(room), Ok(_)) => rooms::forget(state, &[room]),
+        (Asked::Invite(user), Ok(Outcome::Invited { history })) => {
+            state.say(Tone::Done, &format!("{user} is invited; {}", history.words()));
+        }
         (Asked::Invite(user), Ok(_)) => state.say(Tone::Done, &format!("{user} is invited")),
         (Asked::Story, Ok(Outcome::KeyStory(story))) => {
             state.notice = None;

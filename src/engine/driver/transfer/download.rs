@@ -1,26 +1,26 @@
 //! One file from the server: received in chunks, decrypted, checked, and only then given its name.
 
+use zeroize::Zeroizing;
+
 use super::{
     line::{FromServer, Line, broken, impossible, refused},
     save::Part,
 };
 use crate::{
     e2ee::Decryptor,
-    engine::{Download, Place, TransferEvent, TransferFailure},
+    engine::{Download, Place, Sink, TransferEvent, TransferFailure},
     matrix::MxcUri,
+    secret::Secret,
     wire::{AnswerKind, ChunkEnd, ClientFrame, RequestFrame, WindowFrame},
 };
 
 /// Carries a file from the server.
 pub(super) async fn run(order: Download, line: Line) -> TransferEvent {
-    match download(order, line).await {
-        Ok((path, size)) => TransferEvent::Saved { path, size },
-        Err(failure) => TransferEvent::Failed(failure),
-    }
+    download(order, line).await.unwrap_or_else(TransferEvent::Failed)
 }
 
-async fn download(order: Download, mut line: Line) -> Result<(String, u64), TransferFailure> {
-    let mut part = Part::create(&order.to, &order.name).await?;
+async fn download(order: Download, mut line: Line) -> Result<TransferEvent, TransferFailure> {
+    let mut store = Store::open(&order.sink).await?;
     line.send(ClientFrame::Request(request(line.id, order.place.url()))).await?;
     let total = announced(&mut line).await?;
     let mut decryptor = match &order.place {
@@ -44,7 +44,7 @@ async fn download(order: Download, mut line: Line) -> Result<(String, u64), Tran
         if let Some(decryptor) = &mut decryptor {
             decryptor.decrypt(&mut chunk.payload);
         }
-        part.write(&chunk.payload).await?;
+        store.write(&chunk.payload).await?;
         line.tell(done, total);
         if chunk.end == ChunkEnd::Last {
             break;
@@ -55,7 +55,41 @@ async fn download(order: Download, mut line: Line) -> Result<(String, u64), Tran
     if let Some(decryptor) = decryptor {
         decryptor.finish().map_err(|error| impossible("hash", error.to_string()))?;
     }
-    Ok((part.keep().await?, done))
+    store.keep(done).await
+}
+
+/// Where the bytes wait until they are known to be right.
+enum Store {
+    Part(Part),
+    Memory(Zeroizing<Vec<u8>>),
+}
+
+impl Store {
+    async fn open(sink: &Sink) -> Result<Self, TransferFailure> {
+        Ok(match sink {
+            Sink::Save { to, name } => Self::Part(Part::create(to, name).await?),
+            Sink::Memory => Self::Memory(Zeroizing::default()),
+        })
+    }
+
+    async fn write(&mut self, piece: &[u8]) -> Result<(), TransferFailure> {
+        match self {
+            Self::Part(part) => part.write(piece).await,
+            Self::Memory(bytes) => {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    async fn keep(self, size: u64) -> Result<TransferEvent, TransferFailure> {
+        Ok(match self {
+            Self::Part(part) => TransferEvent::Saved { path: part.keep().await?, size },
+            Self::Memory(mut bytes) => {
+                TransferEvent::Fetched(Secret::new(std::mem::take(&mut *bytes)))
+            }
+        })
+    }
 }
 
 /// The request for a file. Its parts hold no character that would have to be encoded, brackets and

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    engine::{Download, Place, SaveTo, Secrecy, Upload},
+    engine::{Download, Place, SaveTo, Secrecy, Sink, Upload, UploadSource},
     matrix::MxcUri,
     store::{FilePlace, UploadedFile},
     wire::{ChunkEnd, ChunkFrame, MediaInfo, ResponseFrame, WindowFrame, empty_body},
@@ -104,12 +104,14 @@ fn give(bytes: Vec<u8>, last: ChunkEnd) -> impl FnMut(ClientFrame) -> Vec<Server
 }
 
 fn upload(path: &Path, secrecy: Secrecy, limit: Option<u64>) -> TransferKind {
-    TransferKind::Upload(Upload { path: path.to_str().unwrap().to_owned(), secrecy, limit })
+    let source = UploadSource::File(path.to_str().unwrap().to_owned());
+    TransferKind::Upload(Upload { source, secrecy, limit })
 }
 
 fn download(place: Place, folder: &Path, name: &str) -> TransferKind {
     let to = SaveTo::Folder(folder.to_str().unwrap().to_owned());
-    TransferKind::Download(Download { place, to, name: name.to_owned(), limit: 64 << 20 })
+    let sink = Sink::Save { to, name: name.to_owned() };
+    TransferKind::Download(Download { place, sink, limit: 64 << 20 })
 }
 
 fn clear() -> Place {
@@ -253,7 +255,8 @@ async fn nothing_that_exists_is_overwritten_and_no_link_is_followed() {
     assert!(!outside.exists());
     for taken in ["a.txt", "a (2).txt"] {
         let to = SaveTo::File(inside.join(taken).to_str().unwrap().to_owned());
-        let order = Download { place: clear(), to, name: "x".to_owned(), limit: 100 };
+        let sink = Sink::Save { to, name: "x".to_owned() };
+        let order = Download { place: clear(), sink, limit: 100 };
         let end = carry(TransferKind::Download(order), give(bytes(5), ChunkEnd::Last)).await;
         let TransferEvent::Failed(TransferFailure::Final(error)) = end else { panic!("{end:?}") };
         assert_eq!(error.code, "exists");
@@ -272,7 +275,8 @@ async fn what_is_too_large_is_not_begun_or_not_gone_on_with() {
     assert_eq!(error.code, "M_TOO_LARGE");
     fs::remove_file(&path).unwrap();
     let to = SaveTo::Folder(folder.path().to_str().unwrap().to_owned());
-    let order = Download { place: clear(), to, name: "x".to_owned(), limit: 100_000 };
+    let sink = Sink::Save { to, name: "x".to_owned() };
+    let order = Download { place: clear(), sink, limit: 100_000 };
     let end = carry(TransferKind::Download(order), give(bytes(100_001), ChunkEnd::Last)).await;
     assert!(matches!(end, TransferEvent::Failed(TransferFailure::Final(_))), "{end:?}");
     assert!(names(folder.path()).is_empty());

@@ -1,12 +1,17 @@
 //! One file to the server: read, encrypted, sent in chunks as the server has room.
 
 use serde_json::Value;
-use tokio::{fs::File, io::AsyncReadExt as _};
+use std::io::Cursor;
+
+use tokio::{
+    fs::File,
+    io::{AsyncRead, AsyncReadExt as _},
+};
 
 use super::line::{FromServer, Line, impossible, refused};
 use crate::{
     e2ee::{Encryptor, FileKey},
-    engine::{Secrecy, TransferEvent, TransferFailure, Upload},
+    engine::{Secrecy, TransferEvent, TransferFailure, Upload, UploadSource},
     matrix::MxcUri,
     store::{FilePlace, UploadedFile},
     wire::{
@@ -100,29 +105,45 @@ impl Sealing {
     }
 }
 
-/// Opens the file, if it is one that the server takes; its length.
-async fn open(order: &Upload) -> Result<(File, u64), TransferFailure> {
-    let cannot = |error: &std::io::Error| {
-        impossible("file", format!("{} cannot be read: {error}", order.path))
+/// What is read.
+type Reader = Box<dyn AsyncRead + Unpin>;
+
+/// Opens what is to be sent, if it is something that the server takes; its length.
+async fn open(order: &Upload) -> Result<(Reader, u64), TransferFailure> {
+    let (reader, size): (Reader, u64) = match &order.source {
+        UploadSource::File(path) => {
+            let (file, size) = open_file(path).await?;
+            (Box::new(file), size)
+        }
+        UploadSource::Memory(bytes) => {
+            let size = u64::try_from(bytes.expose().len()).unwrap_or(u64::MAX);
+            (Box::new(Cursor::new(bytes.expose().clone())), size)
+        }
     };
-    // A pipe must not be opened: that would wait for its other end.
-    let kind = tokio::fs::metadata(&order.path).await.map_err(|error| cannot(&error))?;
-    if !kind.is_file() {
-        return Err(impossible("file", format!("{} is no file", order.path)));
-    }
-    let file = File::open(&order.path).await.map_err(|error| cannot(&error))?;
-    let size = file.metadata().await.map_err(|error| cannot(&error))?.len();
     match order.limit {
         Some(limit) if limit < size => Err(impossible(
             "M_TOO_LARGE",
             format!("the file has {size} bytes; this server takes at most {limit}"),
         )),
-        Some(_) | None => Ok((file, size)),
+        Some(_) | None => Ok((reader, size)),
     }
 }
 
+async fn open_file(path: &str) -> Result<(File, u64), TransferFailure> {
+    let cannot =
+        |error: &std::io::Error| impossible("file", format!("{path} cannot be read: {error}"));
+    // A pipe must not be opened: that would wait for its other end.
+    let kind = tokio::fs::metadata(path).await.map_err(|error| cannot(&error))?;
+    if !kind.is_file() {
+        return Err(impossible("file", format!("{path} is no file")));
+    }
+    let file = File::open(path).await.map_err(|error| cannot(&error))?;
+    let size = file.metadata().await.map_err(|error| cannot(&error))?.len();
+    Ok((file, size))
+}
+
 /// The next piece: a chunk full, or what is left.
-async fn piece(file: &mut File, left: u64) -> Result<Vec<u8>, TransferFailure> {
+async fn piece(file: &mut Reader, left: u64) -> Result<Vec<u8>, TransferFailure> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(MAX_CHUNK_BYTES);
     let mut piece = vec![0; length];
     match file.read_exact(&mut piece).await {

@@ -1,0 +1,189 @@
+//! Inviting somebody with the room's history, and taking history with an invite.
+//!
+//! The invite goes out last: whoever gets it finds the history waiting. If that cannot be handed
+//! over, the invite goes out without it, and who asked for it is told so.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    e2ee::{Bundled, EncryptedFile, HistoryBundle, MAX_BUNDLE_BYTES},
+    matrix::{OwnedRoomId, OwnedUserId, RoomId, UserId},
+    secret::Secret,
+    store::{FilePlace, UploadedFile},
+};
+
+use serde_json::json;
+
+use super::{
+    CommandId, Engine, FaceId, SharedHistory,
+    error::EngineError,
+    request::{Asked, Call},
+    transfer::{Download, Job, Place, Secrecy, Sink, TransferKind, Upload, UploadSource},
+    turn::Turn,
+};
+
+/// Invites on their way, and invites that we accept.
+#[derive(Debug, Default)]
+pub(super) struct Sharing {
+    /// Who is to be invited where, and who asked for it.
+    invites: BTreeMap<(OwnedRoomId, OwnedUserId), Invite>,
+    /// Bundles that wait for the word how large a file may be.
+    waiting: Vec<((OwnedRoomId, OwnedUserId), Secret<Vec<u8>>)>,
+    /// Whose invites are being accepted.
+    accepting: BTreeMap<OwnedRoomId, OwnedUserId>,
+}
+
+#[derive(Debug)]
+struct Invite {
+    askers: Vec<(FaceId, CommandId)>,
+    keys: usize,
+}
+
+impl Engine {
+    /// Invites somebody, with the history if there is one that may be shared.
+    pub(super) fn invite(
+        &mut self,
+        from: (FaceId, CommandId),
+        (room, user): (OwnedRoomId, OwnedUserId),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        if let Some(invite) = self.sharing.invites.get_mut(&(room.clone(), user.clone())) {
+            invite.askers.push(from);
+            return Ok(());
+        }
+        let visibility = self.rooms.state(&room, turn.store)?.history_visibility();
+        let bundled = self.machine.history_bundle((&room, &user), visibility, &mut turn.step)?;
+        let HistoryBundle { json, shared, .. } = match bundled {
+            Bundled::Bundle(bundle) => bundle,
+            Bundled::Nothing => {
+                self.ask_invite(vec![from], (room, user), None);
+                return Ok(());
+            }
+            Bundled::Distrusted => {
+                let words = "their identity changed: look at it, then invite them again";
+                let history = SharedHistory::not(words);
+                self.ask_invite(vec![from], (room, user), Some(history));
+                return Ok(());
+            }
+        };
+        let to = (room, user);
+        self.sharing.invites.insert(to.clone(), Invite { askers: vec![from], keys: shared });
+        self.sharing.waiting.push((to, json));
+        self.start_sharing();
+        Ok(())
+    }
+
+    /// Uploads what waits, once it is known how large a file may be.
+    pub(super) fn start_sharing(&mut self) {
+        if self.sharing.waiting.is_empty() {
+            return;
+        }
+        let Some(limit) = self.upload_limit() else { return };
+        for ((room, user), json) in std::mem::take(&mut self.sharing.waiting) {
+            let source = UploadSource::Memory(json);
+            let upload = Upload { source, secrecy: Secrecy::Encrypted, limit };
+            self.transfers.start(Job::ShareHistory(room, user), TransferKind::Upload(upload));
+        }
+    }
+
+    /// The server has the bundle: the invited user's devices are told where it lies.
+    pub(super) fn on_history_uploaded(
+        &mut self,
+        (room, user): (&RoomId, &UserId),
+        uploaded: UploadedFile,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        match uploaded.place {
+            FilePlace::Encrypted(file) => {
+                Ok(self.machine.send_history((room, user), file, &mut turn.step)?)
+            }
+            FilePlace::Clear(_) => Ok(()),
+        }
+    }
+
+    /// They are told, as far as they can be: the invite goes out.
+    pub(super) fn on_history_sent(&mut self, room: &RoomId, user: &UserId, devices: usize) {
+        let to = (room.to_owned(), user.to_owned());
+        let Some(Invite { askers, keys }) = self.sharing.invites.remove(&to) else { return };
+        let history = match devices {
+            0 => SharedHistory::not("none of their devices is signed by them"),
+            _ => SharedHistory { keys, devices, why_not: None },
+        };
+        self.ask_invite(askers, to, Some(history));
+    }
+
+    /// The history cannot be handed over; the invite goes out without it.
+    pub(super) fn invite_without(&mut self, room: &RoomId, user: &UserId, why: &str) {
+        let to = (room.to_owned(), user.to_owned());
+        if let Some(Invite { askers, .. }) = self.sharing.invites.remove(&to) {
+            self.ask_invite(askers, to, Some(SharedHistory::not(why)));
+        }
+    }
+
+    fn ask_invite(
+        &mut self,
+        askers: Vec<(FaceId, CommandId)>,
+        (room, user): (OwnedRoomId, OwnedUserId),
+        history: Option<SharedHistory>,
+    ) {
+        for from in askers {
+            let call = Call::post(&["rooms", room.as_str(), "invite"], &json!({ "user_id": user }));
+            self.ask(from, Asked::Invite(room.clone(), user.clone(), history.clone()), call);
+        }
+    }
+
+    /// We are about to join a room: whose invite that accepts is known only until then.
+    pub(super) fn note_inviter(
+        &mut self,
+        room: &RoomId,
+        turn: &Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let state = turn.store.state(room)?;
+        let own = state.into_iter().find(|event| event.is_state("m.room.member", self.me.as_str()));
+        let invite = own.filter(|own| own.content_str("membership") == Some("invite"));
+        if let Some(inviter) = invite.and_then(|invite| invite.sender) {
+            self.sharing.accepting.insert(room.to_owned(), inviter);
+        }
+        Ok(())
+    }
+
+    /// We joined: history of whoever invited us is taken from now on.
+    pub(super) fn accept_history(
+        &mut self,
+        room: &RoomId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        if let Some(inviter) = self.sharing.accepting.remove(room) {
+            self.machine.invite_accepted(room, &inviter, &mut turn.step)?;
+        }
+        Ok(())
+    }
+
+    /// History is offered: it is downloaded, once.
+    pub(super) fn on_history_offered(
+        &mut self,
+        (room, inviter): (OwnedRoomId, OwnedUserId),
+        file: EncryptedFile,
+    ) {
+        let job = Job::TakeHistory(room, inviter);
+        if !self.transfers.has(|other| *other == job) {
+            let place = Place::Encrypted(file);
+            let download = Download { place, sink: Sink::Memory, limit: MAX_BUNDLE_BYTES };
+            self.transfers.start(job, TransferKind::Download(download));
+        }
+    }
+
+    /// The bundle is here and is what was sent.
+    pub(super) fn on_history_fetched(
+        &mut self,
+        job: &Job,
+        bytes: &Secret<Vec<u8>>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let Job::TakeHistory(room, inviter) = job else { return Ok(()) };
+        let of = (&**room, &**inviter);
+        let import = self.machine.import_history(of, bytes.expose(), &mut turn.step)?;
+        tracing::info!(?import, "history came with an invite");
+        Ok(())
+    }
+}
