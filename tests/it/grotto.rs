@@ -111,7 +111,7 @@ impl Grotto {
 
     /// Follows all rooms; holds the account until dropped.
     pub(crate) fn tail(&self) -> Lines {
-        Lines::start(self.command(&["--json", "tail"]))
+        Lines::start_deaf(self.command(&["--json", "tail"]))
     }
 
     /// Opens the interface in a terminal.

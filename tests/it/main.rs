@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod complement;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod conversation;
@@ -27,7 +29,7 @@ mod engine;
 mod evil_server;
 #[cfg(test)]
 mod files;
-
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod grotto;
@@ -49,6 +51,8 @@ mod hostile_terminal;
 mod interop;
 #[cfg(test)]
 mod login;
+#[cfg(test)]
+mod meddler;
 #[cfg(test)]
 mod megolm;
 #[cfg(test)]

@@ -55,6 +55,8 @@ pub(crate) struct Lines {
     lines: Receiver<Value>,
     /// Every line so far that nobody asked for yet, oldest first.
     unread: Vec<Value>,
+    /// Whether it does not read its input, and has to be told by SIGTERM that it is to end.
+    deaf: bool,
 }
 
 impl Lines {
@@ -72,7 +74,14 @@ impl Lines {
                 }
             }
         });
-        Self { child, stdin, lines, unread: Vec::new() }
+        Self { child, stdin, lines, unread: Vec::new(), deaf: false }
+    }
+
+    /// Starts `command`, which reads no input: it is ended by SIGTERM.
+    pub(crate) fn start_deaf(command: Command) -> Self {
+        let mut lines = Self::start(command);
+        lines.deaf = true;
+        lines
     }
 
     /// Writes one JSON line.
@@ -143,6 +152,9 @@ impl Drop for Lines {
     /// Closes its input, which it takes as the order to end what it started and then itself.
     fn drop(&mut self) {
         drop(self.stdin.take());
+        if self.deaf && matches!(self.child.try_wait(), Ok(None)) {
+            self.terminate();
+        }
         let give_up = Instant::now() + PATIENCE;
         while self.lines.recv_timeout(give_up.saturating_duration_since(Instant::now())).is_ok() {}
         drop(self.child.kill());

@@ -22,6 +22,14 @@ macro_rules! on_both {
     )+ };
 }
 
+/// Makes of each scenario, a function of [`On`], a test on Synapse and one on `grotto serve`, both
+/// over HTTP, where a `Meddler` can stand between.
+macro_rules! over_http {
+    ($($scenario:ident),+ $(,)?) => { $(
+        crate::scenario::tests! { $scenario: synapse Synapse, serve_over_http ServeOverHttp }
+    )+ };
+}
+
 /// Makes of each scenario, a function of [`On`], a test on every server end of the stream: the
 /// gateway before either homeserver, and our homeserver's own.
 macro_rules! on_each_stream {
@@ -51,4 +59,4 @@ macro_rules! tests {
     };
 }
 
-pub(crate) use {everywhere, on_both, on_each_stream, tests};
+pub(crate) use {everywhere, on_both, on_each_stream, over_http, tests};

@@ -65,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) sent: Vec<(String, usize)>,
     /// Paths with this in them are answered 503.
     pub(crate) broken: Option<&'static str>,
+    /// Users with this in their id are on a homeserver that cannot be reached.
+    pub(crate) unreachable: Option<&'static str>,
 }
 
 /// Clients and their server.
@@ -159,16 +161,32 @@ impl Server {
     fn query(&self, body: &Value) -> Value {
         let users = body["device_keys"].as_object().unwrap().keys();
         let found: Map<_, _> = users
+            .filter(|user| self.reaches(user))
             .filter_map(|user| {
                 Some((user.clone(), serde_json::to_value(self.devices.get(user)?).unwrap()))
             })
             .collect();
-        json!({ "device_keys": found, "failures": {} })
+        json!({ "device_keys": found, "failures": self.failures() })
+    }
+
+    fn reaches(&self, user: &str) -> bool {
+        self.unreachable.is_none_or(|part| !user.contains(part))
+    }
+
+    /// What the server says of homeservers that it does not reach.
+    fn failures(&self) -> Value {
+        match self.unreachable {
+            Some(part) => json!({ part.trim_start_matches(':'): { "status": 503 } }),
+            None => json!({}),
+        }
     }
 
     fn claim(&mut self, body: &Value) -> Value {
         let mut found = json!({});
         for (user, devices) in body["one_time_keys"].as_object().unwrap() {
+            if !self.reaches(user) {
+                continue;
+            }
             for device in devices.as_object().unwrap().keys() {
                 let keys = self.one_time_keys.entry((user.clone(), device.clone())).or_default();
                 if let Some((id, key)) = keys.pop_first() {
@@ -176,7 +194,7 @@ impl Server {
                 }
             }
         }
-        json!({ "one_time_keys": found, "failures": {} })
+        json!({ "one_time_keys": found, "failures": self.failures() })
     }
 
     fn send(&mut self, from: &UserId, kind: &str, body: &Value) -> Value {

@@ -80,7 +80,10 @@ impl Peer {
                 let path = format!("/profile/{}/displayname", self.machine.user_id());
                 self.call(Method::PUT, &path, Some(&json!({"displayname": command["name"]}))).await
             }
-            "log_out" => self.call(Method::POST, "/logout", Some(&json!({}))).await,
+            "log_out" => {
+                self.gone.set(true);
+                self.call(Method::POST, "/logout", Some(&json!({}))).await
+            }
             "bootstrap" | "reset_identity" | "own" | "user" | "acknowledge" | "withdraw"
             | "trust" | "ask_secrets" | "await_secrets" | "sign_device" => {
                 self.obey_identity(command).await

@@ -39,6 +39,8 @@ pub struct Peer {
     pub sending: Semaphore,
     /// Messages of verifications on their way into rooms.
     pub in_flight: RefCell<BTreeSet<OwnedTransactionId>>,
+    /// Whether it has logged out: there is nothing to follow any more.
+    pub gone: Cell<bool>,
     transactions: Cell<u64>,
 }
 
@@ -72,6 +74,7 @@ impl Peer {
             storage: RefCell::default(),
             sending: Semaphore::new(1),
             in_flight: RefCell::default(),
+            gone: Cell::default(),
             transactions: Cell::default(),
         })
     }

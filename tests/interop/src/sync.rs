@@ -18,7 +18,11 @@ impl Peer {
     /// Syncs for ever.
     pub async fn follow(&self, mut since: String) -> Result<()> {
         loop {
-            since = self.sync(Some(&since)).await?;
+            match self.sync(Some(&since)).await {
+                Ok(next) => since = next,
+                Err(_) if self.gone.get() => return std::future::pending().await,
+                Err(error) => return Err(error),
+            }
         }
     }
 

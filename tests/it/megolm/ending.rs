@@ -4,7 +4,7 @@ use super::*;
 
 // T-37
 #[test]
-fn a_session_ends_by_age() {
+fn test_room_key_is_cycled_after_enough_time() {
     let (mut world, to) = pair();
     let week = Duration::from_secs(7 * 24 * 3600);
     assert!(rotates(&mut world, &to.clone(), |world| {

@@ -195,7 +195,7 @@ fn a_room_waits_for_device_lists_for_a_few_seconds_at_most() {
 }
 
 #[test]
-fn keys_go_out_in_requests_of_at_most_250_devices() {
+fn test_to_device_messages_are_batched() {
     let mut world = World::new(&[("@alice:x", "ALICE")]);
     for at in 0..260 {
         world.add_quietly(&format!("@user{at}:x"), "DEVICE");
