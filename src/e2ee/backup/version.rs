@@ -196,8 +196,9 @@ impl Machine {
     fn pin(&mut self, new: Option<Pinned>, step: &mut Step<'_>) -> Result<(), MachineError> {
         let old = self.backup.record.pinned.clone();
         if old == new {
-            if new.is_some_and(|new| new.trust != Trust::None) {
-                self.backup.problem = None;
+            if let Some(new) = new {
+                let is_strange = new.trust == Trust::None;
+                self.backup.problem = is_strange.then_some(BackupProblem::Untrusted);
             }
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 mod account;
 mod account_server;
+mod backup;
 mod claims;
 mod forger;
 pub(super) mod harness;
