@@ -151,9 +151,10 @@ fn judge<'a>(
         return Ok((Cow::Borrowed(id), verdict));
     };
     let raised = trust::raise((&claim.creator, &mut claim.sender), step)?;
-    let standing = trust::standing((&claim.creator, &claim.sender), step)?;
+    let (standing, vouched) =
+        trust::standing((&claim.creator, &mut claim.sender), &core.user, step)?;
     let verdict = trust::verdict(record.source, (&claim.sender, standing), envelope.sender);
-    if raised == Raised::Yes {
+    if raised == Raised::Yes || vouched == Raised::Yes {
         step.put(Table::InboundGroupSession, room.as_str(), id, &*record)?;
     }
     Ok((Cow::Owned(format!("{id} {}", envelope.sender)), verdict))
@@ -173,10 +174,11 @@ fn standing(
         return Ok(standing);
     }
     let InboundSession { creator, sender, .. } = &mut cached.record;
-    if trust::raise((creator, sender), step)? == Raised::Yes {
+    let raised = trust::raise((creator, sender), step)?;
+    let (standing, vouched) = trust::standing((creator, sender), &core.user, step)?;
+    if raised == Raised::Yes || vouched == Raised::Yes {
         step.put(Table::InboundGroupSession, room.as_str(), id, &cached.record)?;
     }
-    let standing = trust::standing((&cached.record.creator, &cached.record.sender), step)?;
     cached.standing = Some((standing, changes));
     Ok(standing)
 }

@@ -66,6 +66,15 @@ pub(super) enum BadDevice {
     NoOlm,
 }
 
+/// That a self-signing key was looked for among the signatures of a device, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CrossSignature {
+    /// The self-signing key, unpadded base64.
+    pub(super) key: String,
+    /// Whether its signature is there and holds.
+    pub(super) holds: bool,
+}
+
 /// A device with a valid signature by itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "`device_id` is the specification's name")]
@@ -96,6 +105,10 @@ pub(super) struct Device {
     /// When we last began a new session because its messages could not be read.
     #[serde(default)]
     pub(super) unwedged: Option<Timestamp>,
+    /// Whether `raw` is signed by its owner's identity, as last looked at: signatures are checked
+    /// once, not with each message.
+    #[serde(default)]
+    pub(super) cross_signature: Option<CrossSignature>,
 }
 
 impl Device {
@@ -146,6 +159,7 @@ impl Device {
             wedging_index: 0,
             no_olm_sent: None,
             unwedged: None,
+            cross_signature: None,
         })
     }
 

@@ -51,6 +51,31 @@ pub enum ShareError {
     /// The server publishes other keys for this device, or lost them.
     #[error("the server publishes other keys for this device; log out and in again")]
     OwnKeysReplaced,
+    /// The account has no cross-signing identity, so nobody could tell this device from one that
+    /// the server made up.
+    #[error(
+        "your account has no identity yet; make one with: grotto reset-identity (or send to all \
+         devices here, unsigned ones too: grotto policy ROOM --devices all)"
+    )]
+    NoOwnIdentity,
+    /// Our identity did not sign this device.
+    #[error(
+        "this device is not verified; do it with: grotto recover, or grotto verify (or send to all \
+         devices here, unsigned ones too: grotto policy ROOM --devices all)"
+    )]
+    NotSigned,
+    /// The identity of a recipient is not the one it was.
+    #[error(
+        "the identity of {0} was reset; ask them if that was they, then accept it with: grotto \
+         trust {0}"
+    )]
+    IdentityChanged(OwnedUserId),
+    /// A recipient was verified, and the identity they show now is not.
+    #[error(
+        "{0} was verified and shows another identity now; verify them with: grotto verify {0}, or \
+         give it up with: grotto trust {0} --withdraw"
+    )]
+    NotVerifiedAnyMore(OwnedUserId),
     /// The machine itself failed.
     #[error("the session layer failed: {0}")]
     Machine(String),

@@ -14,7 +14,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::device::Device;
+use super::device::{CrossSignature, Device};
 
 /// Largest key object that is read, in bytes. Every device of a user may have signed the master
 /// key, which makes some kilobytes.
@@ -55,6 +55,13 @@ pub(super) struct Identity {
     /// A device of the user is named like one of the keys, so that one can be taken for the other.
     #[serde(default)]
     confused: bool,
+}
+
+/// Whether a signature was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    Before,
+    Now,
 }
 
 /// Why a set of cross-signing keys is refused as a whole.
@@ -184,8 +191,28 @@ impl Identity {
             || self.user_signing_key.as_deref() == Some(name)
     }
 
-    /// Whether the owner's self-signing key signed `device`.
+    /// Whether the owner's self-signing key signed `device`; looked at once for each of both.
     pub(super) fn signs(&self, device: &Device) -> bool {
+        match &device.cross_signature {
+            Some(found) if found.key == self.self_signing_key && device.user == self.user => {
+                found.holds
+            }
+            Some(_) | None => self.has_signed(device),
+        }
+    }
+
+    /// Looks at the signature of `device`, unless that was done.
+    pub(super) fn look_at(&self, device: &mut Device) -> Looked {
+        let key = &self.self_signing_key;
+        if device.cross_signature.as_ref().is_some_and(|found| found.key == *key) {
+            return Looked::Before;
+        }
+        let holds = self.has_signed(device);
+        device.cross_signature = Some(CrossSignature { key: key.clone(), holds });
+        Looked::Now
+    }
+
+    fn has_signed(&self, device: &Device) -> bool {
         let id = format!("ed25519:{}", self.self_signing_key);
         let signed = SignedJson::parse(device.raw.get()).ok();
         let key = ed25519_from_base64(&self.self_signing_key);

@@ -144,6 +144,9 @@ impl Machine {
                 self.receive_storage_write(id, purpose, answer, step)?;
             }
         }
+        if self.core.cross_signing.take_is_new() {
+            self.end_all_sessions(step)?;
+        }
         self.core.proceed(step)?;
         self.storage_progressed(step)?;
         self.serve_secrets(step)?;

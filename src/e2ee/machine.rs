@@ -16,7 +16,10 @@ use super::{
     secret_storage::Storage,
     step::Step,
     story::{self, KeyStory},
-    types::{CryptoSync, Decryption, KeyStatus, MegolmCiphertext, Plaintext, Recipients},
+    types::{
+        CryptoSync, Decryption, DevicePolicy, KeyStatus, LeftOut, MegolmCiphertext, Plaintext,
+        Recipients,
+    },
     verification::Verifications,
 };
 
@@ -218,6 +221,46 @@ impl Machine {
             Some(outbound) => Readiness::Ready(ReadyRoom { core, outbound, room: room.to_owned() }),
             None => Readiness::Waiting,
         })
+    }
+
+    /// Whose devices get the keys of `room`; of all rooms without a rule of their own for `None`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn device_policy(
+        &self,
+        room: Option<&RoomId>,
+        step: &Step<'_>,
+    ) -> Result<DevicePolicy, MachineError> {
+        room_settings::devices(room, step)
+    }
+
+    /// Sets [`Machine::device_policy`]; the next message is for those devices.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_device_policy(
+        &mut self,
+        room: Option<&RoomId>,
+        devices: DevicePolicy,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.core.tracker.note_change();
+        room_settings::set_devices(room, devices, step)
+    }
+
+    /// The devices of the recipients of `room` as they are known: how many, this one not counted,
+    /// and which get no keys.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn left_out(
+        &self,
+        room: &RoomId,
+        to: &Recipients,
+        step: &Step<'_>,
+    ) -> Result<(usize, Vec<LeftOut>), MachineError> {
+        self.devices_left_out(room, to, step)
     }
 
     /// Drops the room's outbound session, so that the next message starts another.

@@ -16,7 +16,7 @@ use super::{
     device::{Device, Listing},
     devices::find_device,
     error::MachineError,
-    identity::{Identity, IdentityJson},
+    identity::{Identity, IdentityJson, Looked},
     lookup::Table,
     step::Step,
     tracking::OwnDevice,
@@ -116,7 +116,7 @@ impl Core {
             let old = known.remove(name.as_str());
             let Some(device) = self.check_listed_device(user, name, raw, step) else { continue };
             count += 1;
-            self.receive_device(device, old, step)?;
+            self.receive_device((device, identity.as_ref()), old, step)?;
         }
         if *user == *self.user {
             self.note_cross_signature(identity.as_ref(), step)?;
@@ -184,12 +184,15 @@ impl Core {
     /// Takes a checked device over what was known under its name.
     fn receive_device(
         &mut self,
-        mut device: Device,
+        (mut device, identity): (Device, Option<&Identity>),
         old: Option<Device>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         let is_ours = device.user == self.user;
-        let Some(old) = old else {
+        let Some(mut old) = old else {
+            if let Some(identity) = identity {
+                identity.look_at(&mut device);
+            }
             if is_ours && device.device_id != self.device && self.tracker.was_answered(&device.user)
             {
                 step.tell(Notice::Alarm(Alarm::NewOwnDevice(device.device_id.clone())));
@@ -204,7 +207,11 @@ impl Core {
             return Ok(());
         }
         if device.raw.get() == old.raw.get() && !old.is_deleted() {
-            return Ok(());
+            let looked = identity.map_or(Looked::Before, |identity| identity.look_at(&mut old));
+            return if looked == Looked::Now { self.put_device(&old, step) } else { Ok(()) };
+        }
+        if let Some(identity) = identity {
+            identity.look_at(&mut device);
         }
         device.first_seen = old.first_seen;
         device.trust = old.trust;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    HistoryVisibility, Machine, MachineError,
+    DevicePolicy, HistoryVisibility, Machine, MachineError,
     lookup::Table,
     megolm::{MEGOLM_V1, inbound, is_shared},
     step::Step,
@@ -34,6 +34,9 @@ pub(super) struct RoomSettings {
     /// An algorithm that the room asks for now and we do not speak: nothing is sent.
     #[serde(default)]
     unsupported: Option<String>,
+    /// Whose devices get its keys, where the user said so.
+    #[serde(default)]
+    pub(super) devices: Option<DevicePolicy>,
 }
 
 /// When the outbound session is replaced.
@@ -136,6 +139,34 @@ impl Bounds {
 /// The settings of `room`; those of an unencrypted room if nothing is known.
 pub(super) fn read(room: &RoomId, step: &Step<'_>) -> Result<RoomSettings, MachineError> {
     Ok(step.get(Table::RoomSettings, room.as_str(), "")?.unwrap_or_default())
+}
+
+/// Names the rule of the rooms that have none of their own.
+const DEVICES: &str = "devices_of_all_rooms";
+
+/// Whose devices get the keys of `room`: its own rule, else that of all rooms.
+pub(super) fn devices(
+    room: Option<&RoomId>,
+    step: &Step<'_>,
+) -> Result<DevicePolicy, MachineError> {
+    if let Some(room) = room
+        && let Some(devices) = read(room, step)?.devices
+    {
+        return Ok(devices);
+    }
+    Ok(step.get(Table::Misc, DEVICES, "")?.unwrap_or_default())
+}
+
+/// Sets whose devices get the keys of `room`, or of all rooms without a rule of their own.
+pub(super) fn set_devices(
+    room: Option<&RoomId>,
+    devices: DevicePolicy,
+    step: &mut Step<'_>,
+) -> Result<(), MachineError> {
+    let Some(room) = room else { return step.put(Table::Misc, DEVICES, "", &devices) };
+    let mut settings = read(room, step)?;
+    settings.devices = Some(devices);
+    step.put(Table::RoomSettings, room.as_str(), "", &settings)
 }
 
 /// Takes a state event of `room`; those that say nothing about encryption are passed over.

@@ -3,10 +3,9 @@
 //! A session's *sender data* is found when the key comes and raised when the devices of its creator
 //! become known. The mark is worked out anew each time an event is decrypted, never kept here.
 //!
-//! **Until cross-signing exists** an unsigned device is the normal case and must not paint every
-//! message red. So a known device of a sender without a cross-signing identity gets no mark, and one
-//! of a sender *with* an identity that did not sign the device gets [`ShieldReason::UnsignedDevice`].
-//! [`verdict`] is the one place that decides it.
+//! A device counts as its owner's when the owner's identity signed it, now or when the session was
+//! first looked at: who resets their identity does not paint what they said before. [`verdict`] is
+//! the one place that decides the mark.
 //!
 //! # Spec
 //! End-to-End Encryption, "Verification of the sending user", "Recommended client behaviour".
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     MachineError,
     core::OlmSender,
+    cross_signing::{IdentityState, state_of},
     device::Device,
     devices::find_device,
     identity::Identity,
@@ -41,6 +41,9 @@ pub(super) enum SenderData {
         user: OwnedUserId,
         /// Its name.
         device: OwnedDeviceId,
+        /// The master key of the identity that vouched for the device when that was seen first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vouched: Option<String>,
     },
     /// No device with the creator's keys is known.
     Unknown {
@@ -54,7 +57,8 @@ impl SenderData {
     pub(super) fn of(from: &OlmSender) -> Self {
         match &from.device {
             Some(device) => {
-                Self::Device { user: from.user.clone(), device: device.device_id.clone() }
+                let (user, device) = (from.user.clone(), device.device_id.clone());
+                Self::Device { user, device, vouched: None }
             }
             None => Self::Unknown { claimed: Some(from.user.clone()) },
         }
@@ -72,12 +76,12 @@ impl SenderData {
 /// How a device stands to the cross-signing identity of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// The owner shows none.
-    NoIdentity,
+    /// No identity vouches for it: the owner has none, or it did not sign the device.
+    Unsigned,
     /// The identity signed the device.
     Signed,
-    /// The identity did not sign it, or the owner's list does not name it.
-    Unsigned,
+    /// An identity signed the device, and the owner, once verified, shows one that is not.
+    Violated,
 }
 
 /// Whether a record is to be written again.
@@ -97,24 +101,40 @@ pub(super) fn raise(
     let devices = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
     let owner = devices.into_iter().find(|(_, device)| owns(device, creator));
     let Some((_, device)) = owner else { return Ok(Raised::No) };
-    *sender = SenderData::Device { user: user.clone(), device: device.device_id };
+    *sender = SenderData::Device { user: user.clone(), device: device.device_id, vouched: None };
     Ok(Raised::Yes)
 }
 
-/// How the creator of a session stands now.
+/// How the creator of a session stands now. That an identity vouches for it is noted when it is
+/// seen first.
 pub(super) fn standing(
-    (creator, sender): (&Creator, &SenderData),
+    (creator, sender): (&Creator, &mut SenderData),
+    own_user: &UserId,
     step: &Step<'_>,
-) -> Result<Standing, MachineError> {
-    let SenderData::Device { user, device } = sender else {
-        return Ok(Standing::NoIdentity);
+) -> Result<(Standing, Raised), MachineError> {
+    let SenderData::Device { user, device, vouched } = sender else {
+        return Ok((Standing::Unsigned, Raised::No));
     };
     let Some(identity) = step.get::<Identity>(Table::Identity, user.as_str(), "")? else {
-        return Ok(Standing::NoIdentity);
+        return Ok((Standing::Unsigned, Raised::No));
     };
-    let device = find_device(user, device, step)?;
-    let signed = device.filter(|it| owns(it, creator)).is_some_and(|it| identity.signs(&it));
-    Ok(if signed { Standing::Signed } else { Standing::Unsigned })
+    let mut raised = Raised::No;
+    if vouched.is_none() {
+        let device = find_device(user, device, step)?;
+        let signed = device.filter(|it| owns(it, creator)).is_some_and(|it| identity.signs(&it));
+        if !signed {
+            return Ok((Standing::Unsigned, raised));
+        }
+        *vouched = Some(identity.master_key.clone());
+        raised = Raised::Yes;
+    }
+    Ok(match state_of(&identity, own_user, step)? {
+        IdentityState::VerificationViolation => (Standing::Violated, raised),
+        IdentityState::None
+        | IdentityState::Pinned
+        | IdentityState::PinViolation
+        | IdentityState::Verified => (Standing::Signed, raised),
+    })
 }
 
 /// The owner check: both keys, because only together they prove who made the session.
@@ -142,15 +162,18 @@ pub(super) fn verdict(
         return Verdict::Mismatched;
     }
     let shield = match (sender, standing) {
-        (SenderData::Own { .. }, _)
-        | (SenderData::Device { .. }, Standing::NoIdentity | Standing::Signed) => Shield::None,
+        (SenderData::Own { .. }, _) => Shield::None,
+        (SenderData::Device { .. } | SenderData::Unknown { .. }, _) if !source.is_proof() => {
+            Shield::Grey(ShieldReason::AuthenticityNotGuaranteed)
+        }
+        (SenderData::Device { .. }, Standing::Signed) => Shield::None,
+        (SenderData::Device { .. }, Standing::Violated) => {
+            Shield::Red(ShieldReason::VerificationViolation)
+        }
         (SenderData::Device { .. }, Standing::Unsigned) => {
             Shield::Red(ShieldReason::UnsignedDevice)
         }
-        (SenderData::Unknown { .. }, _) if source.is_proof() => {
-            Shield::Red(ShieldReason::UnknownDevice)
-        }
-        (SenderData::Unknown { .. }, _) => Shield::Grey(ShieldReason::AuthenticityNotGuaranteed),
+        (SenderData::Unknown { .. }, _) => Shield::Red(ShieldReason::UnknownDevice),
     };
     Verdict::Show(shield)
 }
@@ -163,30 +186,45 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
-    // T-61, as far as nobody can be verified yet
+    // T-61, A-24
     #[test]
     fn every_origin_has_its_mark() {
         let alice = user("@alice:x");
         let own = SenderData::Own { user: alice.clone() };
-        let device = SenderData::Device { user: alice.clone(), device: "D".into() };
+        let device = |vouched: Option<&str>| SenderData::Device {
+            user: alice.clone(),
+            device: "D".into(),
+            vouched: vouched.map(str::to_owned),
+        };
+        let (device, vouched) = (device(None), device(Some("key")));
         let claimed = SenderData::Unknown { claimed: Some(alice.clone()) };
         let unknown = SenderData::Unknown { claimed: None };
         let unproved = Shield::Grey(ShieldReason::AuthenticityNotGuaranteed);
         let unknown_device = Shield::Red(ShieldReason::UnknownDevice);
         let unsigned = Shield::Red(ShieldReason::UnsignedDevice);
-        for (source, sender, standing, expected) in [
-            (Source::Own, &own, Standing::NoIdentity, Shield::None),
-            (Source::Olm, &device, Standing::NoIdentity, Shield::None),
-            (Source::Olm, &device, Standing::Signed, Shield::None),
-            (Source::Olm, &device, Standing::Unsigned, unsigned),
-            (Source::Olm, &claimed, Standing::NoIdentity, unknown_device),
-            (Source::Forwarded, &unknown, Standing::NoIdentity, unproved),
-            (Source::Bundle, &unknown, Standing::NoIdentity, unproved),
-            (Source::Backup, &unknown, Standing::NoIdentity, unproved),
-            (Source::Import, &unknown, Standing::NoIdentity, unproved),
-        ] {
-            let found = verdict(source, (sender, standing), &alice);
-            assert_eq!(found, Verdict::Show(expected), "{source:?} {standing:?}");
+        let violated = Shield::Red(ShieldReason::VerificationViolation);
+        for standing in [Standing::Unsigned, Standing::Signed, Standing::Violated] {
+            let known = match standing {
+                Standing::Unsigned => unsigned,
+                Standing::Signed => Shield::None,
+                Standing::Violated => violated,
+            };
+            for (source, sender, expected) in [
+                (Source::Own, &own, Shield::None),
+                (Source::Olm, &device, known),
+                (Source::Olm, &vouched, known),
+                (Source::Olm, &claimed, unknown_device),
+                (Source::Olm, &unknown, unknown_device),
+            ] {
+                let found = verdict(source, (sender, standing), &alice);
+                assert_eq!(found, Verdict::Show(expected), "{source:?} {sender:?} {standing:?}");
+            }
+            for source in [Source::Forwarded, Source::Bundle, Source::Backup, Source::Import] {
+                for sender in [&device, &vouched, &claimed, &unknown] {
+                    let found = verdict(source, (sender, standing), &alice);
+                    assert_eq!(found, Verdict::Show(unproved), "{source:?} {sender:?}");
+                }
+            }
         }
     }
 
@@ -196,7 +234,7 @@ mod tests {
         let (alice, mallory) = (user("@alice:x"), user("@mallory:x"));
         for sender in [
             SenderData::Own { user: alice.clone() },
-            SenderData::Device { user: alice.clone(), device: "D".into() },
+            SenderData::Device { user: alice.clone(), device: "D".into(), vouched: None },
             SenderData::Unknown { claimed: Some(alice) },
         ] {
             let found = verdict(Source::Olm, (&sender, Standing::Signed), &mallory);

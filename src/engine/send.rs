@@ -407,6 +407,10 @@ fn share_failure(error: &ShareError) -> SendError {
         ShareError::UnsupportedAlgorithm(_) => "unsupported_algorithm",
         ShareError::NotEncrypted => "not_encrypted",
         ShareError::OwnKeysReplaced => "own_keys_replaced",
+        ShareError::NoOwnIdentity => "no_own_identity",
+        ShareError::NotSigned => "not_cross_signed",
+        ShareError::IdentityChanged(_) => "identity_changed",
+        ShareError::NotVerifiedAnyMore(_) => "verification_violation",
         ShareError::Machine(_) => "session_layer",
     };
     SendError { code: code.to_owned(), message: error.to_string() }

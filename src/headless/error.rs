@@ -6,8 +6,17 @@ use crate::{engine::CommandError, matrix::OwnedTransactionId};
 
 /// Codes of the engine for what would have left this machine unencrypted, or for an identity that
 /// changed: the room's algorithm is not ours, the server publishes other keys for this device, a
-/// clear text for an encrypted room.
-const POLICY: &[&str] = &["policy", "unsupported_algorithm", "own_keys_replaced"];
+/// clear text for an encrypted room, this device not signed by its owner, a recipient's identity
+/// reset.
+const POLICY: &[&str] = &[
+    "policy",
+    "unsupported_algorithm",
+    "own_keys_replaced",
+    "no_own_identity",
+    "not_cross_signed",
+    "identity_changed",
+    "verification_violation",
+];
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]

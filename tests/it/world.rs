@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use grotto::{
     e2ee::{
-        CryptoSync, Decryption, Lookup, LookupError, Machine, MegolmCiphertext, Notice,
-        OutgoingRequest, Plaintext, Readiness, Recipients, RecordKey, RequestFailure, ShareError,
-        Step, Table,
+        CryptoSync, Decryption, DevicePolicy, Lookup, LookupError, Machine, MegolmCiphertext,
+        Notice, OutgoingRequest, Plaintext, Readiness, Recipients, RecordKey, RequestFailure,
+        ShareError, Step, Table,
     },
     matrix::{
         DeviceLists, Event, KeyCounts, MatrixError, OwnedDeviceId, OwnedRoomId, OwnedUserId,
@@ -266,7 +266,9 @@ impl World {
         let device = OwnedDeviceId::from(device);
         let mut store = Memory::default();
         let mut step = Step::new(&store, self.now);
-        let machine = Machine::open(&user, &device, &mut step).unwrap();
+        let mut machine = Machine::open(&user, &device, &mut step).unwrap();
+        // Nobody here has a cross-signing identity.
+        machine.set_device_policy(None, DevicePolicy::All, &mut step).unwrap();
         let (changes, outgoing, notices) = step.finish();
         commit(&mut store, changes);
         self.clients.push(Client { user: user.clone(), device, machine, store, outgoing, notices });

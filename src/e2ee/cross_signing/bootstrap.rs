@@ -239,6 +239,7 @@ impl Core {
         self.put_identity(own, step)?;
         self.recompute_identities(step)?;
         self.cross_signing.failures = 0;
+        self.cross_signing.is_new = true;
         self.sign_ourselves(step)?;
         self.ask_anew(step)
     }

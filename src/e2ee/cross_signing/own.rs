@@ -230,6 +230,7 @@ impl Core {
             record.replaced_by = Some(shown.master_key.clone());
             record.write(step)?;
             shown.was_verified = false;
+            self.cross_signing.is_new = true;
             let master_key = shown.master_key.clone();
             step.tell(Notice::Alarm(Alarm::OwnIdentityReplaced { master_key }));
         } else if record.verifies(shown) {

@@ -90,9 +90,16 @@ pub(in crate::e2ee) struct CrossSigning {
     pub(super) failures: u32,
     /// Users whose identity changed, and nobody settled it.
     pub(super) violations: BTreeMap<OwnedUserId, IdentityState>,
+    /// Our identity is another: the sessions in use are to end.
+    pub(super) is_new: bool,
 }
 
 impl CrossSigning {
+    /// Whether our identity became another since this was asked last.
+    pub(in crate::e2ee) fn take_is_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
     /// Users whose identity changed, and nobody settled it.
     pub(in crate::e2ee) fn violations(&self) -> &BTreeMap<OwnedUserId, IdentityState> {
         &self.violations

@@ -275,6 +275,7 @@ impl Core {
             && *user == *self.user
         {
             device.raw = object.to_owned();
+            device.cross_signature = None;
             self.put_device(&device, step)?;
             let own = identity(user, step)?;
             if device.device_id == self.device {

@@ -113,7 +113,7 @@ mod tests {
         let creator = Creator { curve25519: "curve".into(), ed25519: "ed".into() };
         let user = UserId::parse("@a:x").unwrap();
         let sender = match source {
-            Source::Olm => SenderData::Device { user, device: "DEVICE".into() },
+            Source::Olm => SenderData::Device { user, device: "DEVICE".into(), vouched: None },
             Source::Own => SenderData::Own { user },
             Source::Import | Source::Backup | Source::Bundle | Source::Forwarded => {
                 SenderData::Unknown { claimed: None }

@@ -25,6 +25,7 @@ mod outbound;
 pub(super) mod payload;
 mod pickled;
 mod prepare;
+mod recipients;
 mod share;
 pub(super) mod withheld;
 

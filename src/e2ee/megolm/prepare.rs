@@ -16,7 +16,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{
     MEGOLM_V1,
     outbound::{Outbound, Preparation},
-    share::{Answer, SharePurpose, targets},
+    recipients::Stop,
+    share::{Answer, Candidate, SharePurpose, targets},
     withheld,
 };
 use crate::{
@@ -24,7 +25,6 @@ use crate::{
         Machine, MachineError, Notice, Recipients, ShareError,
         core::{Freshness, OlmChannel},
         device::Device,
-        devices::devices_of,
         lookup::Table,
         request::{DEVICES_PER_REQUEST, Purpose, RequestId, ToDeviceMessage},
         room_settings::{self, Encryption, Rotation},
@@ -116,13 +116,19 @@ impl Machine {
         to: &Recipients,
         rotation: Rotation,
         step: &mut Step<'_>,
-    ) -> Result<Prepared, MachineError> {
+    ) -> Result<Prepared, ShareError> {
         if let Freshness::Waiting(until) = self.core.refresh(targets(to), step)?
             && step.now() < until
         {
             return Ok(self.wait(room, Some(until)));
         }
-        let devices = self.devices_of_all(to, step)?;
+        if let Some(stop) = self.stop(room, to, step)? {
+            return match stop {
+                Stop::Wait => Ok(self.wait(room, None)),
+                Stop::Error(error) => Err(error),
+            };
+        }
+        let devices = self.candidates(room, to, step)?;
         let visibility = to.history_visibility;
         let cause = match self.outbound(room, step)? {
             Some(outbound) => outbound
@@ -144,21 +150,6 @@ impl Machine {
         Ok(if blocked { self.wait(room, None) } else { Prepared::Yes })
     }
 
-    /// The devices of all recipients, but for this one.
-    fn devices_of_all(
-        &self,
-        to: &Recipients,
-        step: &Step<'_>,
-    ) -> Result<Vec<Device>, MachineError> {
-        let mut all = Vec::new();
-        for user in targets(to).collect::<BTreeSet<_>>() {
-            let devices = devices_of(user, step)?;
-            let own = *user == self.core.user;
-            all.extend(devices.into_iter().filter(|it| !own || it.device_id != self.core.device));
-        }
-        Ok(all)
-    }
-
     fn wait(&mut self, room: &RoomId, until: Option<Timestamp>) -> Prepared {
         self.megolm.waiting.insert(room.to_owned(), until);
         Prepared::NotYet
@@ -169,18 +160,18 @@ impl Machine {
     fn offer(
         &mut self,
         room: &RoomId,
-        devices: &[Device],
+        devices: &[Candidate],
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         let Some(outbound) = self.outbound(room, step)? else { return Ok(()) };
         let current = outbound.record.session.message_index();
         let (mut due, mut indices, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
-        for device in devices {
-            if let Some(index) = outbound.offers.due(device, current) {
-                due.push(device.clone());
+        for candidate in devices {
+            if let Some(index) = outbound.offers.due(candidate, current) {
+                due.push(candidate.device.clone());
                 indices.push(index);
-            } else if let Some(code) = outbound.offers.due_code(device) {
-                refusals.push((device, code));
+            } else if let Some(code) = outbound.offers.due_code(candidate) {
+                refusals.push((&candidate.device, code));
             }
         }
         self.send_keys(room, &due, &indices, step)?;
@@ -325,7 +316,7 @@ impl Machine {
         outbound.claiming = false;
         outbound.retry_at = None;
         let Some(prepared) = outbound.prepared.clone() else { return Ok(()) };
-        let devices = self.devices_of_all(&prepared.to, step)?;
+        let devices = self.candidates(room, &prepared.to, step)?;
         self.offer(room, &devices, step)
     }
 

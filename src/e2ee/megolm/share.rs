@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::{MEGOLM_V1, outbound::RotationCause};
 use crate::{
     e2ee::{
-        HistoryVisibility, MachineError, Recipients,
+        DevicePolicy, HistoryVisibility, LeftOutReason, MachineError, Recipients,
         device::{Device, DeviceSort},
+        identity::Identity,
         lookup::Table,
         request::RequestId,
         step::Step,
@@ -105,16 +106,73 @@ pub(in crate::e2ee) enum Policy {
     Nothing,
 }
 
-/// Who gets keys: **the one place that decides it**. Until cross-signing exists, every device of a
-/// recipient that is not blocked; dehydrated ones must be cross-signed, so they wait for it.
-pub(in crate::e2ee) fn policy(device: &Device) -> Policy {
-    if device.is_blocked() {
-        return Policy::Withhold("m.blacklisted");
+/// A device of a recipient, and what it is to get.
+#[derive(Clone, Debug)]
+pub(in crate::e2ee) struct Candidate {
+    pub(in crate::e2ee) device: Device,
+    pub(in crate::e2ee) policy: Policy,
+    /// Whether its owner's identity signed it.
+    pub(in crate::e2ee) standing: CrossSigned,
+}
+
+/// Whether a device is signed by the identity of its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::e2ee) enum CrossSigned {
+    Yes,
+    No,
+    /// The owner has no identity.
+    NoIdentity,
+}
+
+impl Candidate {
+    /// What `device` is to get under `rule`; `identity` is its owner's.
+    pub(in crate::e2ee) fn new(
+        device: Device,
+        identity: Option<&Identity>,
+        rule: DevicePolicy,
+    ) -> Self {
+        let standing = match identity {
+            Some(identity) if identity.signs(&device) => CrossSigned::Yes,
+            Some(_) => CrossSigned::No,
+            None => CrossSigned::NoIdentity,
+        };
+        let policy = policy(&device, standing, rule);
+        Self { device, policy, standing }
     }
-    let speaks = device.algorithms.iter().any(|algorithm| algorithm == MEGOLM_V1);
-    match device.sort {
-        DeviceSort::Ordinary if speaks => Policy::Key,
-        DeviceSort::Ordinary | DeviceSort::Dehydrated => Policy::Nothing,
+
+    /// Why it gets no key, if it gets none.
+    pub(in crate::e2ee) fn left_out(&self) -> Option<LeftOutReason> {
+        match (self.policy, self.standing) {
+            (Policy::Key, _) => None,
+            (Policy::Nothing, _) => Some(LeftOutReason::Unable),
+            (Policy::Withhold(BLACKLISTED), _) => Some(LeftOutReason::Blocked),
+            (Policy::Withhold(_), CrossSigned::NoIdentity) => Some(LeftOutReason::NoIdentity),
+            (Policy::Withhold(_), CrossSigned::Yes | CrossSigned::No) => {
+                Some(LeftOutReason::Unsigned)
+            }
+        }
+    }
+}
+
+const BLACKLISTED: &str = "m.blacklisted";
+const UNVERIFIED: &str = "m.unverified";
+
+/// Who gets keys: **the one place that decides it**. A device that its owner signed, unless it is
+/// blocked; one that is not signed only where the user said so, and a dehydrated one never then.
+fn policy(device: &Device, standing: CrossSigned, rule: DevicePolicy) -> Policy {
+    if device.is_blocked() {
+        return Policy::Withhold(BLACKLISTED);
+    }
+    if !device.algorithms.iter().any(|algorithm| algorithm == MEGOLM_V1) {
+        return Policy::Nothing;
+    }
+    match (standing, device.sort, rule) {
+        (CrossSigned::Yes, _, _)
+        | (CrossSigned::No | CrossSigned::NoIdentity, DeviceSort::Ordinary, DevicePolicy::All) => {
+            Policy::Key
+        }
+        (_, DeviceSort::Dehydrated, _) => Policy::Nothing,
+        (_, DeviceSort::Ordinary, DevicePolicy::Signed) => Policy::Withhold(UNVERIFIED),
     }
 }
 
@@ -138,11 +196,12 @@ impl Offers {
 
     /// Whether somebody holds the key who should not have the next message: `devices` are those of
     /// the recipients.
-    pub(in crate::e2ee) fn stray_holder(&self, devices: &[Device]) -> Option<RotationCause> {
-        let users: BTreeSet<&UserId> = devices.iter().map(|device| &*device.user).collect();
+    pub(in crate::e2ee) fn stray_holder(&self, devices: &[Candidate]) -> Option<RotationCause> {
+        let users: BTreeSet<&UserId> = devices.iter().map(|it| &*it.device.user).collect();
         let entitled: BTreeMap<_, String> = devices
             .iter()
-            .filter(|device| policy(device) == Policy::Key)
+            .filter(|it| it.policy == Policy::Key)
+            .map(|it| &it.device)
             .map(|device| ((&device.user, &device.device_id), device.curve25519.to_base64()))
             .collect();
         let holders = self.0.iter().flat_map(|(user, devices)| {
@@ -164,10 +223,11 @@ impl Offers {
 
     /// From which index on `device` is to be sent the key now; `None` when there is nothing to
     /// send. `current` is the index of the next message.
-    pub(in crate::e2ee) fn due(&self, device: &Device, current: u32) -> Option<u32> {
-        if policy(device) != Policy::Key {
+    pub(in crate::e2ee) fn due(&self, candidate: &Candidate, current: u32) -> Option<u32> {
+        if candidate.policy != Policy::Key {
             return None;
         }
+        let device = &candidate.device;
         let Some(Offer::Key { index, curve25519, wedging, progress }) = self.of(device) else {
             return Some(current);
         };
@@ -182,8 +242,8 @@ impl Offers {
     }
 
     /// The code to tell `device` that it gets no key, unless it was told.
-    pub(in crate::e2ee) fn due_code(&self, device: &Device) -> Option<&'static str> {
-        match (policy(device), self.of(device)) {
+    pub(in crate::e2ee) fn due_code(&self, candidate: &Candidate) -> Option<&'static str> {
+        match (candidate.policy, self.of(&candidate.device)) {
             (Policy::Withhold(code), Some(Offer::Withheld(told))) if code == told => None,
             (Policy::Withhold(code), _) => Some(code),
             (Policy::Key | Policy::Nothing, _) => None,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::harness::{Server, matrix_error};
 use crate::{
     e2ee::{OutgoingRequest, RequestFailure},
-    matrix::{OwnedDeviceId, OwnedUserId},
+    matrix::{AuthFlow, OwnedDeviceId, OwnedUserId, UserAuth},
 };
 
 /// The password of every account here.
@@ -33,7 +33,7 @@ impl Server {
     pub(super) fn take_signing_keys(&mut self, from: &DeviceName, body: &Value) -> Answer {
         let has = |part: &str| self.identities.get(part).is_some_and(|it| it.contains_key(&from.0));
         if self.wants_password && has("master_keys") && body["auth"]["password"] != PASSWORD {
-            return Err(RequestFailure::Refused(matrix_error(401, "M_FORBIDDEN", "who are you?")));
+            return Err(wants_proof("who are you?"));
         }
         for part in ["master", "self_signing", "user_signing"] {
             if let Some(key) = body.get(format!("{part}_key")) {
@@ -153,6 +153,15 @@ impl Backup {
             _ => Ok(answer),
         }
     }
+}
+
+/// The server's wish to know who the user is, by their password.
+pub(super) fn wants_proof(words: &str) -> RequestFailure {
+    let mut error = matrix_error(401, "M_FORBIDDEN", words);
+    let flows = vec![AuthFlow { stages: vec!["m.login.password".to_owned()] }];
+    let session = Some("s".to_owned());
+    error.auth = Some(Box::new(UserAuth { session, flows, ..UserAuth::default() }));
+    RequestFailure::Refused(error)
 }
 
 fn not_found() -> RequestFailure {

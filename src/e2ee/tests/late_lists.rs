@@ -84,5 +84,5 @@ fn a_key_that_comes_while_lists_cannot_be_had_opens_its_message_marked_until_the
     world.settle();
     let changed = Notice::DevicesChanged(vec![forger.user.clone()]);
     assert!(world.clients[0].take_notices().contains(&changed));
-    assert_eq!(shield(&mut world, &event), Ok(Shield::None));
+    assert_eq!(shield(&mut world, &event), Ok(Shield::Red(ShieldReason::UnsignedDevice)));
 }

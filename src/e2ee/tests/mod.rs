@@ -7,6 +7,7 @@ mod claims;
 mod forger;
 pub(super) mod harness;
 mod hostile;
+mod identities;
 mod late_lists;
 mod olm;
 mod ratchets;

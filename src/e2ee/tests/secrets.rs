@@ -26,12 +26,20 @@ fn secrets(client: &Client) -> BTreeSet<Vec<u8>> {
         Table::OlmSession,
         Table::InboundGroupSession,
         Table::OutboundGroupSession,
+        Table::CrossSigning,
     ];
     let mut found = BTreeSet::new();
     let mut public = Vec::new();
     for ((table, key), value) in &client.records.0 {
         if tables.contains(table) {
             collect(&serde_json::from_slice(value).unwrap(), &mut found);
+        }
+        if *table == Table::CrossSigning {
+            let record: Value = serde_json::from_slice(value).unwrap();
+            for name in ["master", "self_signing", "user_signing"] {
+                let seed = record["keys"][name].as_str().unwrap();
+                found.insert(vodozemac::base64_decode(seed).unwrap());
+            }
         }
         // The name of a group session is its public key.
         public.extend([&key.0, &key.1].map(|part| vodozemac::base64_decode(part).ok()));
@@ -151,6 +159,10 @@ fn print_all(client: &mut Client, now: Timestamp, printed: &mut Printed) {
 #[test]
 fn nothing_that_holds_a_key_prints_it() {
     let mut world = World::new(&["@alice:x", "@bob:x"]);
+    for client in &mut world.clients {
+        client.step(world.now, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+    }
+    world.settle();
     world.acquaint(0, 1);
     world.acquaint(1, 0);
     world.send_olm(1, 0, "m.dummy", &json!({}));

@@ -10,7 +10,7 @@ fn two_users_read_each_other() {
         assert_eq!(reads(&mut world, other, &event), Ok("hello".into()));
         assert_eq!(reads(&mut world, from, &event), Ok("hello".into()));
         let decrypted = world.read(other, &event);
-        assert_eq!(shield(&decrypted), Shield::None);
+        assert_eq!(shield(&decrypted), Shield::Red(ShieldReason::UnsignedDevice));
     }
 }
 
@@ -91,7 +91,7 @@ fn a_message_of_a_device_not_yet_known_is_marked_until_it_is_known() {
     world.clients[BOB].store.0 = hidden;
     world.clients[BOB].restart(now);
     let decrypted = world.read(BOB, &event);
-    assert_eq!(shield(&decrypted), Shield::None);
+    assert_eq!(shield(&decrypted), Shield::Red(ShieldReason::UnsignedDevice));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use grotto::{
-    e2ee::{Machine, Step},
+    e2ee::{DevicePolicy, Machine, Step},
     engine::{Command, Engine, FaceId, Faces, Input, Outgoing},
     matrix::OwnedRoomId,
     secret::Secret,
@@ -68,6 +68,18 @@ pub(super) enum Death {
     WithinRelease,
 }
 
+/// Nobody verifies devices here.
+fn send_to_all_devices(store: &mut Store) {
+    let account = store.account().clone();
+    let mut step = Step::new(store, Timestamp(1));
+    let machine = Machine::open(&account.user_id, &account.device_id, &mut step);
+    machine
+        .and_then(|mut machine| machine.set_device_policy(None, DevicePolicy::All, &mut step))
+        .expect("readable");
+    let (crypto, _, _) = step.finish();
+    store.commit(Pending::new(Writes { crypto, ..Writes::default() }, ())).expect("written");
+}
+
 impl Client {
     pub(super) fn new(user: &str, device: &str) -> Self {
         let account = Account {
@@ -77,9 +89,11 @@ impl Client {
             stream_url: None,
             access_token: Secret::new("token".to_owned()),
         };
+        let mut store = Store::in_memory(&account).expect("a store");
+        send_to_all_devices(&mut store);
         Self {
             caller: Caller::new(user, device),
-            store: Store::in_memory(&account).expect("a store"),
+            store,
             engine: None,
             faces: Faces::default(),
             commands: VecDeque::new(),

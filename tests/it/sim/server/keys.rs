@@ -15,6 +15,8 @@ impl Server {
             ("POST", ["keys", "upload"]) => self.keys_upload(caller, body),
             ("POST", ["keys", "query"]) => self.keys_query(body),
             ("POST", ["keys", "claim"]) => self.keys_claim(body),
+            ("POST", ["keys", "device_signing", "upload"]) => self.signing_keys(caller, body),
+            ("POST", ["keys", "signatures", "upload"]) => self.signatures(caller, body),
             ("PUT", ["sendToDevice", kind, txn]) => self.send_to_device(caller, (kind, txn), body),
             _ => panic!("the model has no {method} {parts:?}"),
         }
@@ -67,16 +69,58 @@ impl Server {
 
     fn keys_query(&self, body: &Value) -> Answer {
         let mut users = Map::new();
-        for user in body["device_keys"].as_object().expect("a query names users").keys() {
+        let users_asked: Vec<&String> =
+            body["device_keys"].as_object().expect("a query names users").keys().collect();
+        for user in &users_asked {
             let mut devices = Map::new();
             for ((owner, id), device) in &self.devices {
-                if let (true, Some(keys)) = (owner == user, &device.keys) {
+                if let (true, Some(keys)) = (owner == *user, &device.keys) {
                     devices.insert(id.clone(), keys.clone());
                 }
             }
-            users.insert(user.clone(), Value::Object(devices));
+            users.insert((*user).clone(), Value::Object(devices));
         }
-        (200, json!({ "device_keys": users, "failures": {} }))
+        let mut answer = json!({ "device_keys": users, "failures": {} });
+        for (user, keys) in &self.identities {
+            for part in ["master", "self_signing", "user_signing"] {
+                if users_asked.contains(&user) {
+                    answer[format!("{part}_keys")][user] = keys[format!("{part}_key")].clone();
+                }
+            }
+        }
+        (200, answer)
+    }
+
+    /// The first identity of an account is taken, another one is not.
+    fn signing_keys(&mut self, caller: &Caller, body: &Value) -> Answer {
+        if self.identities.get(&caller.user).is_some_and(|keys| keys != body) {
+            let flows = json!([{ "stages": ["m.login.password"] }]);
+            return (401, json!({ "session": "s", "flows": flows, "params": {} }));
+        }
+        self.identities.insert(caller.user.clone(), body.clone());
+        self.note_keys(caller);
+        (200, json!({}))
+    }
+
+    fn signatures(&mut self, caller: &Caller, body: &Value) -> Answer {
+        for (name, object) in body[&caller.user].as_object().expect("own keys only") {
+            let key = (caller.user.clone(), name.clone());
+            let device = self.devices.get_mut(&key).and_then(|it| it.keys.as_mut());
+            let identity = self.identities.get_mut(&caller.user);
+            let master = identity.map(|keys| &mut keys["master_key"]);
+            let kept = device.or(master).expect("something of ours");
+            for (id, signature) in object["signatures"][&caller.user].as_object().expect("some") {
+                kept["signatures"][&caller.user][id] = signature.clone();
+            }
+        }
+        self.note_keys(caller);
+        (200, json!({ "failures": {} }))
+    }
+
+    /// The keys of this user changed.
+    fn note_keys(&mut self, caller: &Caller) {
+        let at = self.advance();
+        self.device_changes.push((at, caller.user.clone()));
     }
 
     fn keys_claim(&mut self, body: &Value) -> Answer {

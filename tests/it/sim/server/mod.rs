@@ -69,6 +69,8 @@ pub(super) struct Server {
     pub(super) devices: BTreeMap<(String, String), Device>,
     pub(super) rooms: BTreeMap<String, Room>,
     account_data: BTreeMap<(String, String), (u64, Value)>,
+    /// The cross-signing keys of accounts, as they were uploaded.
+    identities: BTreeMap<String, Value>,
     /// User whose devices changed, by stream place.
     device_changes: Vec<(u64, String)>,
     txns: BTreeMap<(String, String), Value>,
