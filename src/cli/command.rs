@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::{
     serve::ServeArgs,
+    trust::{DevicesArgs, PolicyArgs, ResetIdentityArgs, TrustArgs},
     values::{self, FileOrStdin, LoginTarget},
 };
 use crate::matrix::{OwnedEventId, OwnedTransactionId, OwnedUserId};
@@ -47,6 +48,14 @@ pub enum Command {
     /// Look after encryption keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// List devices; rename, log out or block one
+    Devices(DevicesArgs),
+    /// Show or set whose devices get the keys of a room
+    Policy(PolicyArgs),
+    /// Show whose identity changed, and accept a new one
+    Trust(TrustArgs),
+    /// Replace your cross-signing identity by a new one
+    ResetIdentity(ResetIdentityArgs),
     /// Serve the stream in front of a homeserver
     Gateway(GatewayArgs),
     /// Serve chat to a team: a homeserver in one process and one folder

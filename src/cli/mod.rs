@@ -7,6 +7,7 @@ mod command;
 mod exit;
 mod generate;
 mod serve;
+mod trust;
 mod values;
 
 pub use args::{Cli, Global};
@@ -18,4 +19,7 @@ pub use command::{
 pub use exit::Exit;
 pub use generate::{completions, manual};
 pub use serve::{ServeArgs, ServeCommand, ServeRunArgs};
+pub use trust::{
+    DevicesArg, DevicesArgs, DevicesCommand, OneDevice, PolicyArgs, ResetIdentityArgs, TrustArgs,
+};
 pub use values::{FileOrStdin, LoginTarget};

@@ -250,6 +250,6 @@ impl People<'_> {
 async fn ready(faces: &Sender<Face>) -> Result<(), DemoError> {
     let (handle, guest) = face(FaceKind::Guest);
     faces.send(guest).await.map_err(|_gone| DemoError::Bug)?;
-    settle(&mut Errand::new(handle, PATIENCE)).await?;
+    settle(&mut Errand::new(handle, PATIENCE), None).await?;
     Ok(())
 }

@@ -74,9 +74,9 @@ pub use secret_storage::{
 pub use step::Step;
 pub use story::{HeldKey, KeyStory, WithheldKey};
 pub use types::{
-    Alarm, CryptoSync, Decrypted, Decryption, DevicePolicy, HistoryVisibility, KeyStatus, LeftOut,
-    LeftOutReason, MegolmCiphertext, Notice, Plaintext, Recipients, Shield, ShieldReason,
-    Undecryptable, UndecryptableReason,
+    Alarm, CryptoSync, Decrypted, Decryption, DevicePolicy, HistoryVisibility, KeyStatus,
+    KnownDevice, LeftOut, LeftOutReason, MegolmCiphertext, Notice, Plaintext, Recipients, Shield,
+    ShieldReason, Undecryptable, UndecryptableReason,
 };
 pub use verification::{
     CancelCode, Emoji, Ending, RoomVerification, Scan, VerificationAct, VerificationError,

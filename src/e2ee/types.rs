@@ -98,6 +98,26 @@ pub struct LeftOut {
     pub reason: LeftOutReason,
 }
 
+/// A device as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownDevice {
+    /// Its name.
+    pub device_id: OwnedDeviceId,
+    /// Its ed25519 key, unpadded base64; `None` when it publishes none.
+    pub ed25519: Option<String>,
+    /// Whether its owner's identity signed it; of our own, whether we verified that identity too.
+    pub cross_signed: bool,
+    /// Whether the user blocked it.
+    pub blocked: bool,
+}
+
+impl KnownDevice {
+    /// One that publishes no keys.
+    pub fn without_keys(device_id: OwnedDeviceId) -> Self {
+        Self { device_id, ed25519: None, cross_signed: false, blocked: false }
+    }
+}
+
 /// Why a device gets no keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

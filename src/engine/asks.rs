@@ -80,6 +80,17 @@ impl Engine {
                 self.machine.reset_identity(&mut turn.step)?;
                 answer(face, id, Ok(Outcome::Done), turn);
             }
+            Request::Policy { room, devices } => self.on_policy(from, (room, devices), turn)?,
+            Request::Devices { user } => self.on_devices(from, user, turn)?,
+            Request::RenameDevice { device, name } => {
+                self.on_rename_device(from, &device, &name);
+            }
+            Request::DeleteDevice { device, password } => {
+                self.on_delete_device(from, &device, password.as_ref());
+            }
+            Request::BlockDevice { user, device, blocked } => {
+                self.on_block_device(from, (&user, &device), blocked, turn)?;
+            }
             Request::Identity { user } => self.identity(from, user.as_deref(), turn)?,
             Request::AcknowledgeIdentity { user } => {
                 let settled = self.machine.acknowledge_identity(&user, &mut turn.step)?;
@@ -197,6 +208,9 @@ impl Engine {
         result: Result<&str, MatrixError>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
+        if let (Asked::Devices, Ok(body)) = (&asked, &result) {
+            return self.on_own_devices(from, body, turn);
+        }
         let body = match result {
             Ok(body) => serde_json::from_str(body).unwrap_or(Value::Null),
             Err(error) => {
@@ -208,7 +222,9 @@ impl Engine {
             Asked::Create(dm) => self.on_created(from, dm, &body, turn),
             Asked::Join => self.on_joined(from, &body, turn)?,
             Asked::Find => answer(from.0, from.1, named_room(&body), turn),
-            Asked::HasEvent(_) => answer(from.0, from.1, Ok(Outcome::Done), turn),
+            Asked::HasEvent(_) | Asked::Device | Asked::Devices => {
+                answer(from.0, from.1, Ok(Outcome::Done), turn);
+            }
             Asked::Download(wanted) => self.on_wanted(from, wanted, &body, turn)?,
             Asked::Leave(room) => self.on_left(from, &room, turn)?,
             Asked::Invite(room, user, history) => {
@@ -365,7 +381,9 @@ fn why_not(asked: &Asked, error: &MatrixError) -> CommandError {
         Asked::HasEvent(event) | Asked::Download(Wanted { event, .. }) if error.status == 404 => {
             refusal("unknown_event", format!("this room has no event {event} that you could see"))
         }
+        Asked::Device => super::trust::why_not_device(error),
         Asked::HasEvent(_)
+        | Asked::Devices
         | Asked::Download(_)
         | Asked::Create(_)
         | Asked::Join

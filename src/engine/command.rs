@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::SecretText;
-use crate::e2ee::{Scan, VerificationAct, VerificationId};
+use crate::e2ee::{DevicePolicy, Scan, VerificationAct, VerificationId};
 use crate::matrix::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId};
 
 /// Pairs a [`Request`] with its outcome; chosen by the face.
@@ -273,6 +273,43 @@ pub enum Request {
     Identity {
         /// Who.
         user: Option<OwnedUserId>,
+    },
+    /// Whose devices get the keys of a room, or of all rooms without a rule of their own; sets it
+    /// first when `devices` is given. Answered by [`super::Outcome::RoomTrust`].
+    Policy {
+        /// Which room.
+        room: Option<OwnedRoomId>,
+        /// Whose devices.
+        devices: Option<DevicePolicy>,
+    },
+    /// The devices of a user, ours if none is named. Answered by [`super::Outcome::Devices`].
+    Devices {
+        /// Whose.
+        user: Option<OwnedUserId>,
+    },
+    /// Give a device of ours another name.
+    RenameDevice {
+        /// Which.
+        device: OwnedDeviceId,
+        /// Its name.
+        name: String,
+    },
+    /// End a device of ours. A [`super::CommandError`] with the code `password_needed` asks for
+    /// the password.
+    DeleteDevice {
+        /// Which.
+        device: OwnedDeviceId,
+        /// The account's password.
+        password: Option<SecretText>,
+    },
+    /// Keep a device from getting keys, or no longer.
+    BlockDevice {
+        /// Its owner.
+        user: OwnedUserId,
+        /// Which.
+        device: OwnedDeviceId,
+        /// Whether it is blocked from now on.
+        blocked: bool,
     },
     /// Accept the identity that this user shows now, which is another than the one first seen.
     AcknowledgeIdentity {

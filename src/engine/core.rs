@@ -279,6 +279,7 @@ impl Engine {
                 self.recovery.note_change();
             }
             self.look_again(&users, turn)?;
+            self.retell_trust(&users, turn)?;
         }
     }
 

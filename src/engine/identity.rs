@@ -45,7 +45,10 @@ impl Engine {
                 }
             }
         }
-        answer(face, id, Ok(Outcome::Identity { own, cross_signed, users }), turn);
+        let under_way = self.machine.is_identity_under_way(&turn.step)?;
+        let auth = self.auth_prompt(turn);
+        let told = Outcome::Identity { own, cross_signed, under_way, auth, users };
+        answer(face, id, Ok(told), turn);
         Ok(())
     }
 
@@ -85,13 +88,10 @@ impl Engine {
             answer(face, id, Err(refusal("not_asked", words)), turn);
             return Ok(());
         };
-        let mut proof = Map::new();
-        if let Some(password) = password {
-            proof.insert("type".to_owned(), json!(PASSWORD));
-            let user = json!({ "type": "m.id.user", "user": self.me });
-            proof.insert("identifier".to_owned(), user);
-            proof.insert("password".to_owned(), json!(password.expose()));
-        }
+        let mut proof = match password.map(|password| password_proof(&self.me, password)) {
+            Some(Value::Object(proof)) => proof,
+            Some(_) | None => Map::new(),
+        };
         if let Some(session) = &needed.auth.session {
             proof.insert("session".to_owned(), json!(session));
         }
@@ -106,6 +106,15 @@ impl Engine {
         answer(face, id, Ok(Outcome::Done), turn);
         Ok(())
     }
+}
+
+/// A password as proof of who the user is.
+pub(super) fn password_proof(user: &UserId, password: &SecretText) -> Value {
+    json!({
+        "type": PASSWORD,
+        "identifier": { "type": "m.id.user", "user": user },
+        "password": password.expose(),
+    })
 }
 
 /// The body of a request with the proof of who the user is beside it.

@@ -126,6 +126,8 @@ fn is_about(origin: &Origin, room: &RoomId) -> bool {
             | Asked::Download(_)
             | Asked::Leave(_)
             | Asked::Invite(..)
+            | Asked::Devices
+            | Asked::Device
             | Asked::Logout,
         ) => false,
     }

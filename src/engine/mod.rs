@@ -32,6 +32,7 @@ mod sharing;
 mod story;
 mod sync;
 mod transfer;
+mod trust;
 mod turn;
 mod update;
 mod verification;
@@ -51,7 +52,7 @@ pub use transfer::{
     Upload, UploadSource,
 };
 pub use update::{
-    AuthPrompt, CommandError, Outcome, OwnDevice, Page, RoomTrust, SharedHistory, Update,
+    AuthPrompt, CommandError, DeviceLine, Outcome, Page, RoomTrust, SharedHistory, Update,
 };
 
 // What faces need of the modules below, so that they need not name those.

@@ -69,6 +69,10 @@ pub(super) enum Asked {
     Leave(OwnedRoomId),
     /// To invite this user to this room, after its history was shared or not.
     Invite(OwnedRoomId, OwnedUserId, Option<SharedHistory>),
+    /// The devices of our account.
+    Devices,
+    /// To change a device of ours.
+    Device,
     /// To end this login.
     Logout,
 }
@@ -220,6 +224,11 @@ impl Call {
     /// A `PUT` with a body.
     pub(super) fn put(segments: &[&str], body: &Value) -> Self {
         Self { method: "PUT", path: path(segments), query: Vec::new(), body: raw(body) }
+    }
+
+    /// A `DELETE` with a body.
+    pub(super) fn delete(segments: &[&str], body: &Value) -> Self {
+        Self { method: "DELETE", path: path(segments), query: Vec::new(), body: raw(body) }
     }
 
     /// Adds a query parameter.

@@ -175,15 +175,19 @@ pub enum Outcome {
         own: OwnIdentity,
         /// Whether it signed this device.
         cross_signed: bool,
+        /// Whether it, or a signature of it, is under way.
+        under_way: bool,
+        /// What the server wants of the user before it takes a new one.
+        auth: Option<AuthPrompt>,
         /// Theirs; without a user named, those that changed and were not settled.
         users: Vec<IdentityStatus>,
     },
     /// Whose devices get the keys of a room.
     RoomTrust(RoomTrust),
-    /// Our own devices.
+    /// Devices of one user.
     Devices {
         /// Them, this one first.
-        devices: Vec<OwnDevice>,
+        devices: Vec<DeviceLine>,
     },
     /// This device has the account's keys.
     Recovered {
@@ -246,20 +250,20 @@ pub struct RoomTrust {
     pub changed: Vec<IdentityStatus>,
 }
 
-/// A device of our own account.
+/// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnDevice {
+pub struct DeviceLine {
     /// Its id.
     pub device_id: OwnedDeviceId,
-    /// The name it was given; untrusted text.
+    /// The name it was given, of a device of ours; untrusted text.
     pub name: Option<String>,
-    /// Whether our identity, verified here, signed it.
+    /// Whether its owner's identity signed it; of a device of ours, whether we verified that.
     pub verified: bool,
-    /// When the server last saw it, milliseconds since the epoch.
+    /// When the server last saw it, milliseconds since the epoch; ours only.
     pub last_seen: Option<u64>,
     /// Whether it is this one.
     pub this: bool,
-    /// Whether it is blocked.
+    /// Whether it is blocked: it gets no keys.
     pub blocked: bool,
     /// Its ed25519 key, unpadded base64, if it publishes one.
     pub fingerprint: Option<String>,

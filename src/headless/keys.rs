@@ -9,9 +9,10 @@ use super::{
     error::HeadlessError,
     output::Output,
     resolve::{resolve, unexpected},
+    trust::{auth_needed, done, own_state},
 };
 use crate::{
-    engine::{BackupProblem, BackupState, KeyStatus, Outcome, OwnIdentity, Request},
+    engine::{BackupProblem, BackupState, KeyStatus, Outcome, OwnIdentity, Request, SecretText},
     matrix::OwnedEventId,
 };
 
@@ -64,16 +65,56 @@ pub async fn key_story(
 #[derive(Clone, Copy, Debug)]
 pub struct KeysUploaded(());
 
-/// After a login: waits until the first sync is done and this device's keys are on the server.
+/// How a new login stands.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// This device can be written to.
+    pub keys: KeysUploaded,
+    /// What the user is to know: why their identity does not vouch for this device.
+    pub warning: Option<String>,
+}
+
+/// After a login: waits until the first sync is done, this device's keys are on the server and an
+/// account without an identity has one. `password` is offered once, should the server want it.
 ///
 /// # Errors
 /// When that does not come in time.
-pub async fn settle(errand: &mut Errand) -> Result<KeysUploaded, HeadlessError> {
+pub async fn settle(
+    errand: &mut Errand,
+    mut password: Option<SecretText>,
+) -> Result<Settled, HeadlessError> {
     errand.ready().await?;
     while !status(errand).await?.keys.uploaded {
         tokio::time::sleep(ASK_AGAIN).await;
     }
-    Ok(KeysUploaded(()))
+    let keys = KeysUploaded(());
+    loop {
+        let state = own_state(errand, None).await?;
+        if let Some(prompt) = &state.auth {
+            let proof = password.take().filter(|_| prompt.takes_password);
+            if proof.is_none() {
+                let words = auth_needed(prompt).message;
+                let warning =
+                    format!("your account has no identity yet: {words} (grotto reset-identity)");
+                return Ok(Settled { keys, warning: Some(warning) });
+            }
+            done(errand, Request::Authenticate { password: proof }).await?;
+        } else if !state.under_way {
+            let warning = match state.own {
+                OwnIdentity::Verified { .. } => None,
+                OwnIdentity::Theirs => Some(
+                    "this device is not verified yet: run grotto recover with your recovery key, \
+                     or grotto verify with another device of yours"
+                        .to_owned(),
+                ),
+                OwnIdentity::None => {
+                    Some("your account has no identity: the server did not take one".to_owned())
+                }
+            };
+            return Ok(Settled { keys, warning });
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 /// Ends this device on the server.

@@ -18,6 +18,7 @@ mod resolve;
 mod rooms;
 mod send;
 mod tail;
+mod trust;
 mod verify;
 
 pub use errand::Errand;
@@ -25,10 +26,13 @@ pub use error::{HeadlessError, RoomError};
 pub use files::{Destination, DownloadOptions, download};
 pub use history::{HistoryOptions, history};
 pub use key_files::{KeyFileOptions, export_keys, import_keys};
-pub use keys::{KeysUploaded, key_status, key_story, logout, settle};
+pub use keys::{KeysUploaded, Settled, key_status, key_story, logout, settle};
 pub use line::{File, Line, Message, RoomLine, What};
 pub use output::{Format, Output};
 pub use rooms::{Encryption, NewRoom, create, invite, join, leave, rooms};
 pub use send::{SendOptions, Sending, fresh_transaction, send};
 pub use tail::{Start, TailOptions, tail};
+pub use trust::{
+    TrustAct, block_device, delete_device, devices, policy, rename_device, reset_identity, trust,
+};
 pub use verify::{Begin, Code, Comparer, VerifyOptions, verify};

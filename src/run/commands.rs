@@ -11,6 +11,7 @@ use super::{
     failure::Failure,
     seat::{OnSignal, Seat},
     secrets, start,
+    trust::TrustWork,
 };
 use crate::{
     cli::{
@@ -45,6 +46,7 @@ enum Work {
     KeyStory(String, OwnedEventId),
     ExportKeys(KeyFileOptions),
     ImportKeys(KeyFileOptions),
+    Trust(TrustWork),
 }
 
 impl Work {
@@ -64,6 +66,7 @@ impl Work {
             | Self::Join(_)
             | Self::Leave(_)
             | Self::Invite(..) => false,
+            Self::Trust(work) => work.may_be_repeated(),
         }
     }
 
@@ -79,6 +82,7 @@ impl Work {
             | Self::KeyStory(..)
             | Self::ExportKeys(_)
             | Self::ImportKeys(_)
+            | Self::Trust(_)
             | Self::Create(_)
             | Self::Join(_)
             | Self::Leave(_)
@@ -161,6 +165,7 @@ async fn perform(
         Work::Download(options) => headless::download(errand, output, options).await,
         Work::Tail(options) => headless::tail(errand, output, options).await,
         Work::History(options) => headless::history(errand, output, options.clone()).await,
+        Work::Trust(work) => work.perform(errand, output).await,
         Work::KeyStatus => headless::key_status(errand, output).await,
         Work::KeyStory(room, event) => {
             headless::key_story(errand, output, room, event.clone()).await
@@ -195,6 +200,10 @@ fn work(context: &Context, command: Command) -> Result<Work, Failure> {
         Command::Keys(KeysCommand::Why(arguments)) => {
             Work::KeyStory(arguments.room, arguments.event)
         }
+        Command::Policy(arguments) => Work::Trust(TrustWork::policy(arguments)),
+        Command::Devices(arguments) => Work::Trust(TrustWork::devices(arguments)?),
+        Command::Trust(arguments) => Work::Trust(TrustWork::trust(arguments)),
+        Command::ResetIdentity(arguments) => Work::Trust(TrustWork::reset(&arguments)?),
         Command::Login(_)
         | Command::Logout(_)
         | Command::Passphrase(_)

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     cli::{Exit, LoginArgs, LoginTarget},
     config::AccountConfig,
+    engine::SecretText,
     gateway::{DiscoverError, GatewayOptions, Metadata, OAuth, discover},
     headless::{Errand, settle},
     matrix::SafeText,
@@ -181,7 +182,9 @@ impl Login<'_> {
         let logged_in = match proof {
             Proof::Password(credentials) => {
                 let called = timeout(patience, log_in(ground.route(), credentials)).await;
-                self.in_time(called, "wrong user name or password")
+                let password = Some(credentials.password.clone());
+                let logged_in = self.in_time(called, "wrong user name or password");
+                logged_in.map(|logged_in| LoggedIn { password, ..logged_in })
             }
             Proof::Token(token) => {
                 let device = self.device();
@@ -245,7 +248,7 @@ impl Login<'_> {
                 };
                 let written = store.commit(Pending::new(writes, ()));
                 written.map_err(|error| (Failure::new(Exit::Failed, error), Kept::No))?;
-                let settled = self.settle(server, store, signals).await;
+                let settled = self.settle((server, logged_in), store, signals).await;
                 settled.map_err(|failure| (failure, Kept::Yes))?;
             }
         }
@@ -275,7 +278,7 @@ impl Login<'_> {
             let written = store.commit(Pending::new(lease, ()));
             written.map_err(|error| Failure::new(Exit::Failed, error)).map(|()| store)
         }) {
-            Ok(store) => self.settle(server, store, signals).await,
+            Ok(store) => self.settle((server, logged_in), store, signals).await,
             Err(failure) => Err(failure),
         };
         if made.is_err()
@@ -289,20 +292,28 @@ impl Login<'_> {
     /// Runs the engine until the device is ready.
     async fn settle(
         &self,
-        server: &Whereabouts,
+        (server, logged_in): (&Whereabouts, &LoggedIn),
         store: Store,
         signals: &mut EndSignals,
     ) -> Result<(), Failure> {
         let warning = store.protection().warning();
         let (holder, handle) = self.ground(server)?.hold(store)?;
         let mut errand = Errand::new(handle, self.context.global.timeout);
+        // Kept no longer than the login: the server may want it before it takes our identity.
+        let password = logged_in.password.clone().map(SecretText::from);
+        let mut unverified = None;
         let settled = tokio::select! {
-            settled = settle(&mut errand) => verdict(settled.map(drop)),
+            settled = settle(&mut errand, password) => {
+                verdict(settled.map(|settled| unverified = settled.warning))
+            }
             () = signals.wait() => Err(interrupted()),
         };
         let ended = holder.finish(errand.into_handle()).await;
         if let Some(warning) = warning.filter(|_| settled.is_ok()) {
             warn(warning);
+        }
+        if let Some(warning) = unverified {
+            warn(&warning);
         }
         settled.and(ended)
     }

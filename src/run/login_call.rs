@@ -107,6 +107,8 @@ pub(super) struct LoggedIn {
     pub access_token: Secret<String>,
     /// How long that lives, and what renews it.
     pub lease: Lease,
+    /// The password that was given for it, should the server want it once more.
+    pub password: Option<Secret<String>>,
 }
 
 /// Logs in with a password, or makes an account with it.
@@ -171,6 +173,7 @@ pub(super) async fn who_am_i(
         device_id: text("device_id")?.into(),
         access_token: tokens.access_token.clone(),
         lease,
+        password: None,
     })
 }
 
@@ -229,7 +232,13 @@ fn logged_in(answer: &Value) -> Result<LoggedIn, CallError> {
     let Tokens { access_token, refresh_token, expires_in } = tokens(answer)?;
     let renew_at = renew_at(Clock::start().now(), expires_in);
     let lease = Lease { refresh_token, renew_at, ..Lease::default() };
-    Ok(LoggedIn { user_id, device_id: text("device_id")?.into(), access_token, lease })
+    Ok(LoggedIn {
+        user_id,
+        device_id: text("device_id")?.into(),
+        access_token,
+        lease,
+        password: None,
+    })
 }
 
 fn user_id(text: &str) -> Result<OwnedUserId, CallError> {

@@ -34,6 +34,7 @@ mod seat;
 mod secrets;
 mod serve;
 mod start;
+mod trust;
 mod verify;
 
 pub use failure::Failure;

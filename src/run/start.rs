@@ -44,6 +44,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             | Command::Download(_)
             | Command::Tail(_)
             | Command::History(_)
+            | Command::Devices(_)
+            | Command::Policy(_)
+            | Command::Trust(_)
+            | Command::ResetIdentity(_)
             | Command::Keys(_)),
         ) => commands::run(&Context::load(global)?, command),
     }

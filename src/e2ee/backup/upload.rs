@@ -19,7 +19,7 @@ use crate::{
         },
         request::{Call, Purpose},
         step::{Step, encode_text},
-        trust::{self, SenderData, Standing},
+        trust::{self, SenderData},
     },
     matrix::{MatrixError, OwnedRoomId, RoomId},
 };
@@ -237,7 +237,7 @@ fn proof(record: &InboundSession, step: &Step<'_>) -> Result<Proof, MachineError
 }
 
 fn is_signed(of: (&Creator, &SenderData), step: &Step<'_>) -> Result<bool, MachineError> {
-    Ok(trust::standing(of, step)? == Standing::Signed)
+    trust::is_signed(of, step)
 }
 
 /// A random delay. Without randomness there is none.

@@ -11,12 +11,13 @@ use crate::{
     e2ee::{
         Machine, MachineError,
         core::Core,
-        devices::find_device,
+        devices::{devices_of, find_device},
         identity::Identity,
         request::{self, Purpose},
         step::Step,
-        types::{Alarm, Notice},
+        types::{Alarm, KnownDevice, Notice},
     },
+    matrix::UserId,
     secret::Secret,
 };
 
@@ -60,6 +61,14 @@ pub(in crate::e2ee) enum Shown {
 }
 
 impl Machine {
+    /// Whether an identity of ours, or signatures of it, are under way.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_identity_under_way(&self, step: &Step<'_>) -> Result<bool, MachineError> {
+        Ok(self.is_setting_up(step)? || Self::is_signing(step)?)
+    }
+
     /// How our own identity stands.
     ///
     /// # Errors
@@ -85,6 +94,28 @@ impl Machine {
         let own = identity(&self.core.user, step)?;
         let device = find_device(&self.core.user, &self.core.device, step)?;
         Ok(own.zip(device).is_some_and(|(own, device)| own.signs(&device)))
+    }
+
+    /// The devices that the list of `user` names.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn known_devices(
+        &self,
+        user: &UserId,
+        step: &Step<'_>,
+    ) -> Result<Vec<KnownDevice>, MachineError> {
+        let signer = identity(user, step)?;
+        let own = *user == self.core.user;
+        let record = OwnRecord::read(step)?;
+        let signer = signer.filter(|it| !own || record.verifies(it));
+        let known = devices_of(user, step)?.into_iter().map(|device| KnownDevice {
+            ed25519: Some(device.ed25519.to_base64()),
+            cross_signed: signer.as_ref().is_some_and(|it| it.signs(&device)),
+            blocked: device.is_blocked(),
+            device_id: device.device_id,
+        });
+        Ok(known.collect())
     }
 
     /// Whether signatures of ours are on their way.
