@@ -11,20 +11,20 @@ use tokio::{
 
 use super::{
     account::{Chosen, cannot_open},
+    caller::CallError,
     commands::verdict,
     context::Context,
     doors::{Way, Whereabouts, gateway_options},
     failure::Failure,
     holder::Ground,
     login_again::{self, refuse_second},
-    login_call::{
-        CallError, Credentials, LoggedIn, NewDevice, Registration, log_in, log_in_by_token, log_out,
-    },
+    login_call::{Credentials, LoggedIn, NewDevice, log_in, log_in_by_token, log_out},
     login_device::{DeviceCode, give_back},
     login_offers::{Means, Offers, Question},
+    login_questions::{credentials, refuse_silence, store_key},
     login_sso::SignOn,
     process::EndSignals,
-    secrets::{self, warn},
+    secrets::warn,
     start,
 };
 use crate::{
@@ -388,71 +388,6 @@ impl Login<'_> {
              --timeout"
         );
         Failure::say(Exit::Unreachable, words)
-    }
-}
-
-/// Refuses a login that would have to ask where nobody can be asked.
-fn refuse_silence(arguments: &LoginArgs) -> Result<(), Failure> {
-    let asks_nothing = arguments.password_file.is_some() || arguments.device_code;
-    if asks_nothing || secrets::can_ask() {
-        return Ok(());
-    }
-    let words = if arguments.sso.is_some() {
-        "standard input is no terminal, and single sign-on asks for the address at which the \
-         browser ends: use a terminal, or --device-code"
-    } else {
-        "standard input is no terminal: give the password with --password-file FILE, or - to read \
-         it from standard input; or use --device-code, which asks nothing"
-    };
-    Err(Failure::say(Exit::Usage, words))
-}
-
-fn credentials(arguments: &LoginArgs, device: NewDevice) -> Result<Credentials, Failure> {
-    let user = match &arguments.target {
-        LoginTarget::User(user) => user.to_string(),
-        LoginTarget::Server(server) => {
-            let name = secrets::ask_line(&format!("User name on {server}: "))?;
-            name.filter(|name| !name.is_empty()).ok_or_else(|| {
-                Failure::say(Exit::Usage, "give the full user id, like @alice:example.org")
-            })?
-        }
-    };
-    let password = match &arguments.password_file {
-        Some(from) => secrets::read(from)?,
-        None => asked(arguments, &user)?
-            .ok_or_else(|| Failure::say(Exit::Usage, "standard input is no terminal"))?,
-    };
-    let registration = if arguments.register { Some(registration(arguments)?) } else { None };
-    Ok(Credentials { user, password, device, registration })
-}
-
-/// The password from the terminal: a new one twice.
-fn asked(arguments: &LoginArgs, user: &str) -> Result<Option<Secret<String>>, Failure> {
-    if arguments.register {
-        secrets::ask_new(&format!("New password of {user}: "))
-    } else {
-        secrets::ask(&format!("Password of {user}: "))
-    }
-}
-
-/// The invitation: from a file, or asked for; whether one is needed, the server says.
-fn registration(arguments: &LoginArgs) -> Result<Registration, Failure> {
-    let invite = match &arguments.invite_file {
-        Some(from) => Some(secrets::read(from)?),
-        None => secrets::ask("Invitation (empty: none): ")?,
-    };
-    Ok(Registration { invite: invite.filter(|invite| !invite.expose().is_empty()) })
-}
-
-/// What the new store is opened with: the passphrase given, one that is asked for, or a key file.
-fn store_key(context: &Context) -> Result<StoreKey, Failure> {
-    if let Some(file) = &context.global.passphrase_file {
-        return Ok(StoreKey::Passphrase(secrets::read_file(file)?));
-    }
-    let asked = secrets::ask_new("Passphrase for messages and keys on this disk (empty: none): ")?;
-    match asked.filter(|passphrase| !passphrase.expose().is_empty()) {
-        Some(passphrase) => Ok(StoreKey::Passphrase(passphrase)),
-        None => StoreKey::random().map_err(cannot_open),
     }
 }
 

@@ -1,71 +1,22 @@
-//! The few calls of the homeserver that are made without an engine: to log in, and to end a login
-//! that came to nothing. They go over the stream, as everything does.
+//! The calls that log in, and the one that ends a login that came to nothing.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::RawValue};
-use zeroize::{Zeroize as _, Zeroizing};
+use serde::Serialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
-use super::failure::Failure;
-use crate::{
-    cli::Exit,
-    engine::{RenewError, Tokens, driver::Clock, renew_at},
-    link::{DialError, Route, Transport, TransportError},
-    matrix::{DeviceId, MatrixError, OwnedDeviceId, OwnedUserId, UserId},
-    secret::Secret,
-    store::{Lease, Standing},
-    wire::{ClientFrame, RequestFrame, ResponseFrame, ServerFrame},
+use super::{
+    caller::{CallError, Caller, wiped},
+    login_register::register,
 };
-
-/// Why a call came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
-    /// There is no connection.
-    #[error("the homeserver's stream cannot be reached")]
-    Dial(#[from] DialError),
-    /// The connection broke.
-    #[error("the connection to the homeserver broke")]
-    Transport(#[from] TransportError),
-    /// The stream said no.
-    #[error("the stream refused: {errcode}: {error}")]
-    Stream {
-        /// Its code.
-        errcode: String,
-        /// Its words; untrusted.
-        error: String,
-    },
-    /// The homeserver said no.
-    #[error(transparent)]
-    Matrix(#[from] MatrixError),
-    /// The answer is not what the specification says.
-    #[error("the homeserver's answer has no {0}")]
-    Malformed(&'static str),
-    /// It wants proofs for a new account that only its own page takes.
-    #[error("the homeserver makes no account with an invitation alone: register on its own page")]
-    Stages,
-    /// It wants an invitation.
-    #[error("the homeserver takes new accounts by invitation only: give one with --invite-file")]
-    NoInvite,
-    /// A body could not be written as JSON.
-    #[error("the request cannot be written")]
-    Request(#[from] serde_json::Error),
-}
-
-impl CallError {
-    /// Whether the server was not reached, or not able to answer.
-    pub(super) fn is_unreachable(&self) -> bool {
-        match self {
-            Self::Dial(_) | Self::Transport(_) => true,
-            Self::Matrix(error) => error.is_retryable(),
-            Self::Stream { .. }
-            | Self::Malformed(_)
-            | Self::Stages
-            | Self::NoInvite
-            | Self::Request(_) => false,
-        }
-    }
-}
+use crate::{
+    engine::{Tokens, driver::Clock, renew_at},
+    link::Route,
+    matrix::{DeviceId, OwnedDeviceId, OwnedUserId, UserId},
+    secret::Secret,
+    store::Lease,
+};
 
 /// Who logs in.
 #[derive(Debug)]
@@ -177,52 +128,6 @@ pub(super) async fn who_am_i(
     })
 }
 
-/// Asks the homeserver for new tokens.
-///
-/// # Errors
-/// When the server cannot be reached, or does not renew them.
-///
-/// # Spec
-/// Client-Server API, "Refreshing access tokens".
-pub(super) async fn refresh(
-    route: &Route,
-    refresh_token: &Secret<String>,
-) -> Result<Tokens, RenewError> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        refresh_token: &'a str,
-    }
-    let later = |error: CallError| RenewError::Later(Failure::new(Exit::Failed, error).words());
-    let body = Body { refresh_token: refresh_token.expose() };
-    let body = wiped(&body, refresh_token.expose().len()).map_err(|error| later(error.into()))?;
-    // Without a token: the present one may have expired, and is not asked for.
-    let mut caller = Caller::connect(route, None).await.map_err(later)?;
-    let answer = caller.ask("POST", "/_matrix/client/v3/refresh", Some(&body)).await;
-    caller.close().await;
-    let answer = answer.map_err(later)?;
-    let body = answer.body.get();
-    if !(200..300).contains(&answer.status) {
-        return Err(not_renewed(answer.status, body));
-    }
-    let answer: Value = serde_json::from_str(body).map_err(|error| later(error.into()))?;
-    tokens(&answer).map_err(later)
-}
-
-/// Only what speaks of the refresh token ends a login: a gateway or proxy on the way may refuse for
-/// reasons of its own.
-fn not_renewed(status: u16, body: &str) -> RenewError {
-    let error = MatrixError::parse(status, body.as_bytes());
-    let words = error.to_string();
-    if !["M_UNKNOWN_TOKEN", "M_FORBIDDEN", "M_USER_DEACTIVATED"].contains(&error.errcode.as_str()) {
-        return RenewError::Later(words);
-    }
-    let body: Value = serde_json::from_str(body).unwrap_or_default();
-    match body.get("soft_logout").and_then(Value::as_bool) {
-        Some(true) => RenewError::Refused(Standing::Expired, words),
-        Some(false) | None => RenewError::Refused(Standing::Ended, words),
-    }
-}
-
 const LOGIN: &str = "/_matrix/client/v3/login";
 
 /// What a login or a registration answers.
@@ -246,7 +151,10 @@ fn user_id(text: &str) -> Result<OwnedUserId, CallError> {
 }
 
 /// The tokens in an answer of the homeserver.
-fn tokens(answer: &Value) -> Result<Tokens, CallError> {
+///
+/// # Errors
+/// When there are none.
+pub(super) fn tokens(answer: &Value) -> Result<Tokens, CallError> {
     let secret = |field| {
         let text = answer.get(field).and_then(Value::as_str);
         text.map(|text| Secret::new(text.to_owned()))
@@ -256,105 +164,6 @@ fn tokens(answer: &Value) -> Result<Tokens, CallError> {
         refresh_token: secret("refresh_token"),
         expires_in: answer.get("expires_in_ms").and_then(Value::as_u64).map(Duration::from_millis),
     })
-}
-
-/// Makes an account, proving what the server asks for as far as an invitation does.
-///
-/// # Spec
-/// Client-Server API, "Account registration" and "User-interactive authentication".
-async fn register(
-    caller: &mut Caller,
-    credentials: &Credentials,
-    registration: &Registration,
-) -> Result<Value, CallError> {
-    let mut proof: Option<Value> = None;
-    // Each round trip proves one stage; no flow that we can do has more than two.
-    for _ in 0..4 {
-        let body = new_account(credentials, proof.as_ref())?;
-        let answer = caller.ask("POST", "/_matrix/client/v3/register", Some(&body)).await?;
-        let open: Stages = match answer.status {
-            200..300 => return Ok(serde_json::from_str(answer.body.get())?),
-            401 => serde_json::from_str(answer.body.get())?,
-            status => return Err(MatrixError::parse(status, answer.body.get().as_bytes()).into()),
-        };
-        if let Some(errcode) = open.errcode {
-            let error = json!({"errcode": errcode, "error": open.error}).to_string();
-            return Err(MatrixError::parse(401, error.as_bytes()).into());
-        }
-        let next = open.next().ok_or(CallError::Stages)?;
-        proof = Some(match &registration.invite {
-            Some(invite) if next == TOKEN_STAGE => {
-                json!({"type": next, "session": open.session, "token": invite.expose()})
-            }
-            None if next == TOKEN_STAGE => return Err(CallError::NoInvite),
-            Some(_) | None => json!({"type": next, "session": open.session}),
-        });
-    }
-    Err(CallError::Stages)
-}
-
-/// The stage that takes an invitation.
-const TOKEN_STAGE: &str = "m.login.registration_token";
-/// The stages that we can do.
-const STAGES: &[&str] = &[TOKEN_STAGE, "m.login.dummy"];
-
-/// What a server still wants proved.
-#[derive(Deserialize)]
-struct Stages {
-    #[serde(default)]
-    flows: Vec<Flow>,
-    #[serde(default)]
-    completed: Vec<String>,
-    #[serde(default)]
-    session: Option<String>,
-    #[serde(default)]
-    errcode: Option<String>,
-    #[serde(default)]
-    error: String,
-}
-
-#[derive(Deserialize)]
-struct Flow {
-    #[serde(default)]
-    stages: Vec<String>,
-}
-
-impl Stages {
-    /// The next stage of the first flow that we can do.
-    fn next(&self) -> Option<&str> {
-        let flow = self
-            .flows
-            .iter()
-            .find(|flow| flow.stages.iter().all(|stage| STAGES.contains(&stage.as_str())))?;
-        let is_open = |stage: &&String| !self.completed.contains(stage);
-        flow.stages.iter().find(is_open).map(String::as_str)
-    }
-}
-
-/// The body of a registration, in memory that is wiped.
-fn new_account(
-    credentials: &Credentials,
-    proof: Option<&Value>,
-) -> Result<Zeroizing<String>, serde_json::Error> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        username: &'a str,
-        password: &'a str,
-        initial_device_display_name: &'a str,
-        refresh_token: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        auth: Option<&'a Value>,
-    }
-    let name = credentials.user.trim_start_matches('@').split(':').next().unwrap_or_default();
-    let body = Body {
-        username: name,
-        password: credentials.password.expose(),
-        initial_device_display_name: &credentials.device.name,
-        refresh_token: true,
-        auth: proof,
-    };
-    let proof_bytes = proof.map_or(0, |proof| proof.to_string().len());
-    wiped(&body, name.len() + credentials.password.expose().len() + proof_bytes)
 }
 
 /// The body of a login. The server is told that its access token may expire.
@@ -398,17 +207,6 @@ fn password_login(credentials: &Credentials) -> Result<Zeroizing<String>, serde_
     wiped(&body, password.expose().len() + device.name.len() + user.len())
 }
 
-/// A body as JSON, in memory that is wiped; `typed` is the length of what people typed.
-fn wiped(body: &impl Serialize, typed: usize) -> Result<Zeroizing<String>, serde_json::Error> {
-    // Every byte may become six; a text that grew would leave its beginning behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(6 * typed + 512));
-    serde_json::to_writer(&mut *text, body)?;
-    match String::from_utf8(std::mem::take(&mut *text)) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(error) => Err(serde::ser::Error::custom(error.utf8_error())),
-    }
-}
-
 /// Ends a login on the server.
 ///
 /// # Errors
@@ -418,84 +216,4 @@ pub(super) async fn log_out(route: &Route, token: &Secret<String>) -> Result<(),
     let answer = caller.call("POST", "/_matrix/client/v3/logout", Some("{}")).await;
     caller.close().await;
     answer.map(drop)
-}
-
-/// A connection for a few calls, one after the other.
-pub(super) struct Caller {
-    transport: Transport,
-    last: u64,
-}
-
-impl Caller {
-    /// Connects; without a token it may only make calls that need none.
-    ///
-    /// # Errors
-    /// When the server cannot be reached.
-    pub(super) async fn connect(
-        route: &Route,
-        token: Option<&Secret<String>>,
-    ) -> Result<Self, CallError> {
-        Ok(Self { transport: Transport::connect(route, token).await?, last: 0 })
-    }
-
-    /// Makes one call and waits for its answer, which must be a good one.
-    async fn call(
-        &mut self,
-        method: &str,
-        path: &str,
-        body: Option<&str>,
-    ) -> Result<Value, CallError> {
-        let answer = self.ask(method, path, body).await?;
-        if !(200..300).contains(&answer.status) {
-            return Err(MatrixError::parse(answer.status, answer.body.get().as_bytes()).into());
-        }
-        Ok(serde_json::from_str(answer.body.get())?)
-    }
-
-    /// Closes the connection.
-    pub(super) async fn close(self) {
-        self.transport.close().await;
-    }
-
-    /// Makes one call and waits for its answer, whatever it is.
-    ///
-    /// # Errors
-    /// When none comes.
-    pub(super) async fn ask(
-        &mut self,
-        method: &str,
-        path: &str,
-        body: Option<&str>,
-    ) -> Result<ResponseFrame, CallError> {
-        self.last += 1;
-        let body = body.map(|body| RawValue::from_string(body.to_owned())).transpose()?;
-        let request = RequestFrame {
-            id: self.last,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            body,
-            ..RequestFrame::default()
-        };
-        let frame = ClientFrame::Request(request);
-        let sent = self.transport.send(&frame).await;
-        if let ClientFrame::Request(RequestFrame { body: Some(body), .. }) = frame {
-            Box::<str>::from(body).zeroize();
-        }
-        sent?;
-        loop {
-            match self.transport.recv().await? {
-                ServerFrame::Response(response) if response.id == self.last => {
-                    return Ok(response);
-                }
-                ServerFrame::Error(error) if error.fatal => {
-                    return Err(CallError::Stream { errcode: error.errcode, error: error.error });
-                }
-                ServerFrame::Response(_)
-                | ServerFrame::Error(_)
-                | ServerFrame::Update(_)
-                | ServerFrame::Window(_)
-                | ServerFrame::Chunk(_) => {}
-            }
-        }
-    }
 }

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::{
+    caller::{CallError, Caller},
     failure::Failure,
-    login_call::{CallError, Caller},
     secrets,
 };
 use crate::{

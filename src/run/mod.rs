@@ -11,6 +11,7 @@
 //! its work over through the control socket, with the same output and exit code.
 
 mod account;
+mod caller;
 mod commands;
 mod context;
 mod control;
@@ -24,6 +25,8 @@ mod login_again;
 mod login_call;
 mod login_device;
 mod login_offers;
+mod login_questions;
+mod login_register;
 mod login_sso;
 mod logout;
 mod passphrase;

@@ -171,7 +171,7 @@ fn serve(port: u16, limits: RateLimits, stream: Stream) -> Command {
 }
 
 /// A `grotto gateway` before this homeserver, for the life of this process.
-fn gateway(base: &str) -> Place {
+pub(crate) fn gateway(base: &str) -> Place {
     let home = folder("gateway");
     let address = format!("127.0.0.1:{}", free_port());
     let mut command = kept(&format!("http://{address}/healthz"), home.join("log"));

@@ -1,6 +1,7 @@
 //! The engine alone: inputs in, steps out. What has two parties is the simulator's.
 
 mod queue;
+mod renewal;
 mod rooms;
 
 use std::collections::BTreeMap;

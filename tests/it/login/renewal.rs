@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     grotto::Grotto,
     headless::{code, fails, play, said, send},
-    homeserver::{Homeserver, On, Place},
+    homeserver::{Homeserver, On, Place, gateway},
     rig::{self, PASSWORD},
 };
 
@@ -28,11 +28,21 @@ fn short_lived(settings: Value) -> Homeserver {
 #[test]
 fn a_token_that_lives_for_seconds_is_renewed_without_a_pause_in_the_talk() {
     let server = short_lived(json!({}));
-    let base = server.place.base.as_str();
-    let mut scene = play(base, Grotto::log_in(&server.place, "short"));
+    goes_on(&server.place);
+}
+
+#[test]
+fn a_gateway_service_takes_the_renewed_token() {
+    let server = short_lived(json!({}));
+    goes_on(&gateway(&server.place.base));
+}
+
+/// Somebody talks over several lives of a token.
+fn goes_on(place: &Place) {
+    let mut scene = play(&place.base, Grotto::log_in(place, "short"));
     let begun = Instant::now();
     let mut number = 0;
-    // Over several lives of a token, in both directions.
+    // In both directions.
     while begun.elapsed() < Duration::from_secs(14) {
         number += 1;
         let text = format!("still here {number}");
