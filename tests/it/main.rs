@@ -44,6 +44,8 @@ mod headless_secrets;
 #[cfg(test)]
 mod headless_tail;
 #[cfg(test)]
+mod history_sharing;
+
 mod homeserver;
 #[cfg(test)]
 mod hostile_terminal;

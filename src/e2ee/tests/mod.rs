@@ -6,6 +6,7 @@ mod backup;
 mod claims;
 mod forger;
 pub(super) mod harness;
+mod history_sharing;
 mod hostile;
 mod identities;
 mod late_lists;
