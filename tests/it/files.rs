@@ -16,7 +16,7 @@ use crate::{
     grotto::Grotto,
     headless::{Scene, fails, play, said},
     homeserver::On,
-    rig::{Lines, http},
+    rig::{Lines, Peer, http},
     scenario,
 };
 
@@ -25,6 +25,7 @@ scenario::everywhere! {
 }
 
 scenario::on_both! {
+    encrypted_files_go_both_ways_between_grotto_and_matrix_sdk_crypto,
     a_file_in_a_room_that_is_not_encrypted_goes_and_comes_as_it_is,
     a_file_arrives_once_although_the_link_breaks_in_it,
     a_file_arrives_once_although_its_program_is_killed,
@@ -100,6 +101,27 @@ fn encrypted_files_go_both_ways_between_grotto_and_matrix_nio(on: On) {
         assert_eq!(got[0]["path"], text(&saved.join(name)));
         assert_eq!(sha256(saved.join(name)), sha256(&path));
     }
+}
+
+fn encrypted_files_go_both_ways_between_grotto_and_matrix_sdk_crypto(on: On) {
+    let place = on.shared();
+    let alice = Grotto::log_in(place, "sdkfiles");
+    let mut tail = alice.tail();
+    tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    let mut bob = Peer::cross_signed(&place.base, "sdkbob");
+    let created = alice.json(&["create", "--name", "Files", "--invite", &bob.user]);
+    let room = created[0]["room_id"].as_str().unwrap();
+    bob.find("bob's join", |line| line["k"] == "joined" && line["room"] == room);
+    let path = file(&alice.home, "picture.png", 300_000);
+    send_file(&alice, room, &path, &[]);
+    let heard = bob.hears("picture.png");
+    assert_eq!(bob.fetches_file(&heard["content"]), sha256(&path));
+    let hash = bob.sends_file(room, "from-sdk.bin", 200_000);
+    let line = tail.find("bob's file", |line| line["body"] == "from-sdk.bin");
+    let copy = alice.home.join("copy");
+    alice.json(&["download", room, line["event_id"].as_str().unwrap(), "--to", text(&copy)]);
+    assert_eq!(sha256(&copy), hash);
+    assert_eq!(tail.terminate(), Some(0));
 }
 
 fn a_file_in_a_room_that_is_not_encrypted_goes_and_comes_as_it_is(on: On) {
