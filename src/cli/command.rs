@@ -45,6 +45,11 @@ pub enum Command {
     History(HistoryArgs),
     /// Compare keys with another user, or with another device of yours
     Verify(VerifyArgs),
+    /// Get at old messages: sign this device and connect the key backup with the recovery key
+    Recover(RecoverArgs),
+    /// Make a recovery key: what opens this account's messages on new devices
+    #[command(long_about = SETUP_RECOVERY)]
+    SetupRecovery,
     /// Look after encryption keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -79,6 +84,12 @@ pub enum Command {
 const ROOMS: &str = "List joined rooms and invites.\n\nWith --json one object a room: room_id, \
                      name, kind (dm, group or space), membership, encrypted, unread, highlights, \
                      members, topic.";
+
+const SETUP_RECOVERY: &str = "Makes what this account lacks of a cross-signing identity, secret \
+                              storage and a key backup, and prints the recovery key that opens \
+                              them. Keep it where you keep passwords.\n\nInterrupted before it \
+                              was printed, it goes on where it stopped when it is called again, \
+                              with the same key.\n\nWith --json: {recovery_key}.";
 
 const DEMO: &str = "Opens the interface with a server, your account and two people inside this \
                     program: a guide who shows you around, and Robin. Nothing is read from your \
@@ -433,6 +444,24 @@ pub struct HistoryArgs {
     /// Only what is older than this event
     #[arg(long, value_name = "EVENT", value_parser = values::event_id)]
     pub before: Option<OwnedEventId>,
+}
+
+/// Arguments of `recover`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+The recovery key, or the passphrase it was made of, is asked for without echo when standard input \
+is a terminal; otherwise give --recovery-key-file. This device is signed, the key backup is \
+connected, and its keys are restored; interrupted, it goes on when it is called again.
+
+With --json: {cross_signed, backup_version, keys_restored}.
+
+Examples:
+  grotto recover
+  pass show matrix-recovery | grotto recover --recovery-key-file -")]
+pub struct RecoverArgs {
+    /// File whose first line is the recovery key or its passphrase; - for standard input
+    #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin)]
+    pub recovery_key_file: Option<FileOrStdin>,
 }
 
 /// What to do with keys.

@@ -13,8 +13,8 @@ mod values;
 pub use args::{Cli, Global};
 pub use command::{
     Command, CreateArgs, DownloadArgs, GatewayArgs, HistoryArgs, InviteArgs, KeyFileArgs,
-    KeysCommand, LoginArgs, LogoutArgs, NewPassphraseArgs, PassphraseCommand, Reaction, RoomArgs,
-    SendArgs, TailArgs, VerifyArgs, WhyArgs,
+    KeysCommand, LoginArgs, LogoutArgs, NewPassphraseArgs, PassphraseCommand, Reaction,
+    RecoverArgs, RoomArgs, SendArgs, TailArgs, VerifyArgs, WhyArgs,
 };
 pub use exit::Exit;
 pub use generate::{completions, manual};

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::HeadlessError;
 use crate::{
-    engine::{Command, CommandId, Handle, LinkState, Outcome, Request, Update},
+    engine::{Command, CommandId, Handle, LinkState, Outcome, RecoveryState, Request, Update},
     matrix::OwnedRoomId,
     rooms::RoomSummary,
 };
@@ -19,6 +19,7 @@ pub struct Errand {
     give_up: Instant,
     rooms: BTreeMap<OwnedRoomId, RoomSummary>,
     trouble: Option<String>,
+    recovery: Option<RecoveryState>,
     last_id: u64,
 }
 
@@ -32,6 +33,7 @@ impl Errand {
             give_up: Instant::now() + patience,
             rooms: BTreeMap::new(),
             trouble: None,
+            recovery: None,
             last_id: 0,
         }
     }
@@ -73,14 +75,27 @@ impl Errand {
     /// # Errors
     /// When it is refused or does not come in time.
     pub async fn ask(&mut self, request: Request) -> Result<Outcome, HeadlessError> {
+        self.ask_watching(request, |_| {}).await
+    }
+
+    /// Asks and waits for the answer, showing what is told meanwhile.
+    ///
+    /// # Errors
+    /// When it is refused or does not come in time.
+    pub async fn ask_watching(
+        &mut self,
+        request: Request,
+        mut watch: impl FnMut(&Update),
+    ) -> Result<Outcome, HeadlessError> {
         self.last_id += 1;
         let id = CommandId(self.last_id);
         self.tell(Command::Request { id, request }).await?;
         loop {
             let update = self.next_in_time().await?;
+            watch(&update);
             // What goes on is waited for.
-            if let Update::Progress { id: about, .. } = update
-                && about == id
+            if matches!(&update, Update::Progress { id: about, .. } if *about == id)
+                || matches!(update, Update::Recovery(_))
             {
                 self.be_patient();
             }
@@ -90,6 +105,11 @@ impl Errand {
                 return Ok(result?);
             }
         }
+    }
+
+    /// Where this device is on its way to the account's keys, last the engine said.
+    pub fn recovery(&self) -> Option<&RecoveryState> {
+        self.recovery.as_ref()
     }
 
     /// The next update, however long it takes. Cancel-safe.
@@ -128,6 +148,7 @@ impl Errand {
             }
             Update::RoomsGone(rooms) => self.rooms.retain(|room, _| !rooms.contains(room)),
             Update::Link(state) => self.note_link(state)?,
+            Update::Recovery(state) => self.recovery = Some(state.clone()),
             Update::Ended { reason } => return Err(HeadlessError::Ended(reason.clone())),
             Update::Synced
             | Update::CaughtUp
@@ -138,7 +159,6 @@ impl Errand {
             | Update::Outbox { .. }
             | Update::Verification(_)
             | Update::Progress { .. }
-            | Update::Recovery(_)
             | Update::Alarm(_)
             | Update::AuthNeeded(_)
             | Update::RoomTrust(_)

@@ -9,6 +9,7 @@ use super::{
     context::Context,
     control::Stay,
     failure::Failure,
+    recovery::{self, Ticker},
     seat::{OnSignal, Seat},
     secrets, start,
     trust::TrustWork,
@@ -18,7 +19,7 @@ use crate::{
         Command, CreateArgs, DownloadArgs, Exit, FileOrStdin, KeyFileArgs, KeysCommand, SendArgs,
         TailArgs,
     },
-    engine::inspect_file,
+    engine::{SecretText, inspect_file},
     headless::{
         self, Destination, DownloadOptions, Encryption, Errand, HeadlessError, HistoryOptions,
         KeyFileOptions, NewRoom, Output, SendOptions, Sending, Start, TailOptions,
@@ -47,6 +48,8 @@ enum Work {
     ExportKeys(KeyFileOptions),
     ImportKeys(KeyFileOptions),
     Trust(TrustWork),
+    Recover(SecretText),
+    SetUpRecovery,
 }
 
 impl Work {
@@ -60,7 +63,9 @@ impl Work {
             | Self::History(_)
             | Self::KeyStatus
             | Self::ImportKeys(_)
-            | Self::KeyStory(..) => true,
+            | Self::KeyStory(..)
+            | Self::Recover(_)
+            | Self::SetUpRecovery => true,
             Self::ExportKeys(_)
             | Self::Create(_)
             | Self::Join(_)
@@ -83,6 +88,8 @@ impl Work {
             | Self::ExportKeys(_)
             | Self::ImportKeys(_)
             | Self::Trust(_)
+            | Self::Recover(_)
+            | Self::SetUpRecovery
             | Self::Create(_)
             | Self::Join(_)
             | Self::Leave(_)
@@ -116,7 +123,10 @@ pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
             let left = give_up.saturating_duration_since(Instant::now());
             let patience = if is_tail { context.global.timeout } else { left };
             let result = seat
-                .work(patience, on_signal, async |errand| perform(&work, errand, &mut output).await)
+                .work(patience, on_signal, async |errand| {
+                    let mut ticker = Ticker::new(&context.global);
+                    perform(&work, errand, (&mut output, &mut ticker)).await
+                })
                 .await?;
             match (result, &mut work) {
                 // The holder ended: hold the account from here on, and go on where it stopped.
@@ -151,7 +161,7 @@ pub(super) fn verdict(result: Result<(), HeadlessError>) -> Result<(), Failure> 
 async fn perform(
     work: &Work,
     errand: &mut Errand,
-    output: &mut Output,
+    (output, ticker): (&mut Output, &mut Ticker),
 ) -> Result<(), HeadlessError> {
     match work {
         Work::Rooms => headless::rooms(errand, output).await,
@@ -169,6 +179,14 @@ async fn perform(
         Work::KeyStatus => headless::key_status(errand, output).await,
         Work::KeyStory(room, event) => {
             headless::key_story(errand, output, room, event.clone()).await
+        }
+        Work::Recover(secret) => {
+            let progress = &mut |words: &str| ticker.show(words);
+            headless::recover(errand, output, secret.clone(), progress).await
+        }
+        Work::SetUpRecovery => {
+            let progress = &mut |words: &str| ticker.show(words);
+            headless::set_up_recovery(errand, output, progress).await
         }
     }
 }
@@ -188,6 +206,10 @@ fn work(context: &Context, command: Command) -> Result<Work, Failure> {
             limit: arguments.limit,
             before: arguments.before,
         }),
+        Command::Recover(arguments) => {
+            Work::Recover(recovery::recovery_key(arguments.recovery_key_file.as_ref())?)
+        }
+        Command::SetupRecovery => Work::SetUpRecovery,
         Command::Keys(KeysCommand::Status) => Work::KeyStatus,
         Command::Keys(KeysCommand::Export(arguments)) => {
             let ask = || secrets::ask_new("Passphrase for the key file: ");

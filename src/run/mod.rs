@@ -31,6 +31,7 @@ mod login_sso;
 mod logout;
 mod passphrase;
 mod process;
+mod recovery;
 mod renewal;
 mod screen;
 mod seat;

@@ -48,6 +48,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             | Command::Policy(_)
             | Command::Trust(_)
             | Command::ResetIdentity(_)
+            | Command::Recover(_)
+            | Command::SetupRecovery
             | Command::Keys(_)),
         ) => commands::run(&Context::load(global)?, command),
     }
