@@ -62,6 +62,8 @@ mod peer;
 #[cfg(test)]
 mod real_parts;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod rotation;

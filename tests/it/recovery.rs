@@ -1,0 +1,90 @@
+//! Recovery as a person does it: a recovery key is made on one device and opens the account's
+//! messages on the next.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    grotto::Grotto,
+    headless::{code, fails, said},
+    homeserver::{On, Place},
+    rig::{self, PASSWORD},
+    scenario,
+};
+
+scenario::on_both! {
+    a_recovery_key_opens_old_messages_on_the_next_device,
+    a_wrong_recovery_key_changes_nothing,
+}
+
+/// Another device of the same account.
+pub(crate) fn second(place: &Place, first: &Grotto) -> Grotto {
+    let grotto = Grotto { home: rig::folder("grotto"), user: first.user.clone() };
+    let output = grotto.run_with_input(&grotto.login(place), PASSWORD);
+    assert_eq!(code(&output), Some(0), "{}", said(&output));
+    grotto
+}
+
+/// Makes a recovery key.
+pub(crate) fn set_up(grotto: &Grotto) -> String {
+    let made = grotto.json(&["setup-recovery"]);
+    made[0]["recovery_key"].as_str().unwrap().to_owned()
+}
+
+/// Recovers with a key in a file.
+pub(crate) fn recover(grotto: &Grotto, key: &str) -> Value {
+    let file = grotto.home.join("recovery-key");
+    fs::write(&file, key).unwrap();
+    let lines = grotto.json(&["recover", "--recovery-key-file", file.to_str().unwrap()]);
+    lines.into_iter().next().unwrap()
+}
+
+fn a_recovery_key_opens_old_messages_on_the_next_device(on: On) {
+    let place = on.shared();
+    let old = Grotto::log_in(place, "recover");
+    let key = set_up(&old);
+    let again = old.run(&["setup-recovery"]);
+    fails(&again, 1, "recovery key already");
+    old.json(&["create", "--name", "Attic"]);
+    old.json(&["send", "Attic", "the box with the letters"]);
+    let mut tail = old.tail();
+    await_backup(&old, 1);
+    drop(tail);
+
+    let new = second(place, &old);
+    let recovered = recover(&new, &key);
+    assert_eq!(recovered["cross_signed"], true, "{recovered}");
+    assert_eq!(recovered["backup_version"], "1", "{recovered}");
+    assert_eq!(recovered["keys_restored"], 1, "{recovered}");
+    let history = new.json(&["history", "Attic"]);
+    assert!(history.iter().any(|line| line["body"] == "the box with the letters"), "{history:?}");
+}
+
+/// Waits until the backup has what is to be in it.
+fn await_backup(grotto: &Grotto, keys: u64) {
+    loop {
+        let status = &grotto.json(&["keys", "status"])[0];
+        println!("{status}");
+        if status["backup"]["to_upload"] == 0 {
+            return;
+        }
+    }
+}
+
+fn a_wrong_recovery_key_changes_nothing(on: On) {
+    let place = on.shared();
+    let old = Grotto::log_in(place, "recoverwrong");
+    let _key = set_up(&old);
+    let new = second(place, &old);
+    for (text, words) in [
+        ("EsSz ykH7 LCZx 7Cae cmKD wcmY JRXi Ybtu 8iQ3 t8Ez nRwK pUY1", "not the account's"),
+        ("EsSz ykH7", "not a recovery key"),
+    ] {
+        let output = new.run_with_input(&["recover", "--recovery-key-file", "-"], text);
+        fails(&output, 1, words);
+    }
+    let output = new.run_with_input(&["recover", "--recovery-key-file", "-"], "\n");
+    fails(&output, 1, "empty");
+    fails(&new.run(&["recover"]), 2, "--recovery-key-file");
+}
