@@ -10,8 +10,8 @@ use crate::{
 };
 
 use super::{
-    CommandId, Engine, FaceId, KeysAfter, Outcome, SecretText, Update, error::EngineError,
-    faces::answer, turn::Turn,
+    CommandId, Engine, FaceId, KeysAfter, Outcome, SecretText, Update, core::Connection,
+    error::EngineError, faces::answer, turn::Turn,
 };
 
 /// Sessions of one room that are named to the session layer as missing.
@@ -93,7 +93,12 @@ impl Engine {
         self.machine.flush_backup(&mut turn.step)?;
         self.backup.state = self.machine.backup_state(&turn.step)?;
         self.backup.flushing.push(from);
-        self.settle_flushes(turn);
+        if self.connection == Connection::Down {
+            // Nobody can take them now.
+            self.end_flushes(turn);
+        } else {
+            self.settle_flushes(turn);
+        }
         Ok(())
     }
 
@@ -102,6 +107,10 @@ impl Engine {
         if state.checked && state.trusted && 0 < state.to_upload && state.problem.is_none() {
             return;
         }
+        self.end_flushes(turn);
+    }
+
+    fn end_flushes(&mut self, turn: &mut Turn<'_>) {
         for (face, id) in std::mem::take(&mut self.backup.flushing) {
             let backup = self.backup.state.clone();
             answer(face, id, Ok(Outcome::Backup { backup }), turn);

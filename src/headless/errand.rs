@@ -95,7 +95,7 @@ impl Errand {
             watch(&update);
             // What goes on is waited for.
             if matches!(&update, Update::Progress { id: about, .. } if *about == id)
-                || matches!(update, Update::Recovery(_))
+                || matches!(update, Update::Recovery(_) | Update::Backup(_))
             {
                 self.be_patient();
             }

@@ -1,6 +1,6 @@
 //! `keys status`, `keys why`, and what login and logout ask of the engine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use serde::Serialize;
 
@@ -12,7 +12,9 @@ use super::{
     trust::{auth_needed, done, own_state},
 };
 use crate::{
-    engine::{BackupProblem, BackupState, KeyStatus, Outcome, OwnIdentity, Request, SecretText},
+    engine::{
+        BackupProblem, BackupState, KeyStatus, Outcome, OwnIdentity, Request, SecretText, Update,
+    },
     matrix::OwnedEventId,
 };
 
@@ -117,13 +119,33 @@ pub async fn settle(
     }
 }
 
-/// Ends this device on the server.
+/// Ends this device on the server, when the key backup has what only this device may have.
 ///
 /// # Errors
 /// When the server refuses or cannot be reached in time.
 pub async fn logout(errand: &mut Errand) -> Result<(), HeadlessError> {
+    errand.ready().await?;
+    back_up_keys(errand).await?;
+    errand.be_patient();
     let outcome = errand.ask(Request::Logout).await?;
     if outcome == Outcome::Done { Ok(()) } else { Err(unexpected(&outcome).into()) }
+}
+
+/// Waits until the key backup has all keys, as far as there is one that takes them; says how many
+/// are left.
+async fn back_up_keys(errand: &mut Errand) -> Result<(), HeadlessError> {
+    errand.be_patient();
+    let mut left = 0;
+    let watch = |update: &Update| {
+        if let Update::Backup(backup) = update
+            && backup.trusted
+            && backup.to_upload != left
+        {
+            left = backup.to_upload;
+            writeln!(std::io::stderr(), "{left} keys left to back up").unwrap_or_default();
+        }
+    };
+    errand.ask_watching(Request::FlushBackup, watch).await.map(drop)
 }
 
 async fn status(errand: &mut Errand) -> Result<Status, HeadlessError> {

@@ -20,7 +20,7 @@ use crate::{
     cli::Exit,
     config::AccountConfig,
     engine::{
-        Command, Face, FaceKind, Handle,
+        Command, CommandId, Face, FaceKind, Handle, Request, Update,
         driver::{self, DriveError, face},
     },
     gateway::GatewayOptions,
@@ -30,6 +30,12 @@ use crate::{
 
 /// How long the end waits for guests that came for one thing.
 const GUESTS_TIME: Duration = Duration::from_secs(30);
+
+/// How long the end waits for keys to be backed up.
+const KEYS_TIME: Duration = Duration::from_secs(3);
+
+/// Names the request for that; no command counts so far.
+const FLUSH: CommandId = CommandId(u64::MAX);
 
 /// Faces on their way to the engine.
 const FACES: usize = 16;
@@ -126,6 +132,11 @@ impl Holder {
             waited = guests => tracing::debug!(all = waited.is_ok(), "guests left"),
             () = read_on(&mut handle) => {}
         }
+        // Keys that came lately must not wait for the next start: somebody may look for them on
+        // another device meanwhile.
+        if timeout(KEYS_TIME, flush_keys(&mut handle)).await.is_err() {
+            tracing::debug!("some keys wait for the next start to be backed up");
+        }
         // A closed channel means that the engine ended already.
         drop(handle.commands.try_send(Command::Shutdown));
         drop(handle);
@@ -138,6 +149,19 @@ impl Holder {
                 Exit::Failed,
                 "the engine failed by a bug of ours; the log says where",
             )),
+        }
+    }
+}
+
+/// Has the keys uploaded that the backup lacks, until that is done or cannot be.
+async fn flush_keys(handle: &mut Handle) {
+    let flush = Command::Request { id: FLUSH, request: Request::FlushBackup };
+    if handle.commands.try_send(flush).is_err() {
+        return;
+    }
+    while let Some(update) = handle.updates.recv().await {
+        if matches!(update, Update::Outcome { id: FLUSH, .. }) {
+            return;
         }
     }
 }
