@@ -52,6 +52,7 @@ mod hostile_terminal;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod keys;
 mod login;
 #[cfg(test)]
 mod meddler;
