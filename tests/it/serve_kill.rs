@@ -406,3 +406,45 @@ fn when_its_disk_is_full_it_says_so_and_goes_on_when_there_is_room() {
     let log = served.log();
     assert!(!log.contains("panicked"), "{log}");
 }
+
+const POWER_CUTS: usize = 12;
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_answered_and_doubles_nothing() {
+    let faults = Faults::build();
+    faults.watch_disk();
+    let folder = rig::folder("power");
+    let environment = faults.environment();
+    let mut served = Served::start_with(Path::new(GROTTO), &folder, OPEN, &environment);
+    runtime().block_on(LocalSet::new().run_until(async move {
+        let ada = Client::register(&served.base, "ada").await;
+        let bob = Client::register(&served.base, "bob").await;
+        let room = ada.create(&json!({"preset": "public_chat"})).await;
+        assert_eq!(bob.post(&format!("{V3}/join/{room}"), &json!({})).await.status, 200);
+        let going: Going = Rc::new(Cell::new(true));
+        let load = [&ada, &bob]
+            .map(|client| spawn_local(say(client.clone(), room.clone(), going.clone())));
+        let mut dice = Dice(20_261_122);
+        for _ in 0..POWER_CUTS {
+            tokio::time::sleep(Duration::from_millis(50 + dice.roll(LIFE))).await;
+            served.kill();
+            let file = |end: &str| folder.join(format!("server.db{end}"));
+            let (whole, log, index) = (file(""), file("-wal"), file("-shm"));
+            faults.lose_what_was_not_synced(&[&whole, &log, &index]);
+            served.start_again();
+        }
+        going.set(false);
+        let mut said = BTreeMap::new();
+        for texts in load {
+            said.extend(texts.await.unwrap());
+        }
+        let there = ada.messages(&room).await;
+        let bodies: BTreeSet<&String> = there.iter().map(|(_, _, body)| body).collect();
+        assert_eq!(bodies.len(), there.len(), "a message is there twice");
+        assert!(2 * POWER_CUTS < said.len(), "hardly anything was said: {}", said.len());
+        for text in said.keys() {
+            assert!(bodies.contains(text), "{text} was answered and is gone");
+        }
+        assert_eq!(there.len(), said.len());
+    }));
+}

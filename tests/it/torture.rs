@@ -101,6 +101,23 @@ impl Faults {
         std::fs::remove_file(self.folder.join("full")).unwrap();
     }
 
+    /// From now on it is known what of each file is on the disk for certain.
+    pub(crate) fn watch_disk(&self) {
+        std::fs::create_dir(self.folder.join("disk")).unwrap();
+    }
+
+    /// What a power cut leaves of these files: what was synced, and nothing else.
+    pub(crate) fn lose_what_was_not_synced(&self, files: &[&Path]) {
+        for file in files {
+            let synced = self.folder.join("disk").join(file.file_name().unwrap());
+            if synced.exists() {
+                std::fs::copy(synced, file).unwrap();
+            } else if file.exists() {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+    }
+
     fn set_clock_back(&self, seconds: i64) {
         std::fs::write(self.folder.join("clock"), format!("{}", -seconds)).unwrap();
     }
