@@ -93,7 +93,7 @@ fn unsigned(
     reader: Reader<'_>,
     relations: Option<Map<String, Value>>,
 ) -> Result<Map<String, Value>, Broken> {
-    let mut unsigned = past(step, event, reader.sight)?;
+    let mut unsigned = past(step, event, reader)?;
     let membership = reader.sight.membership_at(event.number());
     unsigned.insert("membership".to_owned(), membership.into());
     if let Some((device, transaction)) = &event.record.sent_by
@@ -109,13 +109,17 @@ fn unsigned(
 }
 
 /// What was before an event, as far as its reader sees it.
-fn past(step: &Step<'_>, event: &RoomEvent, sight: &Sight) -> Result<Map<String, Value>, Broken> {
+fn past(
+    step: &Step<'_>,
+    event: &RoomEvent,
+    reader: Reader<'_>,
+) -> Result<Map<String, Value>, Broken> {
     let mut unsigned = Map::new();
     let age = step.now.0.saturating_sub(u64::from(event.fields.origin_server_ts.get()));
     unsigned.insert("age".to_owned(), age.into());
     if let Some(replaced) = &event.record.replaces {
         let old = RoomEvent::expect(step, replaced)?;
-        if sight.sees(&old) {
+        if reader.sight.sees(&old) || old.is("m.room.member", reader.caller.user.as_str()) {
             let content: Option<Value> = old.content();
             unsigned.insert("prev_content".to_owned(), content.unwrap_or_else(|| json!({})));
             unsigned.insert("prev_sender".to_owned(), old.fields.sender.as_str().into());

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     matrix::{OwnedUserId, RoomId, UserId},
     server::model::{
-        records::{DEVICE_LOG, JOINED, MEMBERSHIPS, STATE},
+        records::{DEVICE_LOG, JOINED, MEMBERSHIPS, STATE, STATE_LOG},
         rooms::{Sight, joined_members, membership_of},
         step::{Span, Step},
         table::{Broken, Order},
@@ -77,6 +77,13 @@ impl<'a> Gathering<'a> {
 
     /// Those who came into a room or left it.
     fn read_room(&mut self, step: &Step<'_>, room: &RoomId) -> Result<(), Broken> {
+        let order = Order::Ascending;
+        let span = Span { after: self.since, up_to: self.now, order, limit: usize::MAX };
+        let changes = step.scan_numbers(STATE_LOG, (room,), &span)?;
+        if !changes.iter().any(|(_, (kind, _))| kind == MEMBER) {
+            // Mostly somebody only said something.
+            return Ok(());
+        }
         let sight = Sight::read(step, room, self.me)?;
         let was_in = sight.membership_at(self.since) == "join";
         match (was_in, sight.is_joined()) {

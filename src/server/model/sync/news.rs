@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Question;
 use crate::{
-    matrix::{OwnedRoomId, OwnedUserId, UserId},
+    matrix::{OwnedRoomId, OwnedUserId, RoomId, UserId},
     server::model::{
         records::{Change, MEMBERSHIPS, STREAM},
         step::{Span, Step},
@@ -23,6 +23,8 @@ pub(crate) struct News {
     pub(crate) account_data: AccountNews,
     /// Whether devices of somebody may be.
     pub(crate) devices: bool,
+    /// Where somebody may have read on; nothing when nobody knows.
+    receipts: Option<BTreeSet<OwnedRoomId>>,
     /// Whose keys the device's owner signed.
     pub(crate) signed: BTreeSet<OwnedUserId>,
 }
@@ -64,6 +66,11 @@ impl News {
         Self { account_data: AccountNews::All, ..Self::default() }
     }
 
+    /// Whether somebody may have read on in a room.
+    pub(super) fn has_receipts(&self, room: &RoomId) -> bool {
+        self.receipts.as_ref().is_none_or(|receipts| receipts.contains(room))
+    }
+
     fn since(step: &Step<'_>, user: &UserId, since: u64) -> Result<Self, Broken> {
         let limit = MAX_ENTRIES + 1;
         let span = Span { after: since, up_to: u64::MAX, order: Order::Ascending, limit };
@@ -71,7 +78,7 @@ impl News {
         if MAX_ENTRIES < entries.len() {
             return Self::everywhere(step, user);
         }
-        let mut news = Self::default();
+        let mut news = Self { receipts: Some(BTreeSet::new()), ..Self::default() };
         for (_, change) in entries {
             news.add(user, change);
         }
@@ -92,13 +99,20 @@ impl News {
             rooms: rooms?,
             account_data: AccountNews::All,
             devices: true,
+            receipts: None,
             signed: BTreeSet::new(),
         })
     }
 
     fn add(&mut self, me: &UserId, change: Change) {
         match change {
-            Change::Event { room, .. } | Change::Receipt { room, .. } => {
+            Change::Event { room, .. } => {
+                self.rooms.insert(room);
+            }
+            Change::Receipt { room, .. } => {
+                if let Some(receipts) = &mut self.receipts {
+                    receipts.insert(room.clone());
+                }
                 self.rooms.insert(room);
             }
             Change::AccountData { user, room, kind } if user == me => {

@@ -174,10 +174,10 @@ fn joined(
         Stretch { room, sight, after: since.filter(|_| was_in), up_to: question.now.number };
     let mut timeline = stretch.timeline(step, question)?;
     timeline.is_limited |= is_new;
-    let ephemeral = ephemeral(step, question, room)?;
     let mut account_data = RoomAccountData::new();
     let all = News::all();
     let news = if wants_full { &all } else { news };
+    let ephemeral = ephemeral(step, question, news, room)?;
     account_data.events = account_data::of_room(step, question, news, room)?;
     let is_empty = timeline.events.is_empty() && !timeline.is_limited;
     if !wants_full && is_empty && ephemeral.events.is_empty() && account_data.events.is_empty() {
@@ -212,7 +212,12 @@ fn placed(question: &Question<'_>, events: Vec<Raw<ruma::events::AnySyncStateEve
 }
 
 /// Who types, and who has read what.
-fn ephemeral(step: &Step<'_>, question: &Question<'_>, room: &RoomId) -> Result<Ephemeral, Broken> {
+fn ephemeral(
+    step: &Step<'_>,
+    question: &Question<'_>,
+    news: &News,
+    room: &RoomId,
+) -> Result<Ephemeral, Broken> {
     let filter = &question.filter.room.ephemeral;
     let mut answer = Ephemeral::new();
     let mut add = |kind: &str, content: serde_json::Value| -> Result<(), Broken> {
@@ -226,7 +231,8 @@ fn ephemeral(step: &Step<'_>, question: &Question<'_>, room: &RoomId) -> Result<
     {
         add("m.typing", json!({ "user_ids": users }))?;
     }
-    if passes_kind(filter, room, "m.receipt")
+    if news.has_receipts(room)
+        && passes_kind(filter, room, "m.receipt")
         && let Some(content) =
             receipts_since(step, room, &question.caller.user, question.since_number())?
     {
