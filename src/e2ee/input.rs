@@ -131,7 +131,10 @@ impl Machine {
                 let answer = if answer.is_ok() { Answer::Delivered } else { Answer::Refused };
                 self.share_answered(id, purpose, answer, step)?;
             }
-            Purpose::SigningKeys(_) => self.core.receive_identity_upload(answer, step)?,
+            Purpose::SigningKeys(_) => {
+                self.core.receive_identity_upload(answer, step)?;
+                self.verifications_progressed(step)?;
+            }
             Purpose::Signatures(purpose) => {
                 let sent = (*purpose, record.request.body.as_str());
                 self.core.receive_signatures(sent, answer, step)?;

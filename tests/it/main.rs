@@ -101,4 +101,5 @@ mod together;
 #[cfg(test)]
 mod torture;
 #[cfg(test)]
+mod verification;
 mod world;

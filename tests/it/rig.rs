@@ -89,6 +89,16 @@ impl Lines {
         writeln!(self.stdin.as_mut().unwrap(), "{value}").unwrap();
     }
 
+    /// Waits for its end; its exit code, if it came to one.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Writes one line as it is.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
     /// Takes the first line, seen or still to come, that `wanted` accepts; the others stay.
     ///
     /// # Panics

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     e2ee::{
         Machine, MachineError, Notice,
+        core::Freshness,
         cross_signing::{OwnIdentity, Signed},
         device::DeviceSort,
         devices::{devices_of, find_device},
@@ -306,10 +307,12 @@ impl Machine {
         let fresh = self.core.refresh([&user.to_owned()], step)?;
         let identity = step.get::<Identity>(Table::Identity, user.as_str(), "")?;
         let known = identity.is_some_and(|it| !it.is_confused());
-        if !known && matches!(fresh, crate::e2ee::core::Freshness::Waiting(_)) {
+        let own = *user == *self.core.user;
+        let waits = matches!(fresh, Freshness::Waiting(_)) || (own && self.is_setting_up(step)?);
+        if !known && waits {
             return Ok(Err(VerificationError::NotYet(user.to_owned())));
         }
-        if *user == *self.core.user {
+        if own && known {
             return Ok(Ok(()));
         }
         if !known {
@@ -531,8 +534,8 @@ impl Machine {
         Ok(matches!(own, OwnIdentity::Verified { has_user_signing: true, .. }))
     }
 
-    /// The keys of both sides as they are known now; `None` while the device is not known or
-    /// cannot be verified.
+    /// The keys of both sides as they are known now; `None` while the device or one of the two
+    /// identities is not known, or cannot be verified.
     pub(super) fn bind(
         &self,
         user: &UserId,
@@ -546,21 +549,23 @@ impl Machine {
         };
         let identity = step.get::<Identity>(Table::Identity, user.as_str(), "")?;
         // A device named like a key of its owner could be taken for the key.
-        let confused = |it: &Identity| it.is_confused() || it.has_key_named(device.as_str());
-        if identity.as_ref().is_some_and(confused) {
+        let clear = |it: &Identity| !it.is_confused() && !it.has_key_named(device.as_str());
+        let (Some(identity), Some(own)) =
+            (identity.filter(clear), master_of(&self.core.user, step)?)
+        else {
             return Ok(None);
-        }
+        };
         let us = Side {
             user: self.core.user.clone(),
             device: self.core.device.clone(),
             ed25519: self.core.account.ed25519(),
-            master: master_of(&self.core.user, step)?,
+            master: Some(own),
         };
         let them = Side {
             user: user.to_owned(),
             device: device.to_owned(),
             ed25519: found.ed25519,
-            master: identity.map(|it| it.master_key),
+            master: Some(identity.master_key),
         };
         Ok(Some(Bound { us, trust: self.own_trust(step)?, them }))
     }
