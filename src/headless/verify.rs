@@ -186,7 +186,14 @@ async fn awaited(
     let Some(view) = found else { return Err(failed("timeout", String::new())) };
     errand.be_patient();
     let act = VerificationAct::Accept { scan: options.code.scan() };
-    view_of(errand.ask(Request::Verification { id: view.id, act }).await?)
+    loop {
+        match errand.ask(Request::Verification { id: view.id, act: act.clone() }).await {
+            Err(HeadlessError::Refused(error)) if error.code == "looking_up" => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            outcome => return view_of(outcome?),
+        }
+    }
 }
 
 impl Session<'_> {

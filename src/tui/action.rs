@@ -108,6 +108,7 @@ actions! {
         JoinRoom "join_room" ["alt-o"] "Joins a room by its address; asks for it."
         InviteUser "invite_user" ["alt-i"] "Invites somebody to this room; asks whom."
         SetUp "set_up" ["alt-s"] "Unlocks the account's keys on this device, or makes a recovery key."
+        Verify "verify" ["alt-v"] "Opens the verification that is under way."
         Trust "trust" ["alt-t"] "Settles an identity that changed in this room, or lists devices without its keys."
         LeaveRoom "leave_room" [] "Leaves this room, after a question."
         DismissAlarm "dismiss_alarm" ["alt-x"] "Takes the oldest warning away, once it was read."
@@ -180,6 +181,7 @@ pub(super) const SLASH_COMMANDS: &[(&str, &str)] = &[
     ("/invite USER", "Invites somebody (@name:server) to this room."),
     ("/dm USER", "Starts a direct chat."),
     ("/file PATH", "Sends a file; tab completes the path, the lines after it are a caption."),
+    ("/verify USER", "Compares keys with somebody, or with another device of yours."),
     ("/create NAME", "Makes an encrypted room; the name may be missing."),
     ("//TEXT", "Writes a text that begins with a slash."),
 ];

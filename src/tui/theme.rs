@@ -83,6 +83,7 @@ style_names! {
     OverlayBorder "overlay.border" "The frame around them."
     OverlaySelected "overlay.selected" "The line that is chosen."
     OverlayInput "overlay.input" "What is typed there."
+    Code "code" "A code for another device to scan; black on white, or it cannot be read."
     HelpKey "help.key" "A key in the help."
     HelpHeading "help.heading" "A heading in the help."
 }

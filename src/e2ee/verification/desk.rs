@@ -318,8 +318,7 @@ impl Machine {
         if !known {
             return Ok(Err(VerificationError::NoIdentity(user.to_owned())));
         }
-        let can = self.can_sign_users(step)?;
-        Ok(if can { Ok(()) } else { Err(VerificationError::OwnDevice) })
+        self.may_vouch(user, step)
     }
 
     fn devices_to_ask(
@@ -416,8 +415,11 @@ impl Machine {
         let is_accept = matches!(wish, Wish::Accept(_));
         let secret = draw()?;
         let other = self.verifications.get(id).is_some_and(|flow| flow.peer != self.core.user);
-        if is_accept && other && !self.can_sign_users(step)? {
-            return Ok(Err(VerificationError::OwnDevice));
+        if is_accept && other {
+            let user = self.core.user.clone();
+            if let Err(error) = self.may_vouch(&user, step)? {
+                return Ok(Err(error));
+            }
         }
         let Some(flow) = self.verifications.get(id) else {
             return Ok(Err(VerificationError::Unknown));
@@ -528,10 +530,22 @@ impl Machine {
         })
     }
 
-    /// Whether this device can vouch for other users.
-    fn can_sign_users(&self, step: &Step<'_>) -> Result<bool, MachineError> {
+    /// Whether this device can vouch for other users, or will be able to at once.
+    fn may_vouch(
+        &self,
+        user: &UserId,
+        step: &Step<'_>,
+    ) -> Result<Result<(), VerificationError>, MachineError> {
         let own = self.own_identity(step)?;
-        Ok(matches!(own, OwnIdentity::Verified { has_user_signing: true, .. }))
+        if matches!(own, OwnIdentity::Verified { has_user_signing: true, .. }) {
+            return Ok(Ok(()));
+        }
+        let soon = self.is_setting_up(step)?;
+        Ok(Err(if soon {
+            VerificationError::NotYet(user.to_owned())
+        } else {
+            VerificationError::OwnDevice
+        }))
     }
 
     /// The keys of both sides as they are known now; `None` while the device or one of the two

@@ -20,6 +20,7 @@ mod scroll;
 mod setup;
 mod sheet;
 mod shortcode;
+mod verification;
 mod whole;
 mod words;
 
@@ -38,4 +39,5 @@ pub(super) use room_pane::{MOST_COUNTED, RoomPane};
 pub(super) use setup::{bar as setup_bar, is_waiting_for_user};
 pub(super) use sheet::{SHEET_COLUMNS, Sheet};
 pub(super) use shortcode::expand as expand_shortcode;
+pub(super) use verification::whom;
 pub(super) use whole::{Asked, Attaching, TypingNotice, Unsent};

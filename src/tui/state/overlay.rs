@@ -1,8 +1,8 @@
 //! What can stand over the screen: the help, the list of rooms, a line to type, a question.
 
-use super::{setup, sheet::Sheet};
+use super::{setup, sheet::Sheet, verification};
 use crate::{
-    engine::{RecoveryWay, SecretText},
+    engine::{RecoveryWay, SecretText, VerificationId, VerificationView},
     matrix::{OwnedEventId, OwnedRoomId, OwnedUserId, SafeText},
 };
 
@@ -41,6 +41,13 @@ pub(in crate::tui) enum Overlay {
         kind: SecretPrompt,
         /// What is typed.
         typed: SecretText,
+    },
+    /// A code for another device to scan.
+    Code {
+        /// Of which verification.
+        id: VerificationId,
+        /// Base64 of its bytes.
+        code: String,
     },
     /// A question with a few answers.
     Question {
@@ -163,6 +170,8 @@ pub(in crate::tui) enum Question {
         /// Whether it had been verified.
         was_verified: bool,
     },
+    /// What to do in a verification.
+    Verification(Box<VerificationView>),
     /// Whether to quit.
     Quit {
         /// How many messages are on their way.
@@ -187,6 +196,10 @@ pub(in crate::tui) enum Answer {
     StartFresh,
     /// Verify the user.
     Verify,
+    /// Show a code for the other side to scan.
+    ShowCode,
+    /// Say that both sides do not show the same.
+    Differ,
     /// Do nothing.
     Cancel,
 }
@@ -240,6 +253,7 @@ impl Question {
                      settled; best ask them by another way."
                 )
             }
+            Self::Verification(view) => verification::text(view),
             Self::Quit { waiting, failed } => {
                 let line = |words: &str, count: &usize| match count {
                     0 => String::new(),
@@ -276,6 +290,7 @@ impl Question {
                     (Answer::Cancel, "Decide later"),
                 ]
             }
+            Self::Verification(view) => verification::answers(view),
             Self::Quit { .. } => or("Quit", "Stay"),
         }
     }
@@ -288,6 +303,7 @@ impl Question {
             | Self::StartFresh
             | Self::KeepRecoveryKey { .. } => 1,
             Self::Invitation { .. } | Self::ChangedIdentity { .. } => 2,
+            Self::Verification(view) => verification::first_choice(view),
             Self::Recover { .. }
             | Self::SetUpRecovery
             | Self::AuthPage { .. }

@@ -16,7 +16,7 @@ use super::{
     setup,
 };
 use crate::{
-    engine::{Alarm, Command, CommandId, LinkState, RecoveryState, RoomTrust},
+    engine::{Alarm, Command, CommandId, LinkState, RecoveryState, RoomTrust, VerificationView},
     matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
     rooms::{RoomKind, RoomSummary, Typed},
     time::Timestamp,
@@ -61,6 +61,8 @@ pub struct State {
     pub(in crate::tui) trust: BTreeMap<OwnedRoomId, RoomTrust>,
     /// Where this device is on its way to the account's keys.
     pub(in crate::tui) recovery: Option<RecoveryState>,
+    /// Verifications under way, the newest last.
+    pub(in crate::tui) verifications: VecDeque<VerificationView>,
     pub(in crate::tui) notice: Option<Notice>,
     pub(in crate::tui) pending_keys: Vec<KeyPress>,
     pub(in crate::tui) asked: BTreeMap<CommandId, Asked>,
@@ -163,6 +165,7 @@ impl State {
             alarms: VecDeque::new(),
             trust: BTreeMap::new(),
             recovery: None,
+            verifications: VecDeque::new(),
             notice: None,
             pending_keys: Vec::new(),
             asked: BTreeMap::new(),

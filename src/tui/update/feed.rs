@@ -1,6 +1,6 @@
 //! What the engine tells.
 
-use super::{effects::Effects, effects::TerminalEffect, files, rooms, setup};
+use super::{effects::Effects, effects::TerminalEffect, files, rooms, setup, verification};
 use crate::{
     engine::{Alarm, CommandError, CommandId, Outcome, Update},
     matrix::{OwnedRoomId, OwnedUserId, SafeText},
@@ -54,7 +54,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
             state.unsent = Unsent { waiting, failed, failed_in };
         }
         Update::Progress { id, done, total } => files::on_progress(state, id, done, total),
-        Update::Verification(_) => {}
+        Update::Verification(view) => verification::on_update(state, view),
         Update::Alarm(alarm) => on_alarm(state, alarm),
         Update::Recovery(recovery) => setup::on_state(state, recovery),
         // Nothing on screen shows it yet.

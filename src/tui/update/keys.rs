@@ -2,7 +2,7 @@
 
 use super::{
     compose, effects::Effects, effects::TerminalEffect, files, frame, messages, overlay, rooms,
-    setup, trust,
+    setup, trust, verification,
 };
 use crate::tui::{
     action::{Action, AnywhereAction, Mode},
@@ -91,6 +91,7 @@ fn act_anywhere(state: &mut State, action: AnywhereAction, effects: &mut Effects
         AnywhereAction::JoinRoom => ask(state, Prompt::Join),
         AnywhereAction::InviteUser => ask_whom_to_invite(state),
         AnywhereAction::SetUp => setup::open(state),
+        AnywhereAction::Verify => verification::open(state),
         AnywhereAction::Trust => trust::open(state),
         AnywhereAction::LeaveRoom => rooms::ask_to_leave(state),
         AnywhereAction::DismissAlarm => drop(state.alarms.pop_front()),

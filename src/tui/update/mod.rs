@@ -12,6 +12,7 @@ mod rooms;
 mod setup;
 mod slash;
 mod trust;
+mod verification;
 mod whole;
 
 pub use effects::{Effects, TerminalEffect};

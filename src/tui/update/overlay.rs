@@ -1,6 +1,8 @@
 //! Keys while something stands over the screen.
 
-use super::{effects::Effects, effects::TerminalEffect, messages, rooms, setup, slash, trust};
+use super::{
+    effects::Effects, effects::TerminalEffect, messages, rooms, setup, slash, trust, verification,
+};
 use crate::{
     engine::{Command, Request, SecretText},
     tui::{
@@ -54,12 +56,20 @@ pub(super) fn on_letter(state: &mut State, letter: char, effects: &mut Effects) 
             accept(state, effects);
         }
         (Some(Overlay::Question { .. }), 'n')
-        | (Some(Overlay::Help { .. } | Overlay::Sheet { .. }), 'q') => {
+        | (Some(Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Code { .. }), 'q') => {
             state.overlay = None;
         }
-        (Some(Overlay::Help { .. } | Overlay::Sheet { .. }), ' ') => step(state, 10),
+        (Some(Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Code { .. }), ' ') => {
+            step(state, 10)
+        }
         (
-            Some(Overlay::Question { .. } | Overlay::Help { .. } | Overlay::Sheet { .. }) | None,
+            Some(
+                Overlay::Question { .. }
+                | Overlay::Help { .. }
+                | Overlay::Sheet { .. }
+                | Overlay::Code { .. },
+            )
+            | None,
             _,
         ) => {}
         (Some(Overlay::Switcher { .. } | Overlay::Prompt { .. } | Overlay::Secret { .. }), _) => {
@@ -88,6 +98,7 @@ fn typed_mut(state: &mut State) -> Option<&mut String> {
         Overlay::Switcher { typed, .. } | Overlay::Prompt { typed, .. } => Some(typed),
         Overlay::Help { .. }
         | Overlay::Sheet { .. }
+        | Overlay::Code { .. }
         | Overlay::Secret { .. }
         | Overlay::Question { .. } => None,
     }
@@ -118,6 +129,7 @@ fn step(state: &mut State, by: isize) {
         Some(
             Overlay::Help { .. }
             | Overlay::Sheet { .. }
+            | Overlay::Code { .. }
             | Overlay::Prompt { .. }
             | Overlay::Secret { .. },
         )
@@ -137,7 +149,7 @@ fn step(state: &mut State, by: isize) {
         Some(Overlay::Switcher { chosen, .. } | Overlay::Question { chosen, .. }) => {
             *chosen = chosen.saturating_add_signed(by).min(last);
         }
-        Some(Overlay::Prompt { .. } | Overlay::Secret { .. }) | None => {}
+        Some(Overlay::Code { .. } | Overlay::Prompt { .. } | Overlay::Secret { .. }) | None => {}
     }
 }
 
@@ -163,7 +175,7 @@ fn accept(state: &mut State, effects: &mut Effects) {
             let answer = kind.answers().get(chosen).map_or(Answer::Cancel, |answer| answer.0);
             on_answer(state, kind, answer, effects);
         }
-        Some(Overlay::Help { .. } | Overlay::Sheet { .. }) | None => {}
+        Some(Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Code { .. }) | None => {}
     }
 }
 
@@ -209,6 +221,9 @@ fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Ef
         (Question::Quit { .. }, Answer::Yes) => effects.terminal(TerminalEffect::Quit),
         (Question::ChangedIdentity { user, was_verified }, answer) => {
             trust::on_answer(state, user, (was_verified, answer), effects);
+        }
+        (Question::Verification(view), answer) => {
+            verification::on_answer(state, *view, answer, effects);
         }
         (kind, answer) => setup::on_answer(state, kind, answer, effects),
     }

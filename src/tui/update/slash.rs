@@ -1,6 +1,6 @@
 //! Lines that begin with a slash: a few commands, nothing sent by accident. `//` writes a slash.
 
-use super::{effects::Effects, files, rooms};
+use super::{effects::Effects, files, rooms, verification};
 use crate::{
     engine::Request,
     matrix::OwnedUserId,
@@ -28,6 +28,8 @@ pub(super) enum SlashCommand {
     Invite(OwnedUserId),
     /// Start a direct chat.
     Direct(OwnedUserId),
+    /// Verify somebody, or go on with what is under way.
+    Verify(Option<OwnedUserId>),
     /// Make a room.
     Create(Option<String>),
     /// Send the file of this path, with this caption.
@@ -39,7 +41,7 @@ pub(super) enum SlashCommand {
 pub(super) enum SlashError {
     /// There is no such command.
     #[error(
-        "there is no command `/{0}`: /me /join /leave /invite /dm /create /file; // begins a text with /"
+        "there is no command `/{0}`: /me /join /leave /invite /dm /verify /create /file; // begins a text with /"
     )]
     Unknown(String),
     /// Something is missing.
@@ -76,6 +78,8 @@ pub(super) fn parse(text: &str) -> Result<Line, SlashError> {
             needed("/dm @name:server")?;
             SlashCommand::Direct(user(arguments)?)
         }
+        "verify" if arguments.is_empty() => SlashCommand::Verify(None),
+        "verify" => SlashCommand::Verify(Some(user(arguments)?)),
         "create" => SlashCommand::Create((!arguments.is_empty()).then(|| arguments.to_owned())),
         "file" | "attach" => {
             needed("/file PATH")?;
@@ -117,6 +121,8 @@ pub(super) fn carry_out(
             None => state.say(Tone::Failed, "open a room first"),
         },
         SlashCommand::Direct(user) => rooms::create_direct(state, user, effects),
+        SlashCommand::Verify(Some(user)) => verification::begin(state, user, effects),
+        SlashCommand::Verify(None) => verification::open(state),
         SlashCommand::Create(name) => rooms::create(state, name, effects),
         SlashCommand::File(path, caption) => {
             files::attach(state, (path, caption), purpose, effects);

@@ -66,7 +66,8 @@ pub(super) fn with_key(state: &State, action: AnywhereAction, words: &str) -> St
 /// What can be done now, for the status line; nothing while writing.
 pub(super) fn now(state: &State) -> Vec<String> {
     let (hints, has_filter) = match (&state.overlay, state.focus) {
-        (Some(Overlay::Help { .. } | Overlay::Sheet { .. }), _) | (None, Focus::Composer) => {
+        (Some(Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Code { .. }), _)
+        | (None, Focus::Composer) => {
             return Vec::new();
         }
         (Some(Overlay::Switcher { .. }), _) => (OVERLAY, true),

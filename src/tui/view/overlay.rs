@@ -1,8 +1,10 @@
 //! What stands over the screen.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ratatui::layout::{Position, Rect};
 
 use super::{help, hints, room_list, screen::rect};
+use crate::qr::{Ink, QrPicture};
 use crate::tui::{
     action::{Action, AnywhereAction, OverlayAction},
     state::{HELP_COLUMNS, Overlay, Question, SHEET_COLUMNS, State},
@@ -49,6 +51,10 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
             let inside = framed(canvas, area, &title, (64, 3));
             Some(line(canvas, inside, &"•".repeat(typed.expose().chars().count())))
         }
+        Overlay::Code { code, .. } => {
+            draw_code(canvas, area, code);
+            None
+        }
         Overlay::Question { kind, chosen } => {
             question(canvas, area, kind, *chosen);
             None
@@ -78,6 +84,32 @@ fn switcher(state: &State, canvas: &mut Canvas<'_>, typed: &str, chosen: usize) 
     let list = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
     scroll_list(canvas, list, &entries, (!entries.is_empty()).then_some(chosen));
     line(canvas, Rect { height: 1, ..inside }, typed)
+}
+
+/// A code in the middle of the screen; without a frame, for it needs all rows there are.
+fn draw_code(canvas: &mut Canvas<'_>, area: Rect, code: &str) {
+    let bytes = STANDARD.decode(code).ok();
+    let Some(picture) = bytes.and_then(|bytes| QrPicture::of(&bytes).ok()) else { return };
+    let size = (u16::try_from(picture.columns()), u16::try_from(picture.rows()));
+    let (Ok(width), Ok(height)) = size else { return };
+    if area.width < width || area.height < height {
+        let words = format!(
+            "The code needs a terminal of {width} by {height} characters: make it larger, or go \
+             back and compare emoji."
+        );
+        let inside = framed(canvas, area, " Code ", (area.width.min(60), 6));
+        let columns = usize::from(inside.width);
+        let rows = wrap::wrap(&[Span::new(words, StyleName::OverlayText)], columns);
+        for (row, y) in rows.iter().zip(0_u16..) {
+            canvas.row(inside, (0, y), row);
+        }
+        return;
+    }
+    let (x, y) = (area.x + (area.width - width) / 2, area.y + (area.height - height) / 2);
+    let inside = Rect { x, y, width, height };
+    for (line, y) in picture.lines(Ink::Dark).iter().zip(0_u16..) {
+        canvas.text(inside, (0, y), line, StyleName::Code);
+    }
 }
 
 fn question(canvas: &mut Canvas<'_>, area: Rect, kind: &Question, chosen: usize) {
