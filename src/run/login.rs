@@ -69,10 +69,17 @@ pub(super) fn run(context: &Context, arguments: &LoginArgs) -> Result<(), Failur
     let (server, offers) = runtime
         .block_on(async { timeout_at(give_up, login.look()).await })
         .map_err(|_elapsed| login.too_late())??;
-    let proof = login.gather(offers.choose(arguments)?, &server)?;
-    let place = match expired {
-        Some(store) => Place::There(store),
-        None => Place::New(store_key(context)?),
+    let means = offers.choose(arguments)?;
+    let place = || match expired {
+        Some(store) => Ok(Place::There(store)),
+        None => store_key(context).map(Place::New),
+    };
+    let (proof, place) = if matches!(means, Means::Password) {
+        (login.gather(means, &server)?, place()?)
+    } else {
+        // What a browser gives holds for seconds: everything else is asked before.
+        let place = place()?;
+        (login.gather(means, &server)?, place)
     };
     runtime.block_on(async {
         let mut signals = EndSignals::install()?;

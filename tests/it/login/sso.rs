@@ -24,6 +24,8 @@ fn start(who: &Grotto, arguments: &[&str]) -> Terminal {
 
 /// The link on the screen.
 fn link(terminal: &mut Terminal) -> String {
+    terminal.shows("Passphrase for messages");
+    terminal.type_keys("\r");
     let screen = terminal.shows("Address, or login token");
     let link = screen.iter().rev().find(|line| line.contains("/login/sso/redirect"));
     link.unwrap_or_else(|| panic!("no link: {screen:#?}")).trim().to_owned()
@@ -65,8 +67,6 @@ fn signing_on_in_a_browser_elsewhere_logs_in() {
     terminal.type_keys(&format!("{NOWHERE}?grotto_state=0000&loginToken={token}\r"));
     terminal.shows("from another attempt");
     terminal.type_keys(&format!("{address}\r"));
-    terminal.shows("Passphrase for messages");
-    terminal.type_keys("\r");
     terminal.shows("is logged in as device");
     assert_eq!(terminal.exit_status(), 0);
     assert!(who.json(&["keys", "status"])[0]["uploaded"].as_bool().unwrap());
@@ -97,8 +97,6 @@ fn a_provider_is_named_on_the_command_line_and_the_bare_token_will_do() {
     let address = browse(&link(&mut terminal), NOWHERE);
     let token = address.rsplit_once("loginToken=").unwrap().1;
     terminal.type_keys(&format!("{token}\r"));
-    terminal.shows("Passphrase for messages");
-    terminal.type_keys("\r");
     terminal.shows("@signedon:localhost is logged in as device");
     assert_eq!(terminal.exit_status(), 0);
 
@@ -108,8 +106,6 @@ fn a_provider_is_named_on_the_command_line_and_the_bare_token_will_do() {
         start(&other, &["login", &other.user, "--homeserver", base, "--sso=oidc-beta"]);
     let address = browse(&link(&mut terminal), NOWHERE);
     terminal.type_keys(&format!("{address}\r"));
-    terminal.shows("Passphrase for messages");
-    terminal.type_keys("\r");
     ends(&mut terminal, "that is the login of @signedon:localhost, not of @other:localhost");
     assert!(other.run(&["rooms"]).status.code() == Some(1), "nothing was kept");
 }
