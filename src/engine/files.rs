@@ -81,7 +81,7 @@ impl Engine {
                 self.fail(room, &row.txn, error, turn);
                 continue;
             }
-            let Some(limit) = self.upload_limit() else { return Ok(()) };
+            let UploadLimit::Known(limit) = self.upload_limit() else { return Ok(()) };
             let secrecy = if self.is_encrypted(room, turn)? {
                 Secrecy::Encrypted
             } else if self.asks_encryption(room, turn)? {
@@ -99,16 +99,14 @@ impl Engine {
     }
 
     /// The largest file that the server takes; asked for the first time, it is not known yet.
-    pub(super) fn upload_limit(&mut self) -> Option<Option<u64>> {
-        if let UploadLimit::Known(limit) = self.upload_limit {
-            return Some(limit);
-        }
-        if !self.requests.has(|origin| *origin == Origin::UploadLimit) {
+    pub(super) fn upload_limit(&mut self) -> UploadLimit {
+        let is_unknown = self.upload_limit == UploadLimit::Unknown;
+        if is_unknown && !self.requests.has(|origin| *origin == Origin::UploadLimit) {
             let call =
                 Call { path: "/_matrix/client/v1/media/config".to_owned(), ..Call::get(&[]) };
             self.requests.ask(Origin::UploadLimit, call);
         }
-        None
+        self.upload_limit
     }
 
     /// A server that does not say what it takes will say what it does not take.

@@ -17,18 +17,22 @@ use serde_json::json;
 use super::{
     CommandId, Engine, FaceId, SharedHistory,
     error::EngineError,
+    files::UploadLimit,
     request::{Asked, Call},
     transfer::{Download, Job, Place, Secrecy, Sink, TransferKind, Upload, UploadSource},
     turn::Turn,
 };
 
+/// Who is invited, and where.
+type Guest = (OwnedRoomId, OwnedUserId);
+
 /// Invites on their way, and invites that we accept.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     /// Who is to be invited where, and who asked for it.
-    invites: BTreeMap<(OwnedRoomId, OwnedUserId), Invite>,
+    invites: BTreeMap<Guest, Invite>,
     /// Bundles that wait for the word how large a file may be.
-    waiting: Vec<((OwnedRoomId, OwnedUserId), Secret<Vec<u8>>)>,
+    waiting: Vec<(Guest, Secret<Vec<u8>>)>,
     /// Whose invites are being accepted.
     accepting: BTreeMap<OwnedRoomId, OwnedUserId>,
 }
@@ -62,7 +66,7 @@ impl Engine {
             Bundled::Distrusted => {
                 let words = "their identity changed: look at it, then invite them again";
                 let history = SharedHistory::not(words);
-                self.ask_invite(vec![from], (room, user), Some(history));
+                self.ask_invite(vec![from], (room, user), Some(&history));
                 return Ok(());
             }
         };
@@ -78,7 +82,7 @@ impl Engine {
         if self.sharing.waiting.is_empty() {
             return;
         }
-        let Some(limit) = self.upload_limit() else { return };
+        let UploadLimit::Known(limit) = self.upload_limit() else { return };
         for ((room, user), json) in std::mem::take(&mut self.sharing.waiting) {
             let source = UploadSource::Memory(json);
             let upload = Upload { source, secrecy: Secrecy::Encrypted, limit };
@@ -109,14 +113,14 @@ impl Engine {
             0 => SharedHistory::not("none of their devices is signed by them"),
             _ => SharedHistory { keys, devices, why_not: None },
         };
-        self.ask_invite(askers, to, Some(history));
+        self.ask_invite(askers, to, Some(&history));
     }
 
     /// The history cannot be handed over; the invite goes out without it.
     pub(super) fn invite_without(&mut self, room: &RoomId, user: &UserId, why: &str) {
         let to = (room.to_owned(), user.to_owned());
         if let Some(Invite { askers, .. }) = self.sharing.invites.remove(&to) {
-            self.ask_invite(askers, to, Some(SharedHistory::not(why)));
+            self.ask_invite(askers, to, Some(&SharedHistory::not(why)));
         }
     }
 
@@ -124,11 +128,11 @@ impl Engine {
         &mut self,
         askers: Vec<(FaceId, CommandId)>,
         (room, user): (OwnedRoomId, OwnedUserId),
-        history: Option<SharedHistory>,
+        history: Option<&SharedHistory>,
     ) {
         for from in askers {
             let call = Call::post(&["rooms", room.as_str(), "invite"], &json!({ "user_id": user }));
-            self.ask(from, Asked::Invite(room.clone(), user.clone(), history.clone()), call);
+            self.ask(from, Asked::Invite(room.clone(), user.clone(), history.cloned()), call);
         }
     }
 

@@ -85,7 +85,7 @@ fn bundle(world: &mut World, visibility: HistoryVisibility) -> Bundled {
 fn shared_bundle(world: &mut World) -> Value {
     match bundle(world, HistoryVisibility::Shared) {
         Bundled::Bundle(bundle) => serde_json::from_slice(bundle.json.expose()).unwrap(),
-        other => panic!("{other:?}"),
+        other @ (Bundled::Nothing | Bundled::Distrusted) => panic!("{other:?}"),
     }
 }
 
@@ -102,9 +102,9 @@ fn send(world: &mut World) -> Option<usize> {
     });
     world.settle();
     let notices = world.clients[ALICE].take_notices();
-    notices.into_iter().find_map(|notice| match notice {
-        Notice::HistorySent { devices, .. } => Some(devices),
-        _ => None,
+    notices.into_iter().find_map(|notice| {
+        let Notice::HistorySent { devices, .. } = notice else { return None };
+        Some(devices)
     })
 }
 

@@ -33,6 +33,8 @@ const INBOX: usize = 16;
 /// Frames and progress that the driver has not taken. One frame of each transfer is enough.
 const TO_DRIVER: usize = 4;
 
+/// Both ends of a queue from the transfers.
+type Queue<T> = (Sender<T>, Receiver<T>);
 type Work = Pin<Box<dyn Future<Output = TransferEvent>>>;
 
 struct Running {
@@ -52,8 +54,8 @@ pub(super) enum Wanted {
 /// The transfers under way on this connection.
 pub(super) struct Transfers {
     running: BTreeMap<u64, Running>,
-    frames: (Sender<ClientFrame>, Receiver<ClientFrame>),
-    progress: (Sender<(u64, TransferEvent)>, Receiver<(u64, TransferEvent)>),
+    frames: Queue<ClientFrame>,
+    progress: Queue<(u64, TransferEvent)>,
     /// The next frame that leaves.
     next: Option<ClientFrame>,
 }
@@ -107,7 +109,11 @@ impl Transfers {
             ServerFrame::Error(frame) if frame.id.is_some_and(|id| self.has(id)) => {
                 (frame.id.unwrap_or_default(), FromServer::Refused(frame))
             }
-            other => return Err(Box::new(other)),
+            other @ (ServerFrame::Response(_)
+            | ServerFrame::Chunk(_)
+            | ServerFrame::Window(_)
+            | ServerFrame::Error(_)
+            | ServerFrame::Update(_)) => return Err(Box::new(other)),
         };
         let full = self.running.get(&id).is_some_and(|running| {
             matches!(running.inbox.try_send(message), Err(TrySendError::Full(_)))

@@ -77,7 +77,7 @@ fn store(into: &mut Vec<u8>) -> impl FnMut(ClientFrame) -> Vec<ServerFrame> {
 }
 
 /// Gives a download, as far as its window goes.
-fn give(bytes: Vec<u8>, last: ChunkEnd) -> impl FnMut(ClientFrame) -> Vec<ServerFrame> {
+fn give(bytes: &[u8], last: ChunkEnd) -> impl FnMut(ClientFrame) -> Vec<ServerFrame> + use<> {
     let mut pieces: Vec<Vec<u8>> = bytes.chunks(50_000).map(<[u8]>::to_vec).collect();
     pieces.reverse();
     move |frame| {
@@ -92,7 +92,11 @@ fn give(bytes: Vec<u8>, last: ChunkEnd) -> impl FnMut(ClientFrame) -> Vec<Server
                 (vec![ServerFrame::Response(answer)], 8)
             }
             ClientFrame::Window(window) => (Vec::new(), window.chunks),
-            other => panic!("{other:?}"),
+            other @ (ClientFrame::Sync(_)
+            | ClientFrame::Ack(_)
+            | ClientFrame::Cancel(_)
+            | ClientFrame::Chunk(_)
+            | ClientFrame::Token(_)) => panic!("{other:?}"),
         };
         for _ in 0..allowed {
             let Some(payload) = pieces.pop() else { break };
@@ -150,7 +154,7 @@ async fn a_file_comes_back_as_it_was_and_the_server_saw_none_of_it() {
         let (stored, place) = encrypted(&folder, length).await;
         assert_eq!(stored.len(), length);
         assert!(length < 100 || stored != bytes(length));
-        let end = carry(download(place, folder.path(), "a b.bin"), give(stored, ChunkEnd::Last));
+        let end = carry(download(place, folder.path(), "a b.bin"), give(&stored, ChunkEnd::Last));
         // An empty body still has its last chunk.
         if length == 0 {
             continue;
@@ -188,7 +192,7 @@ async fn of_a_forged_file_not_a_byte_is_left() {
     let longer = [stored, vec![0]].concat();
     for forged in [flipped, shorter, longer] {
         let order = download(place.clone(), folder.path(), "x");
-        let end = carry(order, give(forged, ChunkEnd::Last)).await;
+        let end = carry(order, give(&forged, ChunkEnd::Last)).await;
         let TransferEvent::Failed(TransferFailure::Final(error)) = end else { panic!("{end:?}") };
         assert_eq!(error.code, "hash");
         assert!(names(folder.path()).is_empty());
@@ -198,7 +202,8 @@ async fn of_a_forged_file_not_a_byte_is_left() {
 #[tokio::test]
 async fn a_download_that_broke_off_leaves_nothing_and_may_be_tried_again() {
     let folder = TempDir::new().unwrap();
-    let end = carry(download(clear(), folder.path(), "x"), give(bytes(200_000), ChunkEnd::Aborted));
+    let end =
+        carry(download(clear(), folder.path(), "x"), give(&bytes(200_000), ChunkEnd::Aborted));
     assert!(matches!(end.await, TransferEvent::Failed(TransferFailure::Broken(_))));
     assert!(names(folder.path()).is_empty());
 }
@@ -224,7 +229,7 @@ async fn a_name_leads_nowhere_but_into_the_folder() {
     ];
     for name in hostile {
         let order = download(clear(), &folder, name);
-        let end = carry(order, give(bytes(10), ChunkEnd::Last)).await;
+        let end = carry(order, give(&bytes(10), ChunkEnd::Last)).await;
         let TransferEvent::Saved { path, .. } = end else { panic!("{name:?}: {end:?}") };
         assert_eq!(Path::new(&path).parent(), Some(folder.as_path()), "{name:?}");
         let saved = Path::new(&path).file_name().unwrap().to_str().unwrap();
@@ -233,7 +238,7 @@ async fn a_name_leads_nowhere_but_into_the_folder() {
     assert_eq!(names(outer.path()), ["inner"]);
     assert_eq!(names(&folder).len(), hostile.len());
     let long = "a".repeat(5000);
-    let end = carry(download(clear(), &folder, &long), give(bytes(1), ChunkEnd::Last)).await;
+    let end = carry(download(clear(), &folder, &long), give(&bytes(1), ChunkEnd::Last)).await;
     assert!(matches!(end, TransferEvent::Saved { .. }), "{end:?}");
 }
 
@@ -248,7 +253,7 @@ async fn nothing_that_exists_is_overwritten_and_no_link_is_followed() {
     fs::write(inside.join("a.txt"), "mine").unwrap();
     std::os::unix::fs::symlink(&outside, inside.join("a (2).txt")).unwrap();
     let order = download(clear(), &inside, "a.txt");
-    let end = carry(order, give(bytes(5), ChunkEnd::Last)).await;
+    let end = carry(order, give(&bytes(5), ChunkEnd::Last)).await;
     let TransferEvent::Saved { path, .. } = end else { panic!("{end:?}") };
     assert!(path.ends_with("a (3).txt"), "{path}");
     assert_eq!(fs::read(inside.join("a.txt")).unwrap(), b"mine");
@@ -257,7 +262,7 @@ async fn nothing_that_exists_is_overwritten_and_no_link_is_followed() {
         let to = SaveTo::File(inside.join(taken).to_str().unwrap().to_owned());
         let sink = Sink::Save { to, name: "x".to_owned() };
         let order = Download { place: clear(), sink, limit: 100 };
-        let end = carry(TransferKind::Download(order), give(bytes(5), ChunkEnd::Last)).await;
+        let end = carry(TransferKind::Download(order), give(&bytes(5), ChunkEnd::Last)).await;
         let TransferEvent::Failed(TransferFailure::Final(error)) = end else { panic!("{end:?}") };
         assert_eq!(error.code, "exists");
     }
@@ -277,7 +282,7 @@ async fn what_is_too_large_is_not_begun_or_not_gone_on_with() {
     let to = SaveTo::Folder(folder.path().to_str().unwrap().to_owned());
     let sink = Sink::Save { to, name: "x".to_owned() };
     let order = Download { place: clear(), sink, limit: 100_000 };
-    let end = carry(TransferKind::Download(order), give(bytes(100_001), ChunkEnd::Last)).await;
+    let end = carry(TransferKind::Download(order), give(&bytes(100_001), ChunkEnd::Last)).await;
     assert!(matches!(end, TransferEvent::Failed(TransferFailure::Final(_))), "{end:?}");
     assert!(names(folder.path()).is_empty());
 }
@@ -298,12 +303,12 @@ async fn a_refusal_ends_an_upload_before_its_end() {
     let path = folder.path().join("x");
     fs::write(&path, bytes(5 * MIB)).unwrap();
     let mut chunks = 0;
-    let refuse = |frame: ClientFrame| match frame {
-        ClientFrame::Request(_) => vec![response(413, &json!({ "errcode": "M_TOO_LARGE" }))],
-        _ => {
-            chunks += 1;
-            Vec::new()
+    let refuse = |frame: ClientFrame| {
+        if let ClientFrame::Request(_) = frame {
+            return vec![response(413, &json!({ "errcode": "M_TOO_LARGE" }))];
         }
+        chunks += 1;
+        Vec::new()
     };
     let end = carry(upload(&path, Secrecy::Encrypted, None), refuse).await;
     let TransferEvent::Failed(TransferFailure::Refused { error, .. }) = end else {
