@@ -22,17 +22,18 @@ use super::{
     login_device::{DeviceCode, give_back},
     login_offers::{Means, Offers, Question},
     login_questions::{credentials, refuse_silence, store_key},
+    login_recovery,
     login_sso::SignOn,
     process::EndSignals,
-    secrets::warn,
+    secrets::{self, warn},
     start,
 };
 use crate::{
     cli::{Exit, LoginArgs, LoginTarget},
     config::AccountConfig,
-    engine::SecretText,
+    engine::{RecoveryState, SecretText},
     gateway::{DiscoverError, GatewayOptions, Metadata, OAuth, discover},
-    headless::{Errand, settle},
+    headless::{Errand, look, settle},
     matrix::SafeText,
     secret::Secret,
     store::{Account, Pending, Store, StoreKey, Writes},
@@ -81,7 +82,8 @@ pub(super) fn run(context: &Context, arguments: &LoginArgs) -> Result<(), Failur
         let place = place()?;
         (login.gather(means, &server)?, place)
     };
-    runtime.block_on(async {
+    let key = place.key();
+    let (user, state) = runtime.block_on(async {
         let mut signals = EndSignals::install()?;
         let logged_in = tokio::select! {
             called = login.call(&server, &proof) => called?,
@@ -92,14 +94,22 @@ pub(super) fn run(context: &Context, arguments: &LoginArgs) -> Result<(), Failur
             Err(wrong) => Err((wrong, Kept::No)),
         };
         match kept {
-            Ok(()) => Ok(()),
+            Ok(state) => Ok((logged_in.user_id, state)),
             Err((failure, Kept::Yes)) => Err(failure),
             Err((failure, Kept::No)) => {
                 login.undo(&server, &logged_in).await;
                 Err(failure)
             }
         }
-    })
+    })?;
+    if let Some(key) = key {
+        let chosen = Chosen::new(context, user.as_str());
+        login_recovery::ask(context, &runtime, state.as_ref(), || {
+            let store = Store::open(&chosen.dir, Some(&key)).map_err(cannot_open)?;
+            Ok((login.ground(&server)?, store))
+        });
+    }
+    Ok(())
 }
 
 /// What logging in needs.
@@ -125,6 +135,16 @@ enum Place {
     New(StoreKey),
     /// In the store of the login before it.
     There(Store),
+}
+
+impl Place {
+    /// The key of a new store.
+    fn key(&self) -> Option<StoreKey> {
+        match self {
+            Self::New(key) => Some(key.clone()),
+            Self::There(_) => None,
+        }
+    }
 }
 
 /// Whether what failed left a login behind that can be used.
@@ -241,11 +261,11 @@ impl Login<'_> {
         logged_in: &LoggedIn,
         place: Place,
         signals: &mut EndSignals,
-    ) -> Result<(), (Failure, Kept)> {
-        match place {
+    ) -> Result<Option<RecoveryState>, (Failure, Kept)> {
+        let state = match place {
             Place::New(key) => {
                 let made = self.make(server, logged_in, &key, signals).await;
-                made.map_err(|failure| (failure, Kept::No))?;
+                made.map_err(|failure| (failure, Kept::No))?
             }
             Place::There(mut store) => {
                 let writes = Writes {
@@ -256,10 +276,11 @@ impl Login<'_> {
                 let written = store.commit(Pending::new(writes, ()));
                 written.map_err(|error| (Failure::new(Exit::Failed, error), Kept::No))?;
                 let settled = self.settle((server, logged_in), store, signals).await;
-                settled.map_err(|failure| (failure, Kept::Yes))?;
+                settled.map_err(|failure| (failure, Kept::Yes))?
             }
-        }
-        self.tell(server, logged_in).map_err(|failure| (failure, Kept::Yes))
+        };
+        let told = self.tell(server, logged_in).map_err(|failure| (failure, Kept::Yes));
+        told.map(|()| state)
     }
 
     /// Makes the store. When that fails, or the device does not get ready, it is removed.
@@ -269,7 +290,7 @@ impl Login<'_> {
         logged_in: &LoggedIn,
         key: &StoreKey,
         signals: &mut EndSignals,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<RecoveryState>, Failure> {
         let chosen = Chosen::new(self.context, logged_in.user_id.as_str());
         refuse_second(&chosen)?;
         let account = Account {
@@ -302,7 +323,7 @@ impl Login<'_> {
         (server, logged_in): (&Whereabouts, &LoggedIn),
         store: Store,
         signals: &mut EndSignals,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<RecoveryState>, Failure> {
         let warning = store.protection().warning();
         let (holder, handle) = self.ground(server)?.hold(store)?;
         let mut errand = Errand::new(handle, self.context.global.timeout);
@@ -322,7 +343,7 @@ impl Login<'_> {
         if let Some(warning) = unverified {
             warn(&warning);
         }
-        settled.and(ended)
+        settled.and(ended).map(|()| state)
     }
 
     fn tell(&self, server: &Whereabouts, logged_in: &LoggedIn) -> Result<(), Failure> {

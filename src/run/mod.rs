@@ -26,6 +26,7 @@ mod login_call;
 mod login_device;
 mod login_offers;
 mod login_questions;
+mod login_recovery;
 mod login_register;
 mod login_sso;
 mod logout;

@@ -18,7 +18,11 @@ use crate::secret::Secret;
 pub(super) const ALGORITHM: &str = "m.secret_storage.v1.aes-hmac-sha2";
 const PBKDF2: &str = "m.pbkdf2";
 /// Rounds of a passphrase that we make a key of.
+#[cfg(not(test))]
 const ROUNDS: u32 = 500_000;
+/// As few as are taken: tests are not optimized.
+#[cfg(test)]
+const ROUNDS: u32 = 10_000;
 /// Fewer are refused: a server that says so wants to guess the passphrase.
 const MIN_ROUNDS: u64 = 10_000;
 /// More are refused: some seconds of work for one try.

@@ -12,6 +12,7 @@ mod identities;
 mod late_lists;
 mod olm;
 mod ratchets;
+mod recovery;
 mod secrets;
 mod sessions;
 mod tracking;

@@ -1,0 +1,496 @@
+//! Secret storage and the passing of secrets: whole flows between our own devices, with a server
+//! that lies, and with a program that dies at any point.
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use super::harness::{Client, World};
+use crate::{
+    e2ee::{
+        CreationStatus, Derivation, Machine, MachineError, Notice, OwnIdentity, RecoverySecret,
+        Step, StorageRefusal, cross_signing::SecretName, secret_storage::BASE64,
+    },
+    secret::Secret,
+};
+
+const ALICE: &str = "@alice:x";
+
+fn make(machine: &mut Machine, step: &mut Step<'_>) -> Result<Secret<String>, MachineError> {
+    machine.create_secret_storage(None, step)
+}
+
+/// Alice on one device, with an identity.
+fn world() -> World {
+    let mut world = World::new(&[ALICE]);
+    let now = world.now;
+    world.clients[0].step(now, Machine::bootstrap_cross_signing).unwrap();
+    world.settle();
+    assert!(matches!(own(&mut world, 0), OwnIdentity::Verified { .. }));
+    world
+}
+
+/// The same with a recovery key, and a second device of hers.
+fn recoverable() -> (World, String) {
+    let mut world = world();
+    let key = set_up(&mut world, 0);
+    world.log_in(ALICE, "SECOND");
+    world.settle();
+    assert_eq!(own(&mut world, 1), OwnIdentity::Theirs);
+    (world, key)
+}
+
+fn set_up(world: &mut World, client: usize) -> String {
+    let now = world.now;
+    let key = world.clients[client].step(now, make).unwrap();
+    world.settle();
+    key.expose().clone()
+}
+
+fn own(world: &mut World, client: usize) -> OwnIdentity {
+    let now = world.now;
+    world.clients[client].step(now, |machine, step| machine.own_identity(step)).unwrap()
+}
+
+fn open(world: &mut World, client: usize, typed: &str) {
+    let now = world.now;
+    let secret = RecoverySecret::typed(Secret::new(typed.to_owned()));
+    world.clients[client]
+        .step(now, |machine, step| machine.open_secret_storage(secret, step))
+        .unwrap();
+    settle(world, client);
+}
+
+/// Settles, making keys of passphrases as whoever drives the engine does.
+fn settle(world: &mut World, client: usize) {
+    loop {
+        world.settle();
+        let now = world.now;
+        let notices = world.clients[client].notices.clone();
+        let derive = notices.iter().rev().find_map(|notice| match notice {
+            Notice::DeriveStorageKey(derivation) => Some(derivation.clone()),
+            _ => None,
+        });
+        let Some(derivation) = derive else { return };
+        world.clients[client].notices.retain(|it| !matches!(it, Notice::DeriveStorageKey(_)));
+        let key = derivation.derive();
+        world.clients[client]
+            .step(now, |machine, step| machine.receive_derived_key(key, step))
+            .unwrap();
+    }
+}
+
+fn refusal(client: &mut Client) -> Option<StorageRefusal> {
+    client.take_notices().into_iter().find_map(|notice| match notice {
+        Notice::StorageRefused(why) => Some(why),
+        _ => None,
+    })
+}
+
+fn data<'w>(world: &'w mut World, kind: &str) -> &'w mut Value {
+    let name = (world.clients[0].user.clone(), kind.to_owned());
+    world.server.account_data.entry(name).or_insert(Value::Null)
+}
+
+fn default_key(world: &mut World) -> String {
+    data(world, "m.secret_storage.default_key")["key"].as_str().unwrap().to_owned()
+}
+
+/// All that a machine knows of its own secrets.
+fn secrets(world: &mut World, client: usize) -> Vec<SecretName> {
+    let now = world.now;
+    world.clients[client].step(now, |machine, step| {
+        let names = SecretName::ALL.into_iter();
+        names.filter(|name| machine.held_secret(*name, step).unwrap().is_some()).collect()
+    })
+}
+
+const SIGNING: [SecretName; 3] =
+    [SecretName::Master, SecretName::SelfSigning, SecretName::UserSigning];
+
+#[test]
+fn a_recovery_key_signs_the_next_device() {
+    let (mut world, key) = recoverable();
+    open(&mut world, 1, &key.replace(' ', ""));
+    assert_eq!(secrets(&mut world, 1), SIGNING);
+    let now = world.now;
+    let signed = world.clients[1].step(now, |machine, step| machine.is_cross_signed(step)).unwrap();
+    assert!(signed);
+    assert!(
+        world.clients[1].take_notices().contains(&Notice::StorageOpened { taken: 3, refused: 0 })
+    );
+}
+
+#[test]
+fn a_wrong_key_is_told_and_changes_nothing() {
+    let (mut world, _) = recoverable();
+    let other = "EsSz ykH7 LCZx 7Cae cmKD wcmY JRXi Ybtu 8iQ3 t8Ez nRwK pUY1";
+    for (typed, expected) in
+        [(other, StorageRefusal::WrongKey), ("a guess", StorageRefusal::NoPassphrase)]
+    {
+        open(&mut world, 1, typed);
+        assert_eq!(refusal(&mut world.clients[1]), Some(expected));
+        assert_eq!(secrets(&mut world, 1), []);
+        assert_eq!(own(&mut world, 1), OwnIdentity::Theirs);
+    }
+}
+
+// T-91, A-8
+#[test]
+fn a_secret_with_another_iv_or_another_secret_in_its_place_is_not_taken() {
+    for name in SIGNING {
+        let (mut world, key) = recoverable();
+        let id = default_key(&mut world);
+        let sealed = &mut data(&mut world, name.as_str())["encrypted"][&id];
+        let mut iv = BASE64.decode(sealed["iv"].as_str().unwrap()).unwrap();
+        iv[0] ^= 1;
+        sealed["iv"] = json!(BASE64.encode(iv));
+        open(&mut world, 1, &key);
+        assert!(!secrets(&mut world, 1).contains(&name), "{name:?}");
+    }
+    let (mut world, key) = recoverable();
+    let other = data(&mut world, "m.cross_signing.user_signing").clone();
+    *data(&mut world, "m.cross_signing.master") = other;
+    open(&mut world, 1, &key);
+    assert_eq!(own(&mut world, 1), OwnIdentity::Theirs);
+}
+
+// T-93, A-40
+#[test]
+fn nothing_is_sealed_with_a_key_that_the_server_slipped_in() {
+    let (mut world, key) = recoverable();
+    // Its own description, with a check that everything fits: none.
+    let evil = json!({ "algorithm": "m.secret_storage.v1.aes-hmac-sha2",
+        "passphrase": { "algorithm": "m.pbkdf2", "salt": "known", "iterations": 10_000 } });
+    *data(&mut world, "m.secret_storage.key.evil") = evil;
+    data(&mut world, "m.secret_storage.default_key")["key"] = json!("evil");
+    // The first device has all secrets, and someone types a passphrase there.
+    open(&mut world, 0, "my old passphrase");
+    let now = world.now;
+    for name in SIGNING {
+        world.clients[0].step(now, |it, step| it.secret_changed(name, step)).unwrap();
+    }
+    world.settle();
+    let puts = world.server.served.iter().filter(|(_, request)| request.method == "PUT");
+    let (all, evil): (Vec<_>, Vec<_>) =
+        puts.partition(|(_, request)| !request.body.contains("evil"));
+    assert!(!all.is_empty() && evil.is_empty(), "{evil:?}");
+    // The true key opens nothing under that name, and is not told as wrong for it.
+    open(&mut world, 1, &key);
+    assert_eq!(secrets(&mut world, 1), []);
+}
+
+// T-94, A-40
+#[test]
+fn a_passphrase_opens_unless_the_server_weakens_it() {
+    let mut world = world();
+    let now = world.now;
+    let passphrase = || Secret::new("correct horse".to_owned());
+    let derived = Derivation::of_new(passphrase()).unwrap().derive();
+    world.clients[0]
+        .step(now, |machine, step| machine.create_secret_storage(Some(derived), step))
+        .unwrap();
+    world.settle();
+    world.log_in(ALICE, "SECOND");
+    world.settle();
+    open(&mut world, 1, "correct house");
+    assert_eq!(refusal(&mut world.clients[1]), Some(StorageRefusal::WrongPassphrase));
+    let kind = format!("m.secret_storage.key.{}", default_key(&mut world));
+    for (iterations, expected) in [
+        (json!(1), StorageRefusal::PassphraseTooWeak),
+        (json!(1_000_000_000_000_u64), StorageRefusal::PassphraseTooSlow),
+    ] {
+        let honest = data(&mut world, &kind)["passphrase"]["iterations"].take();
+        data(&mut world, &kind)["passphrase"]["iterations"] = iterations;
+        open(&mut world, 1, "correct horse");
+        assert_eq!(refusal(&mut world.clients[1]), Some(expected));
+        data(&mut world, &kind)["passphrase"]["iterations"] = honest;
+    }
+    open(&mut world, 1, "correct horse");
+    assert_eq!(secrets(&mut world, 1), SIGNING);
+}
+
+#[test]
+fn making_goes_on_with_the_same_key_wherever_it_was_interrupted() {
+    for requests in 0..6 {
+        let mut world = world();
+        let now = world.now;
+        let key = world.clients[0].step(now, make).unwrap();
+        for _ in 0..requests {
+            world.send_one(0);
+        }
+        // Killed, once with the last answer lost and once before it was sent.
+        world.clients[0].restart(now);
+        let again = world.clients[0].step(now, make).unwrap();
+        assert_eq!(key, again, "after {requests} requests");
+        world.settle();
+        world.log_in(ALICE, "SECOND");
+        world.settle();
+        open(&mut world, 1, again.expose());
+        assert_eq!(secrets(&mut world, 1), SIGNING, "after {requests} requests");
+        let client = &mut world.clients[0];
+        client.step(now, |machine, step| machine.confirm_recovery_key(step)).unwrap();
+        let status = client.step(now, |machine, step| machine.storage_status(step)).unwrap();
+        assert_eq!((status.creation, status.unwritten), (CreationStatus::None, 0));
+    }
+}
+
+#[test]
+fn until_all_secrets_are_there_the_account_has_no_new_key() {
+    let mut world = world();
+    let now = world.now;
+    drop(world.clients[0].step(now, make).unwrap());
+    let mut kinds = Vec::new();
+    while let Some(request) = world.clients[0].outbox.front() {
+        kinds.push(request.path.rsplit('/').next().unwrap().to_owned());
+        world.send_one(0);
+    }
+    assert!(kinds[0].starts_with("m.secret_storage.key."), "{kinds:?}");
+    assert_eq!(kinds.last().unwrap(), "m.secret_storage.default_key");
+    assert_eq!(kinds.len(), 5);
+}
+
+#[test]
+fn opening_can_be_interrupted_anywhere_and_done_again() {
+    for requests in 0..7 {
+        let (mut world, key) = recoverable();
+        let now = world.now;
+        let secret = || RecoverySecret::typed(Secret::new(key.clone()));
+        world.clients[1].step(now, |it, step| it.open_secret_storage(secret(), step)).unwrap();
+        for _ in 0..requests {
+            world.send_one(1);
+        }
+        world.clients[1].restart(now);
+        world.settle();
+        world.clients[1].step(now, |it, step| it.open_secret_storage(secret(), step)).unwrap();
+        world.settle();
+        assert_eq!(secrets(&mut world, 1), SIGNING, "after {requests} requests");
+    }
+}
+
+/// Alice on two devices, both signed; the second has no private keys.
+fn two_signed() -> World {
+    let mut world = world();
+    world.log_in(ALICE, "SECOND");
+    world.settle();
+    let (first, second) = (world.clients[0].device.clone(), world.clients[1].device.clone());
+    let ed25519 = world.clients[1].machine.core.account.ed25519().to_base64();
+    let now = world.now;
+    world.clients[0]
+        .step(now, |machine, step| machine.sign_own_device(&second, &ed25519, step))
+        .unwrap();
+    world.settle();
+    let master = world.clients[0].step(now, |machine, step| {
+        machine.identity_status(&machine.core.user.clone(), step).unwrap().master_key.unwrap()
+    });
+    assert!(
+        world.clients[1]
+            .step(now, |machine, step| machine.verify_own_master(&master, step))
+            .unwrap()
+    );
+    world.settle();
+    assert_ne!(first, second);
+    world
+}
+
+fn ask(world: &mut World, client: usize) {
+    let now = world.now;
+    world.clients[client].step(now, |machine, step| machine.request_secrets(step)).unwrap();
+}
+
+/// The live requests of a client: name and id.
+fn requests(world: &World, client: usize) -> Vec<(String, String)> {
+    let table = crate::e2ee::Table::SecretRequest;
+    let records = world.clients[client].records.0.iter().filter(|((it, _), _)| *it == table);
+    records
+        .map(|((_, key), value)| {
+            let record: Value = serde_json::from_slice(value).unwrap();
+            (record["name"].as_str().unwrap().to_owned(), key.0.clone())
+        })
+        .collect()
+}
+
+#[test]
+fn a_verified_device_gets_the_secrets_it_asks_for_once_an_hour() {
+    let mut world = two_signed();
+    ask(&mut world, 1);
+    world.settle();
+    assert_eq!(secrets(&mut world, 1), SIGNING);
+    assert!(requests(&world, 1).iter().all(|(name, _)| name == "m.megolm_backup.v1"));
+    // A program that asks again and again.
+    let sent = |world: &World| {
+        let from_first = |it: &&(_, crate::e2ee::OutgoingRequest)| {
+            it.0 == world.clients[0].name() && it.1.path.contains("m.room.encrypted")
+        };
+        world.server.served.iter().filter(from_first).count()
+    };
+    let before = sent(&world);
+    let request = |id: &str| {
+        json!({ "action": "request", "name": "m.cross_signing.master", "request_id": id,
+            "requesting_device_id": "SECOND" })
+    };
+    let (first, user) = (world.clients[0].name(), world.clients[0].user.clone());
+    for id in ["a", "b", "c"] {
+        world.server.put_in_inbox(&first, "m.secret.request", &user, request(id));
+        world.settle();
+    }
+    assert_eq!(sent(&world), before);
+    world.pass(std::time::Duration::from_secs(60 * 60));
+    world.server.put_in_inbox(&first, "m.secret.request", &user, request("d"));
+    world.settle();
+    assert_eq!(sent(&world), before + 1);
+}
+
+// T-95, A-39
+#[test]
+fn nobody_else_gets_a_secret() {
+    let cases: [(&str, fn(&mut World)); 4] = [
+        ("an unsigned device", |world| drop(world.log_in(ALICE, "GHOST"))),
+        ("one that was blocked", |world| {
+            let (user, device) = world.clients[1].name();
+            let now = world.now;
+            world.clients[0]
+                .step(now, |machine, step| machine.block_device(&user, &device, step))
+                .unwrap();
+        }),
+        ("one that was removed", |world| {
+            let (user, device) = world.clients[1].name();
+            world.server.device_keys.get_mut(&user).unwrap().remove(&device);
+            world.server.announcements.push(user);
+        }),
+        ("another user", |world| drop(world.log_in("@mallory:x", "SECOND"))),
+    ];
+    for (who, change) in cases {
+        let mut world = two_signed();
+        change(&mut world);
+        world.settle();
+        let asking = world.clients.last().unwrap().name();
+        let before = world.server.served.len();
+        let request = json!({ "action": "request", "name": "m.cross_signing.master",
+            "request_id": "r", "requesting_device_id": asking.1 });
+        let first = world.clients[0].name();
+        world.server.put_in_inbox(&first, "m.secret.request", &asking.0, request);
+        world.settle();
+        let sends = world.server.served[before..].iter();
+        let sends = sends.filter(|(from, it)| *from == first && it.path.contains("encrypted"));
+        assert_eq!(sends.count(), 0, "{who}");
+    }
+}
+
+// A-39
+#[test]
+fn a_device_that_loses_trust_before_the_secret_leaves_does_not_get_it() {
+    let mut world = two_signed();
+    let (user, device) = world.clients[1].name();
+    let first = world.clients[0].name();
+    let request = json!({ "action": "request", "name": "m.cross_signing.master",
+        "request_id": "r", "requesting_device_id": device });
+    world.server.put_in_inbox(&first, "m.secret.request", &user, request);
+    let now = world.now;
+    // It waits for a one-time key; meanwhile the user blocks the device.
+    world.server.sync(&mut world.clients[0], now);
+    world.clients[0].step(now, |machine, step| machine.block_device(&user, &device, step)).unwrap();
+    world.settle();
+    let sent = world.server.served.iter();
+    let sent = sent.filter(|(from, it)| *from == first && it.path.contains("m.room.encrypted"));
+    assert_eq!(sent.count(), 0);
+}
+
+// T-95, A-7
+#[test]
+fn a_secret_is_taken_only_of_whom_we_asked_and_only_if_it_is_the_secret() {
+    let secret = |world: &mut World, name| {
+        let now = world.now;
+        let secret =
+            world.clients[0].step(now, |it, step| it.held_secret(name, step)).unwrap().unwrap();
+        BASE64.encode(secret.expose())
+    };
+    let wrong = |_: &mut World| BASE64.encode([7; 32]);
+    let right = |world: &mut World| secret(world, SecretName::Master);
+    let other = |world: &mut World| secret(world, SecretName::UserSigning);
+    let deliver = |world: &mut World, from: usize, id: &str, text: &str| {
+        let content = json!({ "request_id": id, "secret": text });
+        world.send_olm(from, 1, "m.secret.send", &content);
+        let now = world.now;
+        world.server.sync(&mut world.clients[1], now);
+    };
+    let asked = |world: &mut World| {
+        ask(world, 1);
+        let live = requests(world, 1);
+        live.into_iter().find(|(name, _)| name == "m.cross_signing.master").unwrap().1
+    };
+    // Unsolicited.
+    let mut world = two_signed();
+    let text = right(&mut world);
+    deliver(&mut world, 0, "never asked", &text);
+    assert_eq!(secrets(&mut world, 1), []);
+    // Another value, and another secret of ours.
+    let id = asked(&mut world);
+    for text in [wrong(&mut world), other(&mut world), "not base64".to_owned(), String::new()] {
+        deliver(&mut world, 0, &id, &text);
+        assert_eq!(secrets(&mut world, 1), [], "{text}");
+    }
+    // A device of ours that was not asked: it came later and is not signed.
+    let ghost = world.log_in(ALICE, "GHOST");
+    world.acquaint(ghost, 1);
+    world.clients[1].step(world.now, |machine, step| machine.tick(step)).unwrap();
+    let id = requests(&world, 1);
+    let id = id.iter().find(|(name, _)| name == "m.cross_signing.master");
+    if let Some((_, id)) = id.cloned() {
+        deliver(&mut world, ghost, &id, &text);
+        assert!(!secrets(&mut world, 1).contains(&SecretName::Master));
+    }
+    // In clear.
+    let mut world = two_signed();
+    let (id, text) = (asked(&mut world), right(&mut world));
+    let content = json!({ "request_id": id, "secret": text });
+    let (second, user) = (world.clients[1].name(), world.clients[1].user.clone());
+    world.server.put_in_inbox(&second, "m.secret.send", &user, content);
+    let now = world.now;
+    world.server.sync(&mut world.clients[1], now);
+    assert_eq!(secrets(&mut world, 1), []);
+    // Of whom we asked, and what we asked for.
+    deliver(&mut world, 0, &id, &text);
+    assert_eq!(secrets(&mut world, 1), [SecretName::Master]);
+}
+
+#[test]
+fn only_the_newest_request_counts_and_whoever_need_not_answer_is_told() {
+    let mut world = two_signed();
+    ask(&mut world, 1);
+    let first = requests(&world, 1);
+    ask(&mut world, 1);
+    let second = requests(&world, 1);
+    assert_eq!(first.len(), second.len());
+    assert!(first.iter().all(|request| !second.contains(request)));
+    while world.send_one(1) {}
+    let cancellations = world.server.served.iter().filter(|(_, request)| {
+        request.path.contains("m.secret.request") && request.body.contains("request_cancellation")
+    });
+    assert_eq!(cancellations.count(), first.len());
+}
+
+#[test]
+fn a_request_that_comes_before_the_device_is_trusted_is_served_when_it_is() {
+    let mut world = world();
+    world.log_in(ALICE, "SECOND");
+    world.settle();
+    let (user, device) = world.clients[1].name();
+    let first = world.clients[0].name();
+    let request = json!({ "action": "request", "name": "m.cross_signing.master",
+        "request_id": "r", "requesting_device_id": device });
+    world.server.put_in_inbox(&first, "m.secret.request", &user, request);
+    world.settle();
+    let now = world.now;
+    world.clients[0].restart(now);
+    let sent = |world: &World| {
+        let sent = world.server.served.iter();
+        sent.filter(|(from, it)| *from == first && it.path.contains("m.room.encrypted")).count()
+    };
+    assert_eq!(sent(&world), 0);
+    let ed25519 = world.clients[1].machine.core.account.ed25519().to_base64();
+    world.clients[0]
+        .step(now, |machine, step| machine.sign_own_device(&device, &ed25519, step))
+        .unwrap();
+    world.settle();
+    assert_eq!(sent(&world), 1);
+}
