@@ -336,6 +336,13 @@ impl Login<'_> {
             }
             () = signals.wait() => Err(interrupted()),
         };
+        let mut state = None;
+        if settled.is_ok() && secrets::can_ask() && !self.context.global.json {
+            tokio::select! {
+                looked = look(&mut errand) => state = looked.unwrap_or_default(),
+                () = signals.wait() => {}
+            }
+        }
         let ended = holder.finish(errand.into_handle()).await;
         if let Some(warning) = warning.filter(|_| settled.is_ok()) {
             warn(warning);
