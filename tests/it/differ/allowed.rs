@@ -416,7 +416,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "serve is stricter: nobody outside a room gets to know who is banned there.",
     ),
     answer(
-        "POST /client/v3/rooms/{}/ban",
+        "POST /client/v3/rooms/{}/ban | POST /client/v3/rooms/{}/kick",
         "200",
         "403 M_FORBIDDEN",
         "Synapse says yes to what is so already, whoever asks.",
@@ -464,15 +464,6 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         synapse: "*",
         serve: "-",
         reason: "serve is stricter: what stood before is for those who could see it.",
-    },
-    Difference {
-        call: "*",
-        wrong: "*",
-        place: "event.content.redacts",
-        synapse: "\"*",
-        serve: "-",
-        reason: "In rooms before version 11 that is not content, and a redaction that was redacted \
-                 has none.",
     },
     Difference {
         call: "POST /client/unstable/org.matrix.simplified_msc3575/sync",

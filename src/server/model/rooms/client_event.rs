@@ -145,11 +145,13 @@ fn write_in(
     unsigned: Map<String, Value>,
 ) -> Result<Box<RawValue>, Broken> {
     let fields = &event.fields;
+    let redacts = redaction::target(event);
+    let content = with_target(event, redacts.as_deref())?;
     serde_json::value::to_raw_value(&ClientEvent {
-        content: &fields.content,
+        content: content.as_deref().unwrap_or(&fields.content),
         event_id: &event.id,
         origin_server_ts: fields.origin_server_ts,
-        redacts: redaction::target(event),
+        redacts,
         room_id,
         sender: &fields.sender,
         state_key: fields.state_key.as_deref(),
@@ -157,6 +159,22 @@ fn write_in(
         unsigned,
     })
     .map_err(|error| Broken(error.to_string()))
+}
+
+/// The content of a redaction of a room before version 11 as later ones have it, for clients that
+/// know only these; nothing for other events.
+fn with_target(
+    event: &RoomEvent,
+    target: Option<&EventId>,
+) -> Result<Option<Box<RawValue>>, Broken> {
+    let Some(target) = target else { return Ok(None) };
+    let mut content: Map<String, Value> = event.content().unwrap_or_default();
+    if content.contains_key("redacts") {
+        return Ok(None);
+    }
+    content.insert("redacts".to_owned(), target.as_str().into());
+    let content = serde_json::value::to_raw_value(&content);
+    content.map(Some).map_err(|error| Broken(error.to_string()))
 }
 
 /// As ruma's responses want it.
