@@ -37,13 +37,28 @@ impl Grotto {
         Self::log_in_as(place, user.to_owned(), &[])
     }
 
+    /// Registers an account and logs in; sends only to devices that their owner signed.
+    pub(crate) fn log_in_strictly(place: &Place, name: &str) -> Self {
+        Self::on_a_device_of(place, rig::register(&place.base, name), &[])
+    }
+
+    /// The same on another device of an account.
+    pub(crate) fn log_in_again_strictly(place: &Place, user: &str) -> Self {
+        Self::on_a_device_of(place, user.to_owned(), &[])
+    }
+
     fn log_in_as(place: &Place, user: String, arguments: &[&str]) -> Self {
+        let grotto = Self::on_a_device_of(place, user, arguments);
+        // The peers are bots that sign nothing.
+        grotto.json(&["policy", "--devices", "all"]);
+        grotto
+    }
+
+    fn on_a_device_of(place: &Place, user: String, arguments: &[&str]) -> Self {
         let grotto = Self { home: rig::folder("grotto"), user };
         let login = [&["--json"], &grotto.login(place)[..], arguments].concat();
         let output = grotto.run_with_input(&login, PASSWORD);
         assert!(output.status.success(), "login: {}", String::from_utf8_lossy(&output.stderr));
-        // The peers are bots that sign nothing.
-        grotto.json(&["policy", "--devices", "all"]);
         grotto
     }
 

@@ -50,6 +50,8 @@ mod homeserver;
 #[cfg(test)]
 mod hostile_terminal;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod interop;
 #[cfg(test)]
 mod keys;

@@ -90,6 +90,8 @@ def main():
             group = echo.ask(do="create", name="playground", invite=["@you:localhost", "@carol:localhost"])["room"]
             for room in (direct, group):
                 grotto("join", room, check=True, stdout=subprocess.DEVNULL)
+                # The peers are on matrix-nio, which signs no devices.
+                grotto("policy", room, "--devices", "all", check=True, stdout=subprocess.DEVNULL)
             echo.ask(do="send", room=direct, content={"msgtype": "m.text", "body": "Hello! Whatever you write here comes back."})
             echo.ask(do="send", room=group, content={"msgtype": "m.text", "body": "This group has three members; all of it is end-to-end encrypted."})
         for peer in peers:
