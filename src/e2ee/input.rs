@@ -121,7 +121,10 @@ impl Machine {
         };
         self.core.requests.settle(id, step);
         match &record.purpose {
-            Purpose::KeysUpload(purpose) => self.core.receive_upload(*purpose, answer, step)?,
+            Purpose::KeysUpload(purpose) => {
+                self.core.receive_upload(*purpose, answer, step)?;
+                self.core.resume_bootstrap(step)?;
+            }
             Purpose::KeysQuery(purpose) => {
                 self.core.receive_query(id, purpose, answer, step)?;
                 self.verifications_progressed(step)?;

@@ -104,6 +104,7 @@ impl Engine {
                 |origin| matches!(origin, Origin::Keys(other, _) if *other == needed.request),
             );
             self.ask_keys(request);
+            self.machine.auth_offered();
         }
         answer(face, id, Ok(Outcome::Done), turn);
         Ok(())

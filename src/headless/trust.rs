@@ -1,6 +1,6 @@
 //! `policy`, `devices`, `trust` and `reset-identity`.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -93,8 +93,7 @@ fn policy_words(trust: &RoomTrust) -> String {
     .to_owned();
     if trust.room_id.is_some() {
         let left = trust.left_out.len();
-        // A `String` takes whatever is written to it.
-        let _ = write!(words, "\n{left} of {} devices left out", trust.known);
+        words.push_str(&format!("\n{left} of {} devices left out", trust.known));
     }
     for left in &trust.left_out {
         let why = match left.reason {
@@ -104,10 +103,10 @@ fn policy_words(trust: &RoomTrust) -> String {
             LeftOutReason::Unable => "it does not speak our algorithms",
         };
         let (user, device) = (safe(left.user_id.as_str()), safe(left.device_id.as_str()));
-        let _ = write!(words, "\n  {user} {device}: {why}");
+        words.push_str(&format!("\n  {user} {device}: {why}"));
     }
     for status in &trust.changed {
-        let _ = write!(words, "\n{}", user_words(status));
+        words.push_str(&format!("\n{}", user_words(status)));
     }
     words
 }
@@ -232,7 +231,7 @@ fn trust_words(state: &OwnState) -> String {
     let device = if state.cross_signed { "signed by it" } else { "NOT signed by it" };
     let mut words = format!("{own}; this device is {device}");
     for status in &state.users {
-        let _ = write!(words, "\n{}", user_words(status));
+        words.push_str(&format!("\n{}", user_words(status)));
     }
     words
 }
@@ -307,12 +306,10 @@ pub(super) async fn own_state(
     user: Option<OwnedUserId>,
 ) -> Result<OwnState, HeadlessError> {
     let outcome = errand.ask(Request::Identity { user }).await?;
-    match outcome {
-        Outcome::Identity { own, cross_signed, under_way, auth, users } => {
-            Ok(OwnState { own, cross_signed, under_way, auth, users })
-        }
-        outcome => Err(unexpected(&outcome).into()),
-    }
+    let Outcome::Identity { own, cross_signed, under_way, auth, users } = outcome else {
+        return Err(unexpected(&outcome).into());
+    };
+    Ok(OwnState { own, cross_signed, under_way, auth, users })
 }
 
 pub(super) async fn done(errand: &mut Errand, request: Request) -> Result<(), HeadlessError> {

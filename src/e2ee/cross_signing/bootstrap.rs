@@ -86,6 +86,11 @@ impl Machine {
         self.core.upload_identity(How::Reset, step)
     }
 
+    /// The user's proof is on its way: nothing more is wanted until the server answers.
+    pub fn auth_offered(&mut self) {
+        self.core.cross_signing.auth = None;
+    }
+
     /// What the server wants before it takes our identity.
     pub fn auth_needed(&self) -> Option<&AuthNeeded> {
         self.core.cross_signing.auth.as_ref()
@@ -120,6 +125,19 @@ impl Core {
         record.write(step)?;
         self.ask_anew(step)?;
         Ok(Bootstrap::Begun)
+    }
+
+    /// Our device keys are on the server: an identity that waited for them can be made.
+    pub(in crate::e2ee) fn resume_bootstrap(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        match OwnRecord::read(step)?.setup {
+            Setup::Asked => self.ask_anew(step),
+            Setup::Untried | Setup::Uploading { .. } | Setup::Settled | Setup::Refused { .. } => {
+                Ok(())
+            }
+        }
     }
 
     /// Asks for our own list anew.

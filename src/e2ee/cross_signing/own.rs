@@ -208,9 +208,7 @@ impl Core {
             (Setup::Asked, None) if shown == Shown::Nothing && self.account.is_published() => {
                 self.upload_identity(How::First, step)?;
             }
-            // Our device keys come first; their answer asks anew.
-            (Setup::Asked, None) if shown == Shown::Nothing => {}
-            (Setup::Asked, _) => {
+            (Setup::Asked, own) if own.is_some() || shown == Shown::Something => {
                 record.setup = Setup::Settled;
                 record.write(step)?;
                 step.tell(Notice::OwnIdentity);
@@ -236,8 +234,15 @@ impl Core {
             {
                 step.tell(Notice::AuthNeeded);
             }
-            (Setup::Uploading { .. }, _) => {}
-            (Setup::Untried | Setup::Settled | Setup::Refused { .. }, _) => {}
+            // Our device keys come before our identity: their answer asks anew.
+            (
+                Setup::Asked
+                | Setup::Uploading { .. }
+                | Setup::Untried
+                | Setup::Settled
+                | Setup::Refused { .. },
+                _,
+            ) => {}
         }
         self.sign_ourselves(step)
     }

@@ -186,16 +186,10 @@ impl Core {
                 self.cross_signing.violations.insert(shown.user, state);
             }
         }
-        if let Some(alarm) = self.own_alarm(step)? {
-            step.tell(Notice::Alarm(alarm));
+        if let Some(master_key) = OwnRecord::read(step)?.replaced_by {
+            step.tell(Notice::Alarm(Alarm::OwnIdentityReplaced { master_key }));
         }
         Ok(())
-    }
-
-    /// The alarm about our own identity that stands.
-    fn own_alarm(&self, step: &Step<'_>) -> Result<Option<Alarm>, MachineError> {
-        let replaced = OwnRecord::read(step)?.replaced_by;
-        Ok(replaced.map(|master_key| Alarm::OwnIdentityReplaced { master_key }))
     }
 
     /// Takes the present identity of `user` for the one to expect, if it stands as `from`.
@@ -209,7 +203,7 @@ impl Core {
         if state_of(&shown, &self.user, step)? != from {
             return Ok(false);
         }
-        shown.pinned_master_key = shown.master_key.clone();
+        shown.pinned_master_key.clone_from(&shown.master_key);
         shown.was_verified = false;
         self.put_identity(shown, step)?;
         if *user == self.user {
@@ -230,7 +224,7 @@ impl Core {
         let state = state_of(&shown, &self.user, step)?;
         if state == IdentityState::Verified {
             shown.was_verified = true;
-            shown.pinned_master_key = shown.master_key.clone();
+            shown.pinned_master_key.clone_from(&shown.master_key);
         }
         self.tracker.note_change();
         step.put(Table::Identity, shown.user.as_str(), "", &shown)?;
