@@ -82,7 +82,8 @@ impl Peer {
             .http
             .post(url)
             .bearer_auth(&self.token)
-            .header("content-type", "application/octet-stream");
+            .header("content-type", "application/octet-stream")
+            .header("content-length", bytes.len());
         let text =
             request.timeout(Duration::from_secs(60)).body(bytes).send().await?.text().await?;
         let answer: Value = serde_json::from_str(&text)?;

@@ -68,7 +68,7 @@ fn sees(tail: &mut Lines, user: &str, membership: &str) {
 
 /// The room's history, once a message in it is readable.
 #[expect(clippy::disallowed_methods, reason = "waits by the real clock")]
-fn reads(grotto: &Grotto, room: &str, body: &str) -> Vec<Value> {
+pub(crate) fn reads(grotto: &Grotto, room: &str, body: &str) -> Vec<Value> {
     let give_up = std::time::Instant::now() + PATIENCE;
     loop {
         let history = grotto.json(&["history", room, "--limit", "500"]);
