@@ -148,6 +148,8 @@ fn a_passphrase_of_matrix_sdk_crypto_opens_storage_and_backup_for_grotto(on: On)
 
 /// The id of grotto's device.
 pub(super) fn own_device(grotto: &Grotto) -> String {
-    let status = grotto.json(&["keys", "status"]).remove(0);
-    status["device_id"].as_str().unwrap_or_else(|| panic!("{status}")).to_owned()
+    let devices = grotto.json(&["devices"]);
+    let own = devices.iter().find(|device| device["this"] == true);
+    let own = own.unwrap_or_else(|| panic!("{devices:#?}"));
+    own["device_id"].as_str().unwrap().to_owned()
 }

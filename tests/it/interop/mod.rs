@@ -1,6 +1,6 @@
 //! grotto and matrix-sdk-crypto, the stack inside Element, with each other: everything of end-to-end encryption, in both
 //! directions, on Synapse and on our own homeserver.
 
-mod files;
+mod identity;
 mod keys;
 mod peers;
