@@ -15,7 +15,7 @@ use crate::{
 
 scenario::on_both! {
     a_recovery_key_opens_old_messages_on_the_next_device,
-    a_wrong_recovery_key_changes_nothing,
+    test_backup_wrong_recovery_key_fails,
 }
 
 /// Another device of the same account.
@@ -73,7 +73,7 @@ fn await_backup(grotto: &Grotto) {
     panic!("the keys never came to the backup: {last}");
 }
 
-fn a_wrong_recovery_key_changes_nothing(on: On) {
+fn test_backup_wrong_recovery_key_fails(on: On) {
     let place = on.shared();
     let old = Grotto::log_in(place, "recoverwrong");
     let _key = set_up(&old);

@@ -18,7 +18,7 @@ scenario::on_both! {
     strings_that_differ_are_exit_code_5,
     matrix_sdk_crypto_is_verified_by_emoji_in_a_chat,
     matrix_sdk_crypto_verifies_us_by_emoji_in_a_chat,
-    matrix_sdk_crypto_signs_our_new_device,
+    test_verification_sas,
     our_device_signs_that_of_matrix_sdk_crypto,
     matrix_sdk_crypto_scans_our_code,
     we_scan_the_code_of_matrix_sdk_crypto,
@@ -138,7 +138,7 @@ fn matrix_sdk_crypto_verifies_us_by_emoji_in_a_chat(on: On) {
     assert_eq!(bob.opinion_of(&alice.user)["verified"], true);
 }
 
-fn matrix_sdk_crypto_signs_our_new_device(on: On) {
+fn test_verification_sas(on: On) {
     let place = on.shared();
     let mut first = Peer::cross_signed(&place.base, "alice");
     let second = Grotto::log_in_again(place, &first.user);

@@ -16,7 +16,7 @@ scenario::on_both! {
     a_key_file_of_grotto_is_imported_by_matrix_sdk_crypto,
     a_key_file_of_matrix_sdk_crypto_is_imported_by_grotto,
     a_recovery_key_of_grotto_opens_storage_and_backup_for_matrix_sdk_crypto,
-    a_recovery_key_of_matrix_sdk_crypto_opens_storage_and_backup_for_grotto,
+    test_can_backup_keys,
     a_passphrase_of_matrix_sdk_crypto_opens_storage_and_backup_for_grotto,
 }
 
@@ -138,7 +138,7 @@ fn recovers(on: On, passphrase: Option<&str>) {
     assert_eq!(alice.opinion_of_device(&later.user, &device)["cross_signed"], true);
 }
 
-fn a_recovery_key_of_matrix_sdk_crypto_opens_storage_and_backup_for_grotto(on: On) {
+fn test_can_backup_keys(on: On) {
     recovers(on, None);
 }
 
