@@ -33,9 +33,8 @@ pub(super) type Changed = BTreeMap<OwnedRoomId, BTreeSet<String>>;
 
 impl Engine {
     pub(super) fn on_backup(&mut self, state: BackupState, turn: &mut Turn<'_>) {
-        match (state.restoring.is_some(), self.backup.ordered) {
-            (true, false) => self.machine.restore_first(&self.rooms_by_interest()),
-            (false, _) | (true, true) => {}
+        if state.restoring.is_some() && !self.backup.ordered {
+            self.machine.restore_first(&self.rooms_by_interest());
         }
         self.backup.ordered = state.restoring.is_some();
         self.backup.state = state;

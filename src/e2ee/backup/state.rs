@@ -17,6 +17,7 @@ use crate::{
 
 /// How the key backup stands, for whoever looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to questions of their own")]
 pub struct BackupState {
     /// The version on the server; `None` while it is not known, or when there is none.
     pub version: Option<String>,
@@ -79,6 +80,7 @@ pub(in crate::e2ee) enum BackupPurpose {
 
 /// The backup in memory. Everything that must not be forgotten is in the store too.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what is under way, each by itself")]
 pub(in crate::e2ee) struct Backup {
     pub(super) record: Record,
     /// Whether the server was asked since the start.

@@ -202,7 +202,7 @@ impl Machine {
             }
             return Ok(());
         }
-        self.backup.record.pinned = new.clone();
+        self.backup.record.pinned.clone_from(&new);
         self.backup.save(step)?;
         let Some(new) = new else { return self.resume_restore(step) };
         if new.trust == Trust::None {

@@ -65,16 +65,14 @@ impl Items {
 fn next(place: Place, byte: u8) -> Option<Place> {
     Some(match (place, byte) {
         (Place::Before | Place::Between | Place::After, b' ' | b'\t' | b'\r' | b'\n') => place,
-        (Place::Before, b'[') | (Place::Between, b',') => Place::Between,
+        (Place::Before, b'[') | (Place::Between, b',') | (Place::Inside(1), b'}') => Place::Between,
         (Place::Between, b'{') => Place::Inside(1),
         (Place::Between, b']') => Place::After,
         (Place::Before | Place::Between | Place::After, _) => return None,
         (Place::Inside(depth), b'"') => Place::Text(depth),
         (Place::Inside(depth), b'{' | b'[') => Place::Inside(depth.checked_add(1)?),
-        (Place::Inside(1), b'}') => Place::Between,
         (Place::Inside(depth), b'}' | b']') => Place::Inside(depth.checked_sub(1)?),
-        (Place::Inside(depth), _) => Place::Inside(depth),
-        (Place::Text(depth), b'"') => Place::Inside(depth),
+        (Place::Inside(depth), _) | (Place::Text(depth), b'"') => Place::Inside(depth),
         (Place::Text(depth), b'\\') => Place::Escape(depth),
         (Place::Text(depth) | Place::Escape(depth), _) => Place::Text(depth),
     })
