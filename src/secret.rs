@@ -6,7 +6,7 @@ use std::{
 };
 
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A value that must not reach a log, a message or a core dump.
 ///
@@ -27,6 +27,9 @@ impl<T: Zeroize> Secret<T> {
     }
 }
 
+/// Its only field wipes itself.
+impl<T: Zeroize> ZeroizeOnDrop for Secret<T> {}
+
 impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret<{}>(..)", std::any::type_name::<T>())
@@ -40,6 +43,26 @@ impl<T: Zeroize + AsRef<[u8]>> PartialEq for Secret<T> {
 }
 
 impl<T: Zeroize + AsRef<[u8]>> Eq for Secret<T> {}
+
+/// Compiles only for types that are wiped when dropped and have no `Display` form.
+macro_rules! guarded {
+    ($($secret:ty),+ $(,)?) => { $(
+        const _: fn() = || {
+            /// With a `Display` form there are two ways to the name, and so none.
+            trait Shown<Way> {
+                fn way() {}
+            }
+            impl<T: ?Sized> Shown<()> for T {}
+            impl<T: ?Sized + std::fmt::Display> Shown<u8> for T {}
+            fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+            let _no_display: fn() = <$secret as Shown<_>>::way;
+            let _wiped: fn() = is_wiped::<$secret>;
+        };
+    )+ };
+}
+pub(crate) use guarded;
+
+guarded!(Secret<String>, Secret<Vec<u8>>, Secret<[u8; 32]>);
 
 /// Names for users, rooms and events in logs: the same within a run, meaningless outside it.
 #[derive(Clone, Default)]

@@ -6,9 +6,9 @@ use base64::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use vodozemac::{Curve25519PublicKey, Curve25519SecretKey, pk_encryption::PkDecryption};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::secret::Secret;
+use crate::secret::{Secret, guarded};
 
 /// Base64 as it comes: padded or not.
 pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -81,8 +81,9 @@ impl Record {
 }
 
 /// A private key of a backup.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, ZeroizeOnDrop)]
 pub(super) struct Seed(Secret<[u8; 32]>);
+guarded!(Seed);
 
 impl Seed {
     pub(super) fn new(seed: Secret<[u8; 32]>) -> Self {

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vodozemac::{Ed25519PublicKey, Ed25519SecretKey};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::{
     e2ee::{MachineError, account::AccountPart, identity::Identity},
     matrix::{CanonicalObject, CanonicalText, CanonicalValue, UserId, sign},
-    secret::Secret,
+    secret::{Secret, guarded},
 };
 
 /// A secret that devices of one user keep together.
@@ -44,8 +44,9 @@ impl SecretName {
 }
 
 /// An Ed25519 seed.
-#[derive(Clone)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub(super) struct Seed(Zeroizing<[u8; 32]>);
+guarded!(Seed);
 
 impl Seed {
     fn random() -> Result<Self, MachineError> {

@@ -21,9 +21,12 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::{e2ee::error::MachineError, secret::Secret};
+use crate::{
+    e2ee::error::MachineError,
+    secret::{Secret, guarded},
+};
 
 /// Bytes of every key and of every secret.
 pub(in crate::e2ee) const KEY_BYTES: usize = 32;
@@ -40,8 +43,9 @@ pub(in crate::e2ee) const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The key that opens secret storage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ZeroizeOnDrop)]
 pub(in crate::e2ee) struct StorageKey(Secret<[u8; KEY_BYTES]>);
+guarded!(StorageKey);
 
 /// A secret, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,357 @@
+//! Whole lives of an account under a server that lies: all that leaves is looked at, byte for byte.
+
+use std::time::Duration;
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use serde_json::{Value, json};
+use vodozemac::{
+    megolm::{GroupSession, InboundGroupSession, SessionConfig},
+    olm::Account,
+    pk_encryption::PkDecryption,
+};
+
+use super::{
+    account_server::Backup,
+    forger::{device_keys, signed},
+    harness::{Client, World},
+};
+use crate::{
+    e2ee::{
+        Alarm, HistoryVisibility, Machine, Notice, OutgoingRequest, Readiness, Recipients,
+        RecoverySecret, RequestKind, Step, cross_signing::SecretName,
+    },
+    matrix::{Event, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId},
+    secret::Secret,
+};
+
+const ALICE: usize = 0;
+const BOB: usize = 1;
+
+fn room() -> OwnedRoomId {
+    RoomId::parse("!room:x").unwrap()
+}
+
+fn at<T>(
+    world: &mut World,
+    client: usize,
+    work: impl FnOnce(&mut Machine, &mut Step<'_>) -> T,
+) -> T {
+    let now = world.now;
+    world.clients[client].step(now, work)
+}
+
+/// Time passes until everybody has done what was due within half a minute.
+fn rest(world: &mut World) {
+    for _ in 0..30 {
+        world.settle();
+        world.pass(Duration::from_secs(1));
+    }
+    world.settle();
+}
+
+/// Alice and Bob with identities; Alice with a recovery key, a backup and an encrypted room.
+fn world() -> (World, Secret<String>) {
+    let mut world = World::new(&["@alice:x", "@bob:x"]);
+    for client in [ALICE, BOB] {
+        at(&mut world, client, Machine::bootstrap_cross_signing).unwrap();
+        world.settle();
+    }
+    world.acquaint(ALICE, BOB);
+    world.acquaint(BOB, ALICE);
+    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+    let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
+    at(&mut world, ALICE, |machine, step| machine.receive_state(&room(), &event, step)).unwrap();
+    let key = at(&mut world, ALICE, |it, step| it.create_secret_storage(None, step)).unwrap();
+    rest(&mut world);
+    at(&mut world, ALICE, Machine::create_backup).unwrap();
+    rest(&mut world);
+    (world, key)
+}
+
+/// Shares the room's key with everybody who may have it.
+fn share(world: &mut World) {
+    let joined = world.clients.iter().map(|client| client.user.clone()).collect();
+    let to = Recipients { joined, ..Recipients::default() };
+    for _ in 0..5 {
+        let ready = at(world, ALICE, |machine, step| {
+            matches!(machine.prepare_room(&room(), &to, step).unwrap(), Readiness::Ready(_))
+        });
+        rest(world);
+        if ready {
+            return;
+        }
+    }
+    panic!("the room never gets ready");
+}
+
+/// The server makes a device up, with keys of its own, one-time keys too.
+fn make_up(world: &mut World, user: &OwnedUserId, device: &str) -> Account {
+    let olm = Account::new();
+    let object = device_keys(user.as_str(), device, &olm, |_| {});
+    let id = OwnedDeviceId::from(device);
+    world.server.device_keys.get_mut(user).unwrap().insert(id.clone(), object);
+    let key = json!({ "key": Account::new().curve25519_key().to_base64() });
+    let key = signed(&key, user, &format!("ed25519:{device}"), &olm);
+    let kept = world.server.kept.entry((user.clone(), id)).or_default();
+    kept.one_time_keys.push_back(("signed_curve25519:AAAAAA".to_owned(), key));
+    world.server.announcements.push(user.clone());
+    olm
+}
+
+fn sent_by(world: &World, client: usize) -> impl Iterator<Item = &OutgoingRequest> {
+    let name = world.clients[client].name();
+    world.server.served.iter().filter(move |(from, _)| *from == name).map(|(_, it)| it)
+}
+
+fn exported() -> String {
+    let group = GroupSession::new(SessionConfig::version_1());
+    let mut session = InboundGroupSession::new(&group.session_key(), SessionConfig::version_1());
+    json!({
+        "algorithm": "m.megolm.v1.aes-sha2", "room_id": room(), "sender_key": "claimed",
+        "session_id": group.session_id(), "sender_claimed_keys": { "ed25519": "claimed" },
+        "forwarding_curve25519_key_chain": [], "session_key": session.export_at(0).unwrap(),
+    })
+    .to_string()
+}
+
+/// How often a client wrote keys to a backup.
+fn uploads(world: &World, client: usize) -> usize {
+    let writes = sent_by(world, client).filter(|it| it.kind == RequestKind::BackupWrite);
+    writes.filter(|it| it.method == "PUT").count()
+}
+
+// for a friend and for ourselves, in all that a device may be sent.
+#[test]
+fn nothing_that_leaves_is_for_a_device_that_the_server_made_up() {
+    let (mut world, _) = world();
+    share(&mut world);
+    let users = [ALICE, BOB].map(|client| world.clients[client].user.clone());
+    let ghosts = users.clone().map(|user| make_up(&mut world, &user, "GHOST"));
+    world.settle();
+    at(&mut world, ALICE, |machine, step| machine.discard_session(&room(), step)).unwrap();
+    share(&mut world);
+    // It asks for secrets and room keys in the name of Alice, too.
+    let alice = world.clients[ALICE].name();
+    for name in SecretName::ALL {
+        let ask = json!({ "action": "request", "name": name.as_str(), "request_id": name.as_str(),
+            "requesting_device_id": "GHOST" });
+        world.server.put_in_inbox(&alice, "m.secret.request", &alice.0, ask);
+    }
+    let ask = json!({ "action": "request", "request_id": "1", "requesting_device_id": "GHOST",
+        "body": { "algorithm": "m.megolm.v1.aes-sha2", "room_id": room(), "session_id": "any" } });
+    world.server.put_in_inbox(&alice, "m.room_key_request", &alice.0, ask);
+    at(&mut world, ALICE, Machine::request_secrets).unwrap();
+    let seen = HistoryVisibility::Shared;
+    drop(at(&mut world, ALICE, |it, step| it.history_bundle((&room(), &users[1]), seen, step)));
+    rest(&mut world);
+    for (ghost, user) in ghosts.iter().zip(&users) {
+        let key = ghost.curve25519_key().to_base64();
+        for request in sent_by(&world, ALICE) {
+            assert!(!request.body.contains(&key), "{} for {user}", request.path);
+            let is_secret = request.kind == RequestKind::ToDevice
+                && !request.path.contains("withheld")
+                && request.body.contains("GHOST");
+            assert!(!is_secret, "{}: {}", request.path, request.body);
+        }
+    }
+    let withheld = sent_by(&world, ALICE).filter(|it| it.path.contains("m.room_key.withheld"));
+    let withheld: Vec<_> = withheld.filter(|it| it.body.contains("m.unverified")).collect();
+    assert!((1..5).contains(&withheld.len()), "it is told, and not without end");
+    let alarm = Notice::Alarm(Alarm::NewOwnDevice("GHOST".into()));
+    assert!(world.clients[ALICE].take_notices().contains(&alarm));
+}
+
+/// The common spellings of 32 bytes.
+fn spellings(secret: &[u8; 32]) -> [String; 4] {
+    let hex = |upper: bool| -> String {
+        let digit = |byte: &u8| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") };
+        secret.iter().map(digit).collect()
+    };
+    let base64 = STANDARD.encode(secret).trim_end_matches('=').to_owned();
+    [base64, URL_SAFE_NO_PAD.encode(secret), hex(false), hex(true)]
+}
+
+// what the server gets to see of set-up, backup, recovery and the passing of secrets.
+#[test]
+fn no_request_of_a_whole_life_holds_a_secret_that_can_be_read() {
+    let (mut world, key) = world();
+    share(&mut world);
+    let second = world.log_in("@alice:x", "SECOND");
+    world.settle();
+    let typed = RecoverySecret::typed(key.clone());
+    at(&mut world, second, |it, step| it.open_secret_storage(typed, step)).unwrap();
+    rest(&mut world);
+    let third = world.log_in("@alice:x", "THIRD");
+    world.settle();
+    let (ed25519, id) = {
+        let third = &world.clients[third];
+        (third.machine.core.account.ed25519().to_base64(), third.device.clone())
+    };
+    at(&mut world, ALICE, |it, step| it.sign_own_device(&id, &ed25519, step)).unwrap();
+    rest(&mut world);
+    let own = world.clients[ALICE].user.clone();
+    let master = at(&mut world, ALICE, |it, step| it.identity_status(&own, step)).unwrap();
+    let master = master.master_key.unwrap();
+    at(&mut world, third, |it, step| it.verify_own_master(&master, step)).unwrap();
+    at(&mut world, third, Machine::request_secrets).unwrap();
+    rest(&mut world);
+    let mut secrets = vec![key.expose().clone(), key.expose().replace(' ', "")];
+    for name in SecretName::ALL {
+        for client in [second, third] {
+            let held = at(&mut world, client, |it, step| it.held_secret(name, step)).unwrap();
+            let held = held.unwrap_or_else(|| panic!("{name:?} never came to {client}"));
+            secrets.extend(spellings(held.expose()));
+        }
+    }
+    for (from, request) in &world.server.served {
+        let query = format!("{:?}", request.query);
+        for secret in &secrets {
+            let shown = [&request.path, &request.body, &query].map(|text| text.contains(secret));
+            assert_eq!(shown, [false; 3], "{} {} of {from:?}", request.method, request.path);
+        }
+    }
+}
+
+/// A backup of the server's own; `signatures` are those it shows.
+fn swapped(signatures: impl FnOnce(&Value) -> Value) -> Backup {
+    let key = PkDecryption::new().public_key().to_base64();
+    let mut data = json!({ "public_key": key });
+    data["signatures"] = signatures(&data)["signatures"].take();
+    let about = json!({
+        "algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": data,
+    });
+    Backup { about, ..Backup::default() }
+}
+
+fn refuses(world: &mut World, client: usize, what: &str) {
+    at(world, client, |it, step| it.import_sessions([exported().as_str()].into_iter(), step))
+        .unwrap();
+    at(world, client, Machine::flush_backup).unwrap();
+    rest(world);
+    let now = world.now;
+    world.clients[client].restart(now);
+    rest(world);
+    assert_eq!(uploads(world, client), 0, "{what}");
+    let state = at(world, client, |it, step| it.backup_state(step)).unwrap();
+    assert!(!state.trusted && !state.connected, "{what}: {state:?}");
+}
+
+//
+#[test]
+fn recovery_does_not_lead_into_a_backup_that_the_server_put_there() {
+    type Signs = fn(&mut World, &Value) -> Value;
+    let cases: [(&str, Signs); 4] = [
+        ("unsigned", |_, _| json!({ "signatures": {} })),
+        ("signed by a device of ours that it made up", |world, data| {
+            let alice = world.clients[ALICE].user.clone();
+            let ghost = make_up(world, &alice, "GHOST");
+            signed(data, &alice, "ed25519:GHOST", &ghost)
+        }),
+        ("under the name of our master key", |world, data| {
+            let alice = world.clients[ALICE].user.clone();
+            let keys = &world.server.identities["master_keys"][&alice]["keys"];
+            let name = keys.as_object().unwrap().keys().next().unwrap().clone();
+            signed(data, &alice, &name, &Account::new())
+        }),
+        ("signed by another user with an identity", |world, data| {
+            let ghost = Account::new();
+            let bob = world.clients[BOB].user.clone();
+            signed(data, &bob, "ed25519:GHOST", &ghost)
+        }),
+    ];
+    for (what, signs) in cases {
+        let (mut world, key) = world();
+        let backup = swapped(|data| signs(&mut world, data));
+        let alice = world.clients[ALICE].user.clone();
+        world.server.backups.insert(alice, vec![backup]);
+        let second = world.log_in("@alice:x", "SECOND");
+        world.settle();
+        let typed = RecoverySecret::typed(key.clone());
+        at(&mut world, second, |it, step| it.open_secret_storage(typed, step)).unwrap();
+        rest(&mut world);
+        refuses(&mut world, second, what);
+    }
+}
+
+// the MAC of secret storage does not cover the IV.
+#[test]
+fn a_backup_key_bent_in_secret_storage_is_not_taken() {
+    let (mut world, key) = world();
+    let alice = world.clients[ALICE].user.clone();
+    let data = |world: &mut World, kind: &str| {
+        let name = (alice.clone(), kind.to_owned());
+        world.server.account_data.get(&name).unwrap().clone()
+    };
+    let id = data(&mut world, "m.secret_storage.default_key")["key"].as_str().unwrap().to_owned();
+    let mut bent = data(&mut world, "m.megolm_backup.v1");
+    let iv = &mut bent["encrypted"][&id]["iv"];
+    let mut bytes = vodozemac::base64_decode(iv.as_str().unwrap().trim_end_matches('=')).unwrap();
+    bytes[15] ^= 1;
+    *iv = json!(STANDARD.encode(bytes));
+    world.server.account_data.insert((alice.clone(), "m.megolm_backup.v1".to_owned()), bent);
+    let second = world.log_in("@alice:x", "SECOND");
+    world.settle();
+    let typed = RecoverySecret::typed(key);
+    at(&mut world, second, |it, step| it.open_secret_storage(typed, step)).unwrap();
+    rest(&mut world);
+    let state = at(&mut world, second, |it, step| it.backup_state(step)).unwrap();
+    assert!(!state.connected, "{state:?}");
+    assert!(state.problem.is_some(), "and it is told");
+    let held = SecretName::BackupKey;
+    assert_eq!(at(&mut world, second, |it, step| it.held_secret(held, step)).unwrap(), None);
+}
+
+//
+#[test]
+fn a_server_that_says_backups_are_off_neither_ends_nor_replaces_one() {
+    let (mut world, _) = world();
+    let alice = world.clients[ALICE].user.clone();
+    let off = (alice.clone(), "m.key_backup".to_owned());
+    world.server.account_data.insert(off, json!({ "enabled": false }));
+    let before = uploads(&world, ALICE);
+    let now = world.now;
+    world.clients[ALICE].restart(now);
+    at(&mut world, ALICE, |it, step| it.import_sessions([exported().as_str()].into_iter(), step))
+        .unwrap();
+    rest(&mut world);
+    let state = at(&mut world, ALICE, |it, step| it.backup_state(step)).unwrap();
+    assert!(state.connected && state.trusted, "{state:?}");
+    assert!(before < uploads(&world, ALICE));
+    assert_eq!(world.server.backups[&alice].len(), 1);
+}
+
+// also after a restart, and whatever the server says of the first event meanwhile.
+#[test]
+fn a_message_that_was_removed_cannot_be_shown_again_under_another_id() {
+    let mut group = GroupSession::new(SessionConfig::version_1());
+    let mut bob = Client::new("@b:x", "B", crate::time::Timestamp(1_800_000_000_000));
+    let now = crate::time::Timestamp(1_800_000_000_000);
+    let mut session = InboundGroupSession::new(&group.session_key(), SessionConfig::version_1());
+    let key = json!({
+        "algorithm": "m.megolm.v1.aes-sha2", "room_id": room(), "sender_key": "claimed",
+        "session_id": group.session_id(), "sender_claimed_keys": { "ed25519": "claimed" },
+        "forwarding_curve25519_key_chain": [], "session_key": session.export_at(0).unwrap(),
+    })
+    .to_string();
+    bob.step(now, |it, step| it.import_sessions([key.as_str()].into_iter(), step)).unwrap();
+    let plain = json!({ "type": "m.room.message", "room_id": room(), "content": { "body": "x" } });
+    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "session_id": group.session_id(),
+        "ciphertext": group.encrypt(plain.to_string()).to_base64() });
+    let read = |bob: &mut Client, id: &str| {
+        let event: Event = serde_json::from_value(json!({ "type": "m.room.encrypted",
+            "event_id": id, "sender": "@a:x", "origin_server_ts": 1, "content": content }))
+        .unwrap();
+        let read = bob.step(now, |it, step| it.decrypt_event(&room(), &event, step)).unwrap();
+        matches!(read, crate::e2ee::Decryption::Decrypted(_))
+    };
+    assert!(read(&mut bob, "$first"));
+    // The event is redacted: nothing of it comes here, and the index stays its own.
+    for _ in 0..2 {
+        bob.restart(now);
+        bob.step(now, |it, step| it.import_sessions([key.as_str()].into_iter(), step)).unwrap();
+        assert!(!read(&mut bob, "$again"));
+    }
+}
