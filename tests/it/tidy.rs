@@ -179,7 +179,8 @@ fn the_tests_and_documents_that_are_named_are_there() {
                 path.trim_end_matches(".rs").split('/').any(|part| part == module)
             };
             let is_there = sources.iter().any(|(path, text)| {
-                place.split("::").all(|module| is_in(path, module))
+                let is_within = |module| text.contains(&format!("mod {module} {{"));
+                place.split("::").all(|module| is_in(path, module) || is_within(module))
                     && (is_in(path, last) || text.contains(&format!("fn {last}(")))
             });
             if !is_there {

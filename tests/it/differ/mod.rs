@@ -8,6 +8,7 @@ mod allowed;
 mod call;
 mod compare;
 mod generate;
+mod page;
 mod pair;
 mod random;
 mod report;
