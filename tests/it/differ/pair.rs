@@ -78,6 +78,9 @@ impl Pair {
     /// Makes a call at both.
     pub(super) fn make(&mut self, call: &Call) -> Made {
         let Self { runtime, synapse, serve, .. } = self;
+        if call.template == "/client/v3/rooms/{}/upgrade" {
+            runtime.block_on(read_before(synapse, call));
+        }
         let (a, b) = runtime.block_on(async { tokio::join!(synapse.make(call), serve.make(call)) });
         if (200..300).contains(&a.status) && (200..300).contains(&b.status) {
             if call.method == "PUT" && call.template.starts_with("/client/v3/profile/") {
@@ -89,6 +92,25 @@ impl Pair {
         let (a, b) = (synapse.named(a), serve.named(b));
         let findings = compare::compare(call, &a, &b);
         Made { call: call.clone(), synapse: a, serve: b, findings }
+    }
+}
+
+/// Reads what Synapse copies into a room that takes another's place: what it has in memory it copies
+/// first, and what was read last may be anything.
+async fn read_before(synapse: &Side, call: &Call) {
+    for kind in [
+        "m.room.join_rules",
+        "m.room.name",
+        "m.room.topic",
+        "m.room.history_visibility",
+        "m.room.guest_access",
+        "m.room.avatar",
+        "m.room.encryption",
+        "m.room.server_acl",
+    ] {
+        let template = "/client/v3/rooms/{}/state/{}";
+        let room = call.arguments.first().map_or("", String::as_str);
+        synapse.make(&Call::new(call.who.clone(), "GET", template).with([room, kind])).await;
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         refusal::{Refusal, Stop},
         rooms::{
             Action, DEFAULT_VERSION, Draft, MemberChange, Upgrade, aliases, append_create,
-            append_event, canonical, canonical_text,
+            append_event, canonical, canonical_text, new_name,
         },
         route::{Context, Routes},
         step::Step,
@@ -56,7 +56,8 @@ fn create_room(
     step.limit(Limited::Send, creator.as_str())?;
     let plan = Plan::new(creator, request)?;
     plan.check_alias(step)?;
-    let room = append_create(step, plan.creator.clone(), &plan.version, plan.create_content()?)?;
+    let room = (new_name(step)?, plan.creator.clone());
+    let room = append_create(step, room, &plan.version, plan.create_content()?)?;
     plan.fill(step, &room)?;
     Ok(Response::new(room))
 }

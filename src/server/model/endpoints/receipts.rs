@@ -101,18 +101,21 @@ impl Marker<'_> {
         }
         let Some(event) = event else {
             // As other homeservers do: a receipt for an event that is not here means nothing.
-            return Ok(());
+            return self
+                .thread
+                .filter(|thread| *thread != MAIN)
+                .map_or(Ok(()), |_| Err(elsewhere()));
         };
         if !Sight::read(step, self.room, self.user)?.sees(&event) {
             return Err(Refusal::forbidden("you may not see this event"));
         }
-        if step.get(JOINED, (self.room, self.user))?.is_none() {
-            return Ok(());
-        }
         if let Some(thread) = self.thread
             && !is_in_thread(step, &event, thread)?
         {
-            return Err(Refusal::invalid("the event is not in this thread"));
+            return Err(elsewhere());
+        }
+        if step.get(JOINED, (self.room, self.user))?.is_none() {
+            return Ok(());
         }
         let receipt = ReceiptRecord {
             user: self.user.to_owned(),
@@ -154,6 +157,10 @@ impl Marker<'_> {
         let place = Place { user: self.user, room: Some(self.room), kind: FULLY_READ };
         account_data::put(step, place, &content)
     }
+}
+
+fn elsewhere() -> Refusal {
+    Refusal::invalid("the event is not in this thread")
 }
 
 /// Whether an event may be read as part of a thread: it is in it, or its first event.

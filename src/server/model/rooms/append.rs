@@ -135,20 +135,29 @@ pub(crate) fn append_event(step: &mut Step<'_>, draft: Draft) -> Result<OwnedEve
     finish(step, event, record, &rules)
 }
 
-/// Makes a room: appends its first event. Gives the room's id.
+/// A name for a room that is made. Rooms from version 12 on get another, by their first event.
+///
+/// # Errors
+/// When the server's own name makes no id.
+pub(crate) fn new_name(step: &mut Step<'_>) -> Result<OwnedRoomId, Refusal> {
+    let name = format!("!{}:{}", step.random_name(22), step.settings.name);
+    name.try_into().map_err(|_odd| Refusal::invalid("the server's name is odd"))
+}
+
+/// Makes a room, by this name if its version lets it have one: appends its first event. Gives the
+/// room's id.
 ///
 /// # Errors
 /// `M_UNSUPPORTED_ROOM_VERSION`, `M_FORBIDDEN` by the rules, `M_TOO_LARGE`.
 pub(crate) fn append_create(
     step: &mut Step<'_>,
-    sender: OwnedUserId,
+    (name, sender): (OwnedRoomId, OwnedUserId),
     version: &RoomVersionId,
     content: CanonicalJsonObject,
 ) -> Result<OwnedRoomId, Refusal> {
     let rules = rules(version)?;
-    let name = format!("!{}:{}", step.random_name(22), step.settings.name);
     let mut draft = Draft {
-        room: name.try_into().map_err(|_odd| Refusal::invalid("the server's name is odd"))?,
+        room: name,
         sender: sender.clone(),
         kind: "m.room.create".to_owned(),
         state_key: Some(String::new()),

@@ -27,7 +27,7 @@ mod validate;
 mod version;
 mod visit;
 
-pub(super) use append::{Draft, append_create, append_event, canonical, canonical_text};
+pub(super) use append::{Draft, append_create, append_event, canonical, canonical_text, new_name};
 pub(super) use client_event::{Reader, raw, sync_event};
 pub(super) use event::RoomEvent;
 pub(super) use kept::RoomCache;

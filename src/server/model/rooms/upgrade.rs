@@ -11,13 +11,13 @@ use super::{
     version::{rules, rules_of},
 };
 use crate::{
-    matrix::{OwnedRoomId, OwnedUserId, RoomId},
+    matrix::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId},
     server::model::{
         records::{ALIASES, AliasRecord, PUBLIC_ROOMS, ROOM_ALIASES, ROOMS, STATE},
         refusal::Refusal,
         rooms::{
             Action, Draft, MemberChange, RoomEvent, aliases, append_create, append_event,
-            canonical, current, membership_of,
+            canonical, current, membership_of, new_name,
         },
         step::Step,
         table::Broken,
@@ -62,17 +62,28 @@ impl Upgrade {
             return Err(Refusal::forbidden("you may not close this room"));
         }
         let levels = self.levels(step)?;
-        let new = append_create(step, self.user.clone(), &self.version, self.create(step)?)?;
+        let name = new_name(step)?;
+        // The new room names the last event of the old one, unless its own name is not known before.
+        let last = if self.is_named_before() { Some(self.close(step, &name)?) } else { None };
+        let create = self.create(step, last.as_ref())?;
+        let new = append_create(step, (name, self.user.clone()), &self.version, create)?;
         let join = (&*self.user, Action::Join, &*self.user);
         MemberChange::new(new.clone(), join, None).apply(step)?;
         self.put(step, &new, ("m.room.power_levels", ""), self.raised(levels.clone()))?;
         self.copy_state(step, &new)?;
         self.copy_bans(step, &new)?;
-        self.close(step, &new)?;
+        if last.is_none() {
+            self.close(step, &new)?;
+        }
         self.move_names(step, &new)?;
         self.put(step, &new, ("m.room.power_levels", ""), self.fitting(levels.clone()))?;
         self.silence(step, levels)?;
         Ok(new)
+    }
+
+    fn is_named_before(&self) -> bool {
+        let rules = self.version.rules();
+        rules.is_some_and(|rules| !rules.authorization.room_create_event_id_as_room_id)
     }
 
     fn has_privileged_creators(&self) -> bool {
@@ -86,10 +97,10 @@ impl Upgrade {
         room: &RoomId,
         place: (&str, &str),
         content: Map<String, Value>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<OwnedEventId, Refusal> {
         let draft =
             Draft::state(room.to_owned(), self.user.clone(), place, Value::Object(content))?;
-        append_event(step, draft).map(drop)
+        append_event(step, draft)
     }
 
     fn old_content(
@@ -100,12 +111,17 @@ impl Upgrade {
         Ok(current(step, &self.old, kind, "")?.and_then(|event| event.content()))
     }
 
-    fn create(&self, step: &Step<'_>) -> Result<CanonicalJsonObject, Refusal> {
+    fn create(
+        &self,
+        step: &Step<'_>,
+        last: Option<&OwnedEventId>,
+    ) -> Result<CanonicalJsonObject, Refusal> {
         let old = self.old_content(step, "m.room.create")?.unwrap_or_default();
-        let mut content = json!({
-            "room_version": self.version,
-            "predecessor": {"room_id": self.old},
-        });
+        let predecessor = match last {
+            None => json!({"room_id": self.old}),
+            Some(last) => json!({"room_id": self.old, "event_id": last}),
+        };
+        let mut content = json!({ "room_version": self.version, "predecessor": predecessor });
         if let Value::Object(content) = &mut content {
             for field in ["type", "m.federate"] {
                 content.extend(old.get(field).map(|value| (field.to_owned(), value.clone())));
@@ -194,7 +210,7 @@ impl Upgrade {
         Ok(all)
     }
 
-    fn close(&self, step: &mut Step<'_>, new: &RoomId) -> Result<(), Refusal> {
+    fn close(&self, step: &mut Step<'_>, new: &RoomId) -> Result<OwnedEventId, Refusal> {
         let body = "This room has been replaced";
         let content = Map::from_iter([
             ("body".to_owned(), body.into()),
@@ -242,10 +258,10 @@ impl Upgrade {
 type Keyed = (String, Map<String, Value>);
 
 /// What the user may not do is not done.
-fn unless_forbidden(done: Result<(), Refusal>) -> Result<(), Refusal> {
+fn unless_forbidden(done: Result<OwnedEventId, Refusal>) -> Result<(), Refusal> {
     match done {
         Err(refusal) if refusal.status != 403 => Err(refusal),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -279,6 +295,26 @@ mod tests {
         let (_, found) = world.get("/directory/room/%23den:test", &alice);
         assert_eq!(found["room_id"], *new);
         assert_eq!(world.post(&format!("/rooms/{new}/join"), &bob, json!({})).0, 403);
+    }
+
+    #[test]
+    fn a_room_whose_name_is_known_before_names_the_last_event_of_the_old_one() {
+        let mut world = World::new();
+        let alice = world.user("alice");
+        let old = world.room(&alice, json!({"room_version": "10"}));
+        for (version, has_event) in [("11", true), ("12", false)] {
+            let path = format!("/rooms/{old}/upgrade");
+            let (status, reply) = world.post(&path, &alice, json!({"new_version": version}));
+            assert_eq!(status, 200, "{reply}");
+            let new = reply["replacement_room"].as_str().unwrap();
+            let path = format!("/rooms/{new}/state/m.room.create");
+            let last = &world.get(&path, &alice).1["predecessor"]["event_id"];
+            assert_eq!(last.is_string(), has_event);
+            if let Some(last) = last.as_str() {
+                let (_, event) = world.get(&format!("/rooms/{old}/event/{last}"), &alice);
+                assert_eq!(event["content"]["replacement_room"], *new);
+            }
+        }
     }
 
     #[test]
