@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// Kind of the message that asks to verify.
+const VERIFICATION: &str = "m.key.verification.request";
 /// The longest name, in columns.
 const MOST_NAME: usize = 24;
 
@@ -171,6 +173,10 @@ fn body(content: &MessageContent<'_>) -> Vec<Span> {
         }
         MessageContent::Poll(question) => {
             block(&format!("[poll] {question}"), StyleName::MessageText)
+        }
+        // What its sender's client wrote for those that do not know this kind.
+        MessageContent::Unknown { kind: VERIFICATION, .. } => {
+            vec![Span::new("[asked to verify]", StyleName::Dim)]
         }
         MessageContent::Unknown { kind, body } => {
             let kind = format!("[{}]", SafeText::short(kind, 60));

@@ -6,10 +6,14 @@ use crate::{
     tui::{theme::StyleName, wrap::Span},
 };
 
-/// The short mark behind a message: a sign and words, for eyes that see no color.
+/// The short mark behind a message: a sign and words, for eyes that see no color. A sign alone where
+/// a whole restored history would carry the words; the sentence of the selected message says it.
 pub(super) fn shield_mark(shield: Shield) -> Option<Span> {
     match shield {
         Shield::None => None,
+        Shield::Grey(ShieldReason::AuthenticityNotGuaranteed) => {
+            Some(Span::new("?", StyleName::Dim))
+        }
         Shield::Grey(reason) => {
             Some(Span::new(format!("? {}", short(reason)), StyleName::MessageUnverified))
         }
