@@ -2,7 +2,7 @@
 //! or a new start; this device signed; the backup connected; old keys restored.
 //!
 //! ```text
-//!  NeedsSetup ──── set up ───▶ SettingUp ───────────────────────────────┐
+//!  NeedsSetup ──── set up ───▶ SettingUp ─▶ KeyToKeep ─ confirm ────────┐
 //!  NeedsRecovery ─ recover ──▶ Unlocking ─▶ Signing ─▶ ConnectingBackup ─▶ Restoring ─▶ Ready
 //!        │ ▲                      │ refused
 //!        │ └──────────────────────┘
@@ -22,7 +22,9 @@ use super::{
     setup::Setup,
     turn::Turn,
 };
-use crate::e2ee::{BackupState, OwnIdentity, RecoverySecret, StorageRefusal, StorageStatus};
+use crate::e2ee::{
+    BackupState, CreationStatus, OwnIdentity, RecoverySecret, StorageRefusal, StorageStatus,
+};
 
 /// Where a device is on its way to the account's keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,9 @@ pub enum RecoveryState {
         /// How many the backup has.
         total: u64,
     },
+    /// A recovery key was made here, and the user did not say yet that they have it:
+    /// [`super::Request::SetUpRecovery`] gives it again.
+    KeyToKeep,
     /// There is nothing to do.
     Ready,
 }
@@ -135,6 +140,9 @@ impl Facts {
             Some(_) | None if version.is_some() && !connected && problem.is_none() => {
                 self.outside(other_device)
             }
+            Some(_) | None if self.storage.creation == CreationStatus::Unconfirmed => {
+                RecoveryState::KeyToKeep
+            }
             Some(_) | None => RecoveryState::Ready,
         }
     }
@@ -187,7 +195,7 @@ impl Engine {
                              verify it with another device, or start fresh";
                 self.end_waiting(&Err(refusal("not_recovered", words)), turn);
             }
-            RecoveryState::Ready | RecoveryState::NeedsSetup => {
+            RecoveryState::Ready | RecoveryState::KeyToKeep | RecoveryState::NeedsSetup => {
                 let facts = Facts::read(self, turn)?;
                 let recovered = Outcome::Recovered {
                     cross_signed: facts.cross_signed,
@@ -247,5 +255,27 @@ fn code(why: &StorageRefusal) -> &str {
         StorageRefusal::NoPassphrase => "not_a_recovery_key",
         StorageRefusal::PassphraseTooWeak | StorageRefusal::PassphraseTooSlow => "bad_passphrase",
         StorageRefusal::Server(error) => &error.errcode,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_made_and_not_confirmed_is_still_to_be_kept() {
+        let own = OwnIdentity::Verified {
+            has_master: true,
+            has_self_signing: true,
+            has_user_signing: true,
+        };
+        let storage = StorageStatus { exists: true, ..StorageStatus::default() };
+        let backup = BackupState { checked: true, connected: true, ..BackupState::default() };
+        let mut facts = Facts { own, cross_signed: true, storage, backup };
+        assert_eq!(facts.state(false), RecoveryState::Ready);
+        facts.storage.creation = CreationStatus::Unconfirmed;
+        assert_eq!(facts.state(false), RecoveryState::KeyToKeep);
+        facts.storage.exists = false;
+        assert_eq!(facts.state(false), RecoveryState::NeedsSetup, "the server has none of it");
     }
 }

@@ -114,15 +114,17 @@ pub fn can_be_typed(state: &RecoveryState) -> bool {
         | RecoveryState::Signing
         | RecoveryState::ConnectingBackup
         | RecoveryState::Restoring { .. }
+        | RecoveryState::KeyToKeep
         | RecoveryState::Ready => false,
     }
 }
 
 fn going_on(state: &RecoveryState) -> Option<String> {
     Some(match state {
-        RecoveryState::NeedsSetup | RecoveryState::NeedsRecovery { .. } | RecoveryState::Ready => {
-            return None;
-        }
+        RecoveryState::NeedsSetup
+        | RecoveryState::NeedsRecovery { .. }
+        | RecoveryState::KeyToKeep
+        | RecoveryState::Ready => return None,
         RecoveryState::SettingUp => "Making a recovery key …".to_owned(),
         RecoveryState::Unlocking => "Trying the recovery key …".to_owned(),
         RecoveryState::Signing => "Signing this device …".to_owned(),

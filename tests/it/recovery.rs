@@ -16,6 +16,7 @@ use crate::{
 scenario::on_both! {
     a_recovery_key_opens_old_messages_on_the_next_device,
     test_backup_wrong_recovery_key_fails,
+    a_recovery_key_that_nobody_wrote_down_is_shown_again_after_a_restart,
 }
 
 /// Another device of the same account.
@@ -88,4 +89,36 @@ fn test_backup_wrong_recovery_key_fails(on: On) {
     let output = new.run_with_input(&["recover", "--recovery-key-file", "-"], "\n");
     fails(&output, 1, "empty");
     fails(&new.run(&["recover"]), 2, "--recovery-key-file");
+}
+
+/// The recovery key that stands on a screen.
+fn key_on(screen: &[String]) -> String {
+    let groups = screen.iter().flat_map(|row| row.split_whitespace());
+    let is_group = |word: &&str| word.len() == 4 && word.chars().all(|c| c.is_ascii_alphanumeric());
+    let is_other = |word: &&str| !(is_group(word) && word.starts_with("Es"));
+    groups.skip_while(is_other).filter(is_group).take(12).collect::<Vec<_>>().join(" ")
+}
+
+fn a_recovery_key_that_nobody_wrote_down_is_shown_again_after_a_restart(on: On) {
+    let grotto = Grotto::log_in(on.shared(), "keytokeep");
+    let mut terminal = grotto.open((80, 24));
+    terminal.shows("Without a recovery key");
+    terminal.type_keys("\x1bs");
+    terminal.shows("Make a recovery key?");
+    terminal.type_keys("y");
+    let made = key_on(&terminal.shows("Your recovery key:"));
+    assert_eq!(made.len(), 12 * 4 + 11, "{made}");
+    terminal.type_keys("\r");
+    terminal.shows("waits to be written down");
+    terminal.type_keys("\x11");
+    assert_eq!(terminal.exit_status(), 0);
+
+    let mut terminal = grotto.open((80, 24));
+    terminal.shows("waits to be written down");
+    terminal.type_keys("\x1bs");
+    assert_eq!(key_on(&terminal.shows("Your recovery key:")), made);
+    terminal.type_keys("y");
+    terminal.shows("a new login reads everything");
+    let left = terminal.screen().join("\n");
+    assert!(!left.contains("recovery key waits"), "{left}");
 }

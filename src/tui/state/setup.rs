@@ -20,6 +20,7 @@ pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
         RecoveryState::Restoring { done, total } => {
             format!("Unlocking old messages: {done} of {total} keys are here")
         }
+        RecoveryState::KeyToKeep => "Your recovery key waits to be written down".to_owned(),
         RecoveryState::Ready => return None,
     })
 }
@@ -34,7 +35,9 @@ pub(super) fn written_out(key: &str) -> String {
 /// Whether the user can do something now.
 pub(in crate::tui) fn is_waiting_for_user(recovery: &RecoveryState) -> bool {
     match recovery {
-        RecoveryState::NeedsSetup | RecoveryState::NeedsRecovery { .. } => true,
+        RecoveryState::NeedsSetup
+        | RecoveryState::NeedsRecovery { .. }
+        | RecoveryState::KeyToKeep => true,
         RecoveryState::SettingUp
         | RecoveryState::Unlocking
         | RecoveryState::Signing

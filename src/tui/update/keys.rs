@@ -90,7 +90,7 @@ fn act_anywhere(state: &mut State, action: AnywhereAction, effects: &mut Effects
         AnywhereAction::NewDirect => ask(state, Prompt::NewDirect),
         AnywhereAction::JoinRoom => ask(state, Prompt::Join),
         AnywhereAction::InviteUser => ask_whom_to_invite(state),
-        AnywhereAction::SetUp => setup::open(state),
+        AnywhereAction::SetUp => setup::open(state, effects),
         AnywhereAction::Verify => verification::open(state),
         AnywhereAction::Trust => trust::open(state),
         AnywhereAction::LeaveRoom => rooms::ask_to_leave(state),

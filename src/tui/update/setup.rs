@@ -8,13 +8,14 @@ use crate::{
 };
 
 /// Opens what can be done now.
-pub(super) fn open(state: &mut State) {
+pub(super) fn open(state: &mut State, effects: &mut Effects) {
     match &state.recovery {
         Some(RecoveryState::NeedsSetup) => ask(state, Question::SetUpRecovery),
         Some(RecoveryState::NeedsRecovery { ways }) => {
             let ways = ways.clone();
             ask(state, Question::Recover { ways });
         }
+        Some(RecoveryState::KeyToKeep) => show_key(state, effects),
         Some(RecoveryState::Ready) => {
             state.say(Tone::Done, "this device has the account's keys: nothing to do");
         }
@@ -25,10 +26,20 @@ pub(super) fn open(state: &mut State) {
 
 /// Takes where the device stands.
 pub(super) fn on_state(state: &mut State, recovery: RecoveryState) {
-    if recovery == RecoveryState::Ready
-        && state.recovery.as_ref().is_some_and(|before| *before != RecoveryState::Ready)
-    {
-        state.say(Tone::Done, "this device has the account's keys now");
+    let before = state.recovery.as_ref().filter(|before| **before != RecoveryState::Ready);
+    if let Some(before) = before.filter(|_| recovery == RecoveryState::Ready) {
+        let words = match before {
+            RecoveryState::KeyToKeep => "a new login reads everything with your recovery key",
+            RecoveryState::NeedsSetup
+            | RecoveryState::NeedsRecovery { .. }
+            | RecoveryState::SettingUp
+            | RecoveryState::Unlocking
+            | RecoveryState::Signing
+            | RecoveryState::ConnectingBackup
+            | RecoveryState::Restoring { .. }
+            | RecoveryState::Ready => "this device has the account's keys now",
+        };
+        state.say(Tone::Done, words);
     }
     state.recovery = Some(recovery);
 }
@@ -73,10 +84,7 @@ pub(super) fn on_secret(
 /// Does what was answered to one of the questions of this file.
 pub(super) fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Effects) {
     match (kind, answer) {
-        (Question::SetUpRecovery, Answer::Yes) => {
-            let request = Request::SetUpRecovery { passphrase: None };
-            rooms::request(state, Asked::RecoveryKey, request, effects);
-        }
+        (Question::SetUpRecovery, Answer::Yes) => show_key(state, effects),
         (Question::StartFresh, Answer::Yes) => {
             rooms::request(state, Asked::RecoveryKey, Request::StartFresh, effects);
         }
@@ -100,6 +108,12 @@ pub(super) fn on_answer(state: &mut State, kind: Question, answer: Answer, effec
         (Question::Recover { .. }, Answer::StartFresh) => ask(state, Question::StartFresh),
         (_, _) => {}
     }
+}
+
+/// Makes the recovery key, or has it told again.
+fn show_key(state: &mut State, effects: &mut Effects) {
+    let request = Request::SetUpRecovery { passphrase: None };
+    rooms::request(state, Asked::RecoveryKey, request, effects);
 }
 
 fn ask(state: &mut State, kind: Question) {

@@ -86,12 +86,16 @@ fn a_new_recovery_key_stays_to_be_seen_until_one_says_that_one_has_it() {
     seen("recovery_key", &mut screen);
     screen.press("enter");
     assert_eq!(requests(&mut screen), []);
-    screen.press("alt-s enter");
+    screen.tell([Update::Recovery(RecoveryState::KeyToKeep)]);
+    assert!(screen.text().contains("recovery key waits to be written down"));
+    screen.press("alt-s");
     let id = requests(&mut screen)[0].0;
     let outcome = Outcome::RecoveryKey { recovery_key: SecretText::from("Es".to_owned()) };
     screen.tell([Update::Outcome { id, result: Ok(outcome) }]);
     screen.press("y");
     assert!(matches!(requests(&mut screen)[..], [(_, Request::ConfirmRecoveryKey)]));
+    screen.tell([Update::Recovery(RecoveryState::Ready)]);
+    assert!(!screen.text().contains("waits to be written down"));
 }
 
 fn trust(state: Option<IdentityState>, left_out: Vec<LeftOut>) -> Update {
