@@ -358,7 +358,6 @@ pub struct DownloadArgs {
 
 /// Arguments of `verify`.
 #[derive(Clone, Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags as typed; clap keeps them apart")]
 #[command(after_long_help = "\
 Both sides show seven emoji, by name and picture, and three numbers; where they are the same, \
 nobody stands between. With your own user id it is for another device of yours, which is then \

@@ -7,19 +7,20 @@
 use serde::de::IgnoredAny;
 
 use crate::{
-    matrix::{DeviceId, UserId},
+    matrix::{DeviceId, MatrixError, UserId},
     time::Timestamp,
 };
 
 use super::{
     backup::{self, Backup},
     core::Core,
+    cross_signing::SecretName,
     error::MachineError,
     history_sharing::History,
     lookup::Table,
     machine::Machine,
     megolm::{Answer, Megolm},
-    request::{self, OutgoingRequest, Purpose, RequestFailure, RequestId, Requests},
+    request::{self, OutgoingRequest, Purpose, RequestFailure, RequestId, RequestRecord, Requests},
     secret_sharing::Sharing,
     secret_storage::Storage,
     step::Step,
@@ -91,23 +92,7 @@ impl Machine {
             // The login ended, not the request: it is sent again after the next.
             Err(RequestFailure::Refused(error)) if error.is_unknown_token() => return Ok(()),
             Err(RequestFailure::Later(error)) => {
-                let purpose = record.purpose.clone();
-                let tries = self.core.requests.postpone(record, error, step)?;
-                return match &purpose {
-                    Purpose::ShareRoomKey(purpose) => {
-                        self.share_postponed(id, purpose, tries, step)
-                    }
-                    Purpose::KeysUpload(_)
-                    | Purpose::KeysQuery(_)
-                    | Purpose::KeysClaim(_)
-                    | Purpose::Backup(_)
-                    | Purpose::Notice
-                    | Purpose::HistoryBundle
-                    | Purpose::StorageRead
-                    | Purpose::StorageWrite(_)
-                    | Purpose::SigningKeys(_)
-                    | Purpose::Signatures(_) => Ok(()),
-                };
+                return self.take_postponement(id, record, error, step);
             }
             // It stays, to be sent again with the proof.
             Err(RequestFailure::Refused(error))
@@ -152,6 +137,9 @@ impl Machine {
         }
         if self.core.cross_signing.take_is_new() {
             self.end_all_sessions(step)?;
+            for name in [SecretName::Master, SecretName::SelfSigning, SecretName::UserSigning] {
+                self.secret_changed(name, step)?;
+            }
         }
         self.core.proceed(step)?;
         self.storage_progressed(step)?;
@@ -170,6 +158,31 @@ impl Machine {
             | Purpose::HistoryBundle
             | Purpose::StorageRead
             | Purpose::StorageWrite(_) => Ok(()),
+        }
+    }
+
+    /// The request is sent again later.
+    fn take_postponement(
+        &mut self,
+        id: &RequestId,
+        record: RequestRecord,
+        error: &MatrixError,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let purpose = record.purpose.clone();
+        let tries = self.core.requests.postpone(record, error, step)?;
+        match &purpose {
+            Purpose::ShareRoomKey(purpose) => self.share_postponed(id, purpose, tries, step),
+            Purpose::KeysUpload(_)
+            | Purpose::KeysQuery(_)
+            | Purpose::KeysClaim(_)
+            | Purpose::Backup(_)
+            | Purpose::Notice
+            | Purpose::HistoryBundle
+            | Purpose::StorageRead
+            | Purpose::StorageWrite(_)
+            | Purpose::SigningKeys(_)
+            | Purpose::Signatures(_) => Ok(()),
         }
     }
 

@@ -63,7 +63,7 @@ impl HeldKey {
     fn of(record: &InboundSession) -> Self {
         let device = match &record.sender {
             SenderData::Device { device, .. } => Some(device.clone()),
-            _ => None,
+            SenderData::Own { .. } | SenderData::Unknown { .. } => None,
         };
         Self {
             source: record.source,

@@ -173,11 +173,10 @@ pub(super) fn verdict(
         return Verdict::Mismatched;
     }
     let shield = match (sender, standing) {
-        (SenderData::Own { .. }, _) => Shield::None,
         (SenderData::Device { .. } | SenderData::Unknown { .. }, _) if !source.is_proof() => {
             Shield::Grey(ShieldReason::AuthenticityNotGuaranteed)
         }
-        (SenderData::Device { .. }, Standing::Signed) => Shield::None,
+        (SenderData::Own { .. }, _) | (SenderData::Device { .. }, Standing::Signed) => Shield::None,
         (SenderData::Device { .. }, Standing::Violated) => {
             Shield::Red(ShieldReason::VerificationViolation)
         }

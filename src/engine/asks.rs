@@ -33,7 +33,7 @@ impl Engine {
         let from = (face, id);
         match request {
             Request::CreateRoom { name, invite, dm, encrypted } => {
-                let dm = if dm { invite.first().cloned() } else { None };
+                let dm = invite.first().filter(|_| dm).cloned();
                 let call = create_call(name.as_deref(), &invite, dm.as_deref(), encrypted.into());
                 self.ask(from, Asked::Create(dm), call);
             }
@@ -42,9 +42,7 @@ impl Engine {
                 let call = self.leave_call(&room);
                 self.ask(from, Asked::Leave(room), call);
             }
-            Request::Invite { room, user } => {
-                self.invite(from, (room, user), turn)?;
-            }
+            Request::Invite { room, user } => self.invite(from, (room, user), turn)?,
             Request::Rooms => {
                 let rooms = self.rooms.summaries();
                 answer(face, id, Ok(Outcome::Rooms { rooms }), turn);

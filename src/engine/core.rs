@@ -249,7 +249,6 @@ impl Engine {
                     }
                     Notice::RoomMayBeReady(room) => self.pump(&room, turn)?,
                     Notice::IdentityChanged { user, .. } => drop(users.insert(user)),
-                    Notice::OwnIdentity => self.recovery.note_change(),
                     Notice::AuthNeeded => self.tell_auth(turn),
                     Notice::Verification(view) => turn.tell_all(Update::Verification(view)),
                     Notice::SendVerification { room, txn, kind, content } => {
@@ -262,7 +261,8 @@ impl Engine {
                         self.on_history_offered((room, inviter), file);
                     }
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
-                    Notice::SecretReceived
+                    Notice::OwnIdentity
+                    | Notice::SecretReceived
                     | Notice::StorageChanged
                     | Notice::StorageOpened { .. }
                     | Notice::StorageMade => self.recovery.note_change(),

@@ -248,11 +248,10 @@ impl Engine {
 /// The refusal in one word, for scripts.
 fn code(why: &StorageRefusal) -> &str {
     match why {
-        StorageRefusal::NotAKey(_) => "not_a_recovery_key",
+        StorageRefusal::NotAKey(_) | StorageRefusal::NoPassphrase => "not_a_recovery_key",
         StorageRefusal::NoStorage => "no_secret_storage",
         StorageRefusal::Unsupported => "unsupported",
         StorageRefusal::WrongKey | StorageRefusal::WrongPassphrase => "wrong_recovery_key",
-        StorageRefusal::NoPassphrase => "not_a_recovery_key",
         StorageRefusal::PassphraseTooWeak | StorageRefusal::PassphraseTooSlow => "bad_passphrase",
         StorageRefusal::Server(error) => &error.errcode,
     }

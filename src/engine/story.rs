@@ -117,12 +117,11 @@ impl Engine {
         event: &EventId,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let result = match turn.store.event(room, event)? {
-            Some(stored) => Ok(Outcome::KeyStory(self.story_of(room, event, &stored, turn)?)),
-            None => {
-                let words = format!("this device has no event {event}; see: grotto history");
-                Err(refusal("unknown_event", words))
-            }
+        let result = if let Some(stored) = turn.store.event(room, event)? {
+            Ok(Outcome::KeyStory(self.story_of(room, event, &stored, turn)?))
+        } else {
+            let words = format!("this device has no event {event}; see: grotto history");
+            Err(refusal("unknown_event", words))
         };
         answer(from.0, from.1, result, turn);
         Ok(())

@@ -122,7 +122,7 @@ impl<H: Homeserver> Calls<H> {
     }
 
     /// Calls that begin from now on have this token.
-    pub(super) fn present(&mut self, frame: TokenFrame) {
+    pub(super) fn present(&mut self, frame: &TokenFrame) {
         let token: String = frame.token.as_str().to_owned();
         self.token = Some(Arc::new(Secret::new(token)));
     }

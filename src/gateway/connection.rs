@@ -170,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Homeserver> Connection<S, H> {
                 PeerEffect::Done(id) => self.calls.forget(id),
                 PeerEffect::Push(chunk) => self.calls.push(chunk)?,
                 PeerEffect::Pull(id) => self.calls.pull(id),
-                PeerEffect::Present(frame) => self.calls.present(frame),
+                PeerEffect::Present(frame) => self.calls.present(&frame),
                 PeerEffect::Close(code) => return Err(code),
             }
         }

@@ -93,7 +93,7 @@ fn policy_words(trust: &RoomTrust) -> String {
     .to_owned();
     if trust.room_id.is_some() {
         let left = trust.left_out.len();
-        words.push_str(&format!("\n{left} of {} devices left out", trust.known));
+        words.extend(["\n".to_owned(), format!("{left} of {} devices left out", trust.known)]);
     }
     for left in &trust.left_out {
         let why = match left.reason {
@@ -103,10 +103,10 @@ fn policy_words(trust: &RoomTrust) -> String {
             LeftOutReason::Unable => "it does not speak our algorithms",
         };
         let (user, device) = (safe(left.user_id.as_str()), safe(left.device_id.as_str()));
-        words.push_str(&format!("\n  {user} {device}: {why}"));
+        words.extend(["\n  ", &user, " ", &device, ": ", why]);
     }
     for status in &trust.changed {
-        words.push_str(&format!("\n{}", user_words(status)));
+        words.extend(["\n", &user_words(status)]);
     }
     words
 }
@@ -231,7 +231,7 @@ fn trust_words(state: &OwnState) -> String {
     let device = if state.cross_signed { "signed by it" } else { "NOT signed by it" };
     let mut words = format!("{own}; this device is {device}");
     for status in &state.users {
-        words.push_str(&format!("\n{}", user_words(status)));
+        words.extend(["\n", &user_words(status)]);
     }
     words
 }

@@ -177,7 +177,7 @@ async fn awaited(
         Ok::<_, HeadlessError>(())
     };
     match timeout(LIFE, wait).await {
-        Ok(waited) => waited?,
+        Ok(ended) => ended?,
         Err(_elapsed) => {
             let message = format!("{} asked for no verification", options.user);
             return Err(failed("timeout", message));
@@ -346,7 +346,17 @@ impl Session<'_> {
                 let message = format!("not verified: {} ({})", code.words(), safe(code.as_str()));
                 return Err(failed(name, message));
             }
-            _ => return Err(failed("elsewhere", "another device took it".to_owned())),
+            Stage::Asked
+            | Stage::Invited
+            | Stage::Ready { .. }
+            | Stage::Waiting
+            | Stage::Compare { .. }
+            | Stage::Confirmed
+            | Stage::Scanned
+            | Stage::Reciprocated
+            | Stage::Elsewhere => {
+                return Err(failed("elsewhere", "another device took it".to_owned()));
+            }
         }
         if self.view.is_own {
             // The other device asks this one for secrets now, or the other way around.
@@ -384,10 +394,8 @@ fn failed(code: &str, message: String) -> HeadlessError {
 }
 
 fn view_of(outcome: Outcome) -> Result<VerificationView, HeadlessError> {
-    match outcome {
-        Outcome::Verification(view) => Ok(view),
-        other => Err(unexpected(&other).into()),
-    }
+    let Outcome::Verification(view) = outcome else { return Err(unexpected(&outcome).into()) };
+    Ok(view)
 }
 
 /// The base64 of a code that was read: the bytes themselves, or base64 already.

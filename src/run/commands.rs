@@ -158,6 +158,7 @@ pub(super) fn verdict(result: Result<(), HeadlessError>) -> Result<(), Failure> 
     }
 }
 
+#[expect(clippy::cognitive_complexity, reason = "one arm for each command")]
 async fn perform(
     work: &Work,
     errand: &mut Errand,

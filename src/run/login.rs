@@ -122,6 +122,7 @@ struct Login<'a> {
 
 /// What proves who logs in.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Proof {
     Password(Credentials),
     Token(Secret<String>),
@@ -130,6 +131,7 @@ enum Proof {
 }
 
 /// Where the login is kept.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Place {
     /// In a new store, with this key.
     New(StoreKey),

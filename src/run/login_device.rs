@@ -184,10 +184,10 @@ fn show(grant: &DeviceGrant) {
         "Open this address in a browser, on any machine, and type the code:\n\n{}\n\nCode: {}\n",
         grant.verification_uri, grant.user_code
     ));
-    if let Some(uri) = &grant.verification_uri_complete {
-        if let Some(picture) = picture(uri.as_str()) {
-            secrets::say(&format!("Or scan this:\n\n{picture}"));
-        }
+    if let Some(uri) = &grant.verification_uri_complete
+        && let Some(picture) = picture(uri.as_str())
+    {
+        secrets::say(&format!("Or scan this:\n\n{picture}"));
     }
     secrets::say(&format!("Waiting for {minutes} minutes; Ctrl-C gives up."));
 }
@@ -198,12 +198,12 @@ fn picture(address: &str) -> Option<String> {
     let size = io::stderr().is_terminal().then(rows_and_columns).flatten()?;
     // Some rows for what stands above and below.
     let fits = picture.rows() + 8 <= size.0 && picture.columns() <= size.1;
-    fits.then(|| match screen::colors() {
-        ColorMode::None => picture.lines(Ink::Light).join("\n") + "\n",
-        _ => {
-            let row = |line: String| format!("\u{1b}[30;107m{line}\u{1b}[0m\n");
-            picture.lines(Ink::Dark).into_iter().map(row).collect()
+    fits.then(|| {
+        if screen::colors() == ColorMode::None {
+            return picture.lines(Ink::Light).join("\n") + "\n";
         }
+        let row = |line: String| format!("\u{1b}[30;107m{line}\u{1b}[0m\n");
+        picture.lines(Ink::Dark).into_iter().map(row).collect()
     })
 }
 

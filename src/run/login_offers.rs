@@ -54,6 +54,7 @@ pub(super) struct Provider {
 
 /// The way that is taken.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(super) enum Means {
     /// A password.
     Password,

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn a_released_step_never_changes() {
-        let hex = |step: &&str| Sha256::digest(step).iter().map(|it| format!("{it:02x}")).collect();
+        let byte = |hex: String, byte: &u8| hex + &format!("{byte:02x}");
+        let hex = |step: &&str| Sha256::digest(step).iter().fold(String::new(), byte);
         let hashes: Vec<String> = STEPS.iter().map(hex).collect();
         assert_eq!(
             hashes,

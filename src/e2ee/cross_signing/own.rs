@@ -125,6 +125,7 @@ impl Machine {
     }
 
     /// A private key of ours, to be kept elsewhere; the backup's is not here.
+    #[expect(clippy::unused_self, reason = "the machine is who has it, wherever it is kept")]
     pub(in crate::e2ee) fn signing_secret(
         &self,
         name: SecretName,

@@ -58,7 +58,7 @@ type Objects = BTreeMap<OwnedUserId, BTreeMap<String, Box<RawValue>>>;
 #[derive(Default, Deserialize)]
 struct Answer {
     #[serde(default)]
-    failures: BTreeMap<String, BTreeMap<String, serde::de::IgnoredAny>>,
+    failures: BTreeMap<String, BTreeMap<String, Box<RawValue>>>,
 }
 
 impl Machine {

@@ -71,7 +71,8 @@ fn other_line_ends_spaces_and_words_before_it_do_no_harm() {
 fn a_cut_file_and_other_text_are_no_key_file() {
     let file = write(&[r#"{"a":1}"#]);
     for cut in [0, 10, 40, 80, 120, file.len() - 10] {
-        assert!(read(&file[..cut], "passphrase").is_err(), "{cut}");
+        let (start, _rest) = file.split_at(cut);
+        assert!(read(start, "passphrase").is_err(), "{cut}");
     }
     for text in
         ["hello", "-----BEGIN MEGOLM SESSION DATA-----\nAQAB\n-----END MEGOLM SESSION DATA-----"]
@@ -106,7 +107,7 @@ fn another_passphrase_reads_nothing() {
 
 #[test]
 fn what_is_inside_must_be_a_list_of_objects() {
-    for text in [r#"1"#, r#"{"a":1"#, r#"{"a":1}]["#] {
+    for text in [r"1", r#"{"a":1"#, r#"{"a":1}]["#] {
         assert!(
             matches!(read(&write(&[text]), "passphrase"), Err(KeyFileError::Content)),
             "{text}"
@@ -119,7 +120,7 @@ fn a_file_of_ours_takes_half_a_million_rounds_and_a_fresh_salt() {
     let new = || String::from_utf8(KeyFileWriter::new(Vec::new(), "p").unwrap().finish().unwrap());
     let (one, two) = (new().unwrap(), new().unwrap());
     assert_ne!(one, two);
-    let (header, _) = read::test_header(&one);
+    let (header, ()) = read::test_header(&one);
     assert_eq!(header.rounds, 500_000);
     assert_eq!(header.iv[8] & 0x80, 0);
     assert!(read(&one, "p").unwrap().is_empty());

@@ -137,7 +137,7 @@ impl StorageKey {
     /// Whether this is the key that a check was made with.
     pub(super) fn fits(&self, check: &KeyCheck) -> Result<bool, BadSealed> {
         let iv = read_iv(&check.iv)?;
-        let mac = BASE64.decode(&check.mac).map_err(|_| BadSealed::Malformed)?;
+        let mac = BASE64.decode(&check.mac).ok().ok_or(BadSealed::Malformed)?;
         let mut bytes = [0_u8; KEY_BYTES];
         let keys = Keys::of(self, "");
         keys.apply(&iv, &mut bytes);

@@ -159,7 +159,11 @@ impl DerivedKey {
 
 impl Derivation {
     /// Does the work.
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "HMAC takes keys of any length"
+    )]
     pub fn derive(&self) -> DerivedKey {
         let (passphrase, Rounds { salt, iterations }) = (self.passphrase.expose(), &self.rounds);
         let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);

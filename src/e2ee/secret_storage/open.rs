@@ -382,6 +382,7 @@ impl Machine {
 }
 
 /// Tells why it does not go on; the attempt is over.
+#[expect(clippy::unnecessary_wraps, reason = "it is what its callers return")]
 fn refuse(why: StorageRefusal, step: &mut Step<'_>) -> Result<(), MachineError> {
     step.tell(Notice::StorageRefused(why));
     Ok(())

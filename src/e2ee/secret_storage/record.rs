@@ -135,6 +135,7 @@ pub enum CreationStatus {
 
 /// How secret storage stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct StorageStatus {
     /// Whether the account has one.
     pub exists: bool,

@@ -64,24 +64,23 @@ impl Machine {
     ) -> Result<Secret<String>, MachineError> {
         self.storage.refused = false;
         let mut record = StorageRecord::read(step)?;
-        let key = match &record.creation {
-            Some(creation) => creation.key.clone(),
-            None => {
-                let (key, rounds) = match derived {
-                    Some(DerivedKey { key, rounds }) => (key, Some(rounds)),
-                    None => (StorageKey::random()?, None),
-                };
-                let id = RequestId::random()?.0;
-                let creation = Creation { id, key: key.clone(), rounds, stage: Stage::Undescribed };
-                record.creation = Some(creation);
-                for name in SecretName::ALL {
-                    if self.held_secret(name, step)?.is_some() {
-                        record.note_unwritten(name);
-                    }
+        let key = if let Some(creation) = &record.creation {
+            creation.key.clone()
+        } else {
+            let (key, rounds) = match derived {
+                Some(DerivedKey { key, rounds }) => (key, Some(rounds)),
+                None => (StorageKey::random()?, None),
+            };
+            let id = RequestId::random()?.0;
+            let creation = Creation { id, key: key.clone(), rounds, stage: Stage::Undescribed };
+            record.creation = Some(creation);
+            for name in SecretName::ALL {
+                if self.held_secret(name, step)?.is_some() {
+                    record.note_unwritten(name);
                 }
-                record.write(step)?;
-                key
             }
+            record.write(step)?;
+            key
         };
         self.write_next(step)?;
         if record.creation.is_some_and(|it| it.stage == Stage::Unconfirmed) {

@@ -12,9 +12,10 @@ use crate::{
     e2ee::{
         Alarm, Bootstrap, DevicePolicy, IdentityState, LeftOutReason, Machine, Notice, OwnIdentity,
         Readiness, Recipients, RequestKind, ShareError,
-        cross_signing::{SecretName, Signed},
+        cross_signing::{Imported, SecretName, Signed},
     },
     matrix::{Event, OwnedRoomId, OwnedUserId, UserId},
+    secret::Secret,
 };
 
 const ALICE: usize = 0;
@@ -39,7 +40,7 @@ fn at<T>(
 }
 
 fn bootstrap(world: &mut World, client: usize) {
-    at(world, client, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+    at(world, client, Machine::bootstrap_cross_signing).unwrap();
     world.settle();
 }
 
@@ -162,7 +163,7 @@ fn an_account_without_an_identity_gets_one_that_signs_its_device() {
     let name = world.clients[ALICE].name();
     let device = &world.server.device_keys[&name.0][&name.1];
     assert_eq!(device["signatures"]["@alice:x"].as_object().unwrap().len(), 2);
-    let again = at(&mut world, ALICE, |machine, step| machine.bootstrap_cross_signing(step));
+    let again = at(&mut world, ALICE, Machine::bootstrap_cross_signing);
     assert_eq!(again.unwrap(), Bootstrap::Done);
     world.clients[ALICE].restart(world.now);
     world.settle();
@@ -173,7 +174,7 @@ fn an_account_without_an_identity_gets_one_that_signs_its_device() {
 fn an_identity_in_the_making_survives_the_end_of_the_program_at_any_point() {
     for requests in 0..6 {
         let mut world = World::new(&["@alice:x"]);
-        at(&mut world, ALICE, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+        at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
         for _ in 0..requests {
             world.send_one(ALICE);
         }
@@ -215,7 +216,7 @@ fn of_two_clients_that_make_an_identity_at_once_the_first_wins() {
     let second = world.log_in("@alice:x", "SECOND");
     world.settle();
     for client in [ALICE, second] {
-        at(&mut world, client, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+        at(&mut world, client, Machine::bootstrap_cross_signing).unwrap();
         world.send_one(client);
         let upload = world.clients[client].outbox.front().unwrap();
         assert_eq!(upload.kind, RequestKind::SigningKeysUpload, "both saw no identity");
@@ -239,7 +240,7 @@ fn of_two_clients_that_make_an_identity_at_once_the_first_wins() {
 #[test]
 fn a_server_that_wants_proof_is_given_it_beside_the_stored_request() {
     let mut world = World::new(&["@alice:x"]);
-    at(&mut world, ALICE, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+    at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
     world.send_one(ALICE);
     let upload = world.clients[ALICE].outbox.pop_front().unwrap();
     at(&mut world, ALICE, |machine, step| {
@@ -251,7 +252,7 @@ fn a_server_that_wants_proof_is_given_it_beside_the_stored_request() {
     let needed = world.clients[ALICE].machine.auth_needed().unwrap().clone();
     assert_eq!(needed.request, upload.id);
     let stored = at(&mut world, ALICE, |machine, step| machine.unanswered(step)).unwrap();
-    assert_eq!(stored, [upload.clone()]);
+    assert_eq!(stored, std::slice::from_ref(&upload));
     world.clients[ALICE].restart(world.now);
     assert_eq!(world.clients[ALICE].outbox.front(), Some(&upload), "asked again after a start");
     world.settle();
@@ -413,7 +414,6 @@ fn private_keys_that_fit_make_a_new_device_one_of_ours_and_others_are_not_kept()
     let second = world.log_in("@alice:x", "SECOND");
     world.settle();
     bootstrap(&mut world, second);
-    use crate::{e2ee::cross_signing::Imported, secret::Secret};
     for name in [SecretName::SelfSigning, SecretName::UserSigning, SecretName::Master] {
         let wrong = Secret::new([7; 32]);
         let refused =
@@ -525,7 +525,7 @@ fn nothing_is_sent_from_a_device_that_its_own_identity_did_not_sign() {
 fn a_message_waits_while_the_first_identity_is_made() {
     let mut world = World::new(&["@alice:x", "@bob:x"]);
     encrypt(&mut world);
-    at(&mut world, ALICE, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+    at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
     let ready = at(&mut world, ALICE, |machine, step| {
         machine.prepare_room(&room(), &to_both(), step).map(|it| matches!(it, Readiness::Ready(_)))
     });
@@ -599,7 +599,7 @@ fn a_blocked_device_is_told_so_though_it_is_signed() {
 #[test]
 fn a_signature_that_the_server_does_not_take_is_made_again_but_not_for_ever() {
     let mut world = World::new(&["@alice:x"]);
-    at(&mut world, ALICE, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+    at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
     let mut refused = 0;
     for _ in 0..50 {
         let Some(request) = world.clients[ALICE].outbox.pop_front() else { break };

@@ -66,9 +66,9 @@ fn settle(world: &mut World, client: usize) {
         world.settle();
         let now = world.now;
         let notices = world.clients[client].notices.clone();
-        let derive = notices.iter().rev().find_map(|notice| match notice {
-            Notice::DeriveStorageKey(derivation) => Some(derivation.clone()),
-            _ => None,
+        let derive = notices.iter().rev().find_map(|notice| {
+            let Notice::DeriveStorageKey(derivation) = notice else { return None };
+            Some(derivation.clone())
         });
         let Some(derivation) = derive else { return };
         world.clients[client].notices.retain(|it| !matches!(it, Notice::DeriveStorageKey(_)));
@@ -80,9 +80,9 @@ fn settle(world: &mut World, client: usize) {
 }
 
 fn refusal(client: &mut Client) -> Option<StorageRefusal> {
-    client.take_notices().into_iter().find_map(|notice| match notice {
-        Notice::StorageRefused(why) => Some(why),
-        _ => None,
+    client.take_notices().into_iter().find_map(|notice| {
+        let Notice::StorageRefused(why) = notice else { return None };
+        Some(why)
     })
 }
 
@@ -228,7 +228,7 @@ fn making_goes_on_with_the_same_key_wherever_it_was_interrupted() {
         open(&mut world, 1, again.expose());
         assert_eq!(secrets(&mut world, 1), SIGNING, "after {requests} requests");
         let client = &mut world.clients[0];
-        client.step(now, |machine, step| machine.confirm_recovery_key(step)).unwrap();
+        client.step(now, Machine::confirm_recovery_key).unwrap();
         let status = client.step(now, |machine, step| machine.storage_status(step)).unwrap();
         assert_eq!((status.creation, status.unwritten), (CreationStatus::None, 0));
     }
@@ -294,7 +294,7 @@ fn two_signed() -> World {
 
 fn ask(world: &mut World, client: usize) {
     let now = world.now;
-    world.clients[client].step(now, |machine, step| machine.request_secrets(step)).unwrap();
+    world.clients[client].step(now, Machine::request_secrets).unwrap();
 }
 
 /// The live requests of a client: name and id.
@@ -343,8 +343,11 @@ fn a_verified_device_gets_the_secrets_it_asks_for_once_an_hour() {
 // T-95, A-39
 #[test]
 fn nobody_else_gets_a_secret() {
-    let cases: [(&str, fn(&mut World)); 4] = [
-        ("an unsigned device", |world| drop(world.log_in(ALICE, "GHOST"))),
+    type Change = fn(&mut World);
+    let cases: [(&str, Change); 4] = [
+        ("an unsigned device", |world| {
+            world.log_in(ALICE, "GHOST");
+        }),
         ("one that was blocked", |world| {
             let (user, device) = world.clients[1].name();
             let now = world.now;
@@ -357,7 +360,9 @@ fn nobody_else_gets_a_secret() {
             world.server.device_keys.get_mut(&user).unwrap().remove(&device);
             world.server.announcements.push(user);
         }),
-        ("another user", |world| drop(world.log_in("@mallory:x", "SECOND"))),
+        ("another user", |world| {
+            world.log_in("@mallory:x", "SECOND");
+        }),
     ];
     for (who, change) in cases {
         let mut world = two_signed();
@@ -432,7 +437,7 @@ fn a_secret_is_taken_only_of_whom_we_asked_and_only_if_it_is_the_secret() {
     // A device of ours that was not asked: it came later and is not signed.
     let ghost = world.log_in(ALICE, "GHOST");
     world.acquaint(ghost, 1);
-    world.clients[1].step(world.now, |machine, step| machine.tick(step)).unwrap();
+    world.clients[1].step(world.now, Machine::tick).unwrap();
     let id = requests(&world, 1);
     let id = id.iter().find(|(name, _)| name == "m.cross_signing.master");
     if let Some((_, id)) = id.cloned() {

@@ -8,8 +8,8 @@ use serde_json::{Value, json, value::to_raw_value};
 use super::harness::{Client, World};
 use crate::{
     e2ee::{
-        Decryption, MegolmCiphertext, Plaintext, Readiness, Recipients, Step, device::Device,
-        lookup::Table, request, session::Peer,
+        Decryption, Machine, MegolmCiphertext, Plaintext, Readiness, Recipients, Step,
+        device::Device, lookup::Table, request, session::Peer,
     },
     matrix::{Event, RoomId},
     time::Timestamp,
@@ -160,7 +160,7 @@ fn print_all(client: &mut Client, now: Timestamp, printed: &mut Printed) {
 fn nothing_that_holds_a_key_prints_it() {
     let mut world = World::new(&["@alice:x", "@bob:x"]);
     for client in &mut world.clients {
-        client.step(world.now, |machine, step| machine.bootstrap_cross_signing(step)).unwrap();
+        client.step(world.now, Machine::bootstrap_cross_signing).unwrap();
     }
     world.settle();
     world.acquaint(0, 1);

@@ -46,7 +46,7 @@ impl Place {
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Devices { transaction } => Some(transaction),
-            Self::Room { request, .. } => request.as_deref().map(|id| id.as_str()),
+            Self::Room { request, .. } => request.as_deref().map(ruma::EventId::as_str),
         }
     }
 }
@@ -405,10 +405,8 @@ impl Flow {
     }
 
     fn accept(&mut self, scan: Scan, secret: &Draw) -> Result<Vec<Effect>, OutOfTurn> {
-        let (theirs, start) = match self.take_state() {
-            State::Invited { theirs, start } => (theirs, start),
-            other => return Err(self.not_now(other)),
-        };
+        let state = self.take_state();
+        let State::Invited { theirs, start } = state else { return Err(self.not_now(state)) };
         self.scan = scan;
         // A fault from here on is theirs.
         Ok(match self.accept_request(theirs, start, secret) {
@@ -452,10 +450,7 @@ impl Flow {
         Ok(match scanned {
             Ok((checked, secret)) => {
                 let start = outgoing::start_reciprocate(&self.own.device, &secret);
-                let shown = match self.take_state() {
-                    State::Ready { shown, .. } => shown,
-                    _ => None,
-                };
+                let State::Ready { shown, .. } = self.take_state() else { return Err(OutOfTurn) };
                 self.state = State::Reciprocated { checked, shown };
                 vec![Effect::Send(start)]
             }
@@ -475,7 +470,13 @@ impl Flow {
                 self.state = State::Done { theirs: false };
                 Ok(vec![Effect::Sign(verified), Effect::Send(outgoing::done())])
             }
-            other => Err(self.not_now(other)),
+            state @ (State::Asked
+            | State::Invited { .. }
+            | State::Ready { .. }
+            | State::Reciprocated { .. }
+            | State::Done { .. }
+            | State::Cancelled { .. }
+            | State::Elsewhere) => Err(self.not_now(state)),
         }
     }
 
@@ -485,10 +486,12 @@ impl Flow {
     }
 
     fn mismatch(&mut self) -> Result<Vec<Effect>, OutOfTurn> {
-        match &self.state {
-            State::Sas(Sas::Compare(_)) => Ok(self.cancel(CancelCode::MismatchedSas)),
-            State::Scanned(_) => Ok(self.cancel(CancelCode::User)),
-            _ => Err(OutOfTurn),
+        if let State::Sas(Sas::Compare(_)) = &self.state {
+            Ok(self.cancel(CancelCode::MismatchedSas))
+        } else if let State::Scanned(_) = &self.state {
+            Ok(self.cancel(CancelCode::User))
+        } else {
+            Err(OutOfTurn)
         }
     }
 

@@ -103,7 +103,7 @@ impl Machine {
             return match message {
                 Some(Message::Start(start)) => self.on_bare_start(incoming, start, step),
                 Some(Message::Ready { from_device, .. }) => {
-                    self.refuse(&incoming, &from_device, CancelCode::UnknownTransaction, step)
+                    self.refuse(&incoming, &from_device, &CancelCode::UnknownTransaction, step)
                 }
                 _ => Ok(()),
             };
@@ -147,7 +147,7 @@ impl Machine {
         {
             let late = flow.is_ours && matches!(message, Some(Message::Ready { .. }));
             let code = CancelCode::Accepted;
-            return if late { self.refuse(&incoming, speaks, code, step) } else { Ok(()) };
+            return if late { self.refuse(&incoming, speaks, &code, step) } else { Ok(()) };
         }
         if flow.waits_for_device()
             && let Some(Message::Ready { from_device, .. }) = &message
@@ -323,7 +323,7 @@ impl Machine {
             for id in rivals {
                 self.end_flow(id, CancelCode::UnexpectedMessage, step)?;
             }
-            self.refuse(incoming, from, CancelCode::UnexpectedMessage, step)?;
+            self.refuse(incoming, from, &CancelCode::UnexpectedMessage, step)?;
             return Ok(false);
         }
         Ok(self.verifications.has_room(&incoming.sender))
@@ -349,7 +349,7 @@ impl Machine {
         &mut self,
         incoming: &Incoming,
         device: &OwnedDeviceId,
-        code: CancelCode,
+        code: &CancelCode,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         let name = incoming.content.transaction();
@@ -361,7 +361,7 @@ impl Machine {
         }
         let place = Place::Devices { transaction };
         let devices = std::slice::from_ref(device);
-        self.send_to_devices((&place, &incoming.sender, devices), outgoing::cancel(&code), step)
+        self.send_to_devices((&place, &incoming.sender, devices), outgoing::cancel(code), step)
     }
 
     /// The server has the request that we sent into a room: its event names the verification.

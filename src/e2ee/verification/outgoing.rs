@@ -33,10 +33,7 @@ pub enum Scan {
 }
 
 fn outgoing(kind: Kind, content: Value) -> Outgoing {
-    let content = match content {
-        Value::Object(content) => content,
-        _ => Map::new(),
-    };
+    let Value::Object(content) = content else { return Outgoing { kind, content: Map::new() } };
     Outgoing { kind, content }
 }
 

@@ -213,6 +213,7 @@ impl Sas {
     }
 
     /// The user says that both sides show the same.
+    #[expect(clippy::result_large_err, reason = "what is given back is what was given")]
     pub(super) fn confirm(self, context: Context<'_>) -> Result<Stepped, Self> {
         let Self::Compare(Compare { established, mac, theirs, .. }) = self else {
             return Err(self);

@@ -64,7 +64,7 @@ fn one_bad_endpoint_spoils_the_rest_and_a_bad_page_only_itself() {
     assert!(Metadata::parse("{}", REMOTE).is_err());
 }
 
-fn grant(change: serde_json::Value) -> Result<DeviceGrant, OAuthError> {
+fn grant(change: &serde_json::Value) -> Result<DeviceGrant, OAuthError> {
     let mut json = json!({
         "device_code": "a-device-code", "user_code": "WDJB-MJHT",
         "verification_uri": "https://account.example.org/link", "expires_in": 1800,
@@ -91,21 +91,21 @@ fn what_is_shown_of_a_grant_is_harmless_and_its_times_are_bounded() {
         json!({"expires_in": -1}),
         json!({"expires_in": "soon"}),
     ] {
-        assert!(grant(bad.clone()).is_err(), "{bad}");
+        assert!(grant(&bad).is_err(), "{bad}");
     }
-    let usual = grant(json!({})).unwrap();
+    let usual = grant(&json!({})).unwrap();
     assert_eq!(usual.interval, Duration::from_secs(5));
-    let slow = grant(json!({"interval": u64::MAX, "expires_in": u64::MAX})).unwrap();
+    let slow = grant(&json!({"interval": u64::MAX, "expires_in": u64::MAX})).unwrap();
     let bounds = (Duration::from_secs(60), Duration::from_secs(1800));
     assert_eq!((slow.interval, slow.expires_in), bounds);
-    assert_eq!(grant(json!({"interval": 0})).unwrap().interval, Duration::from_secs(1));
+    assert_eq!(grant(&json!({"interval": 0})).unwrap().interval, Duration::from_secs(1));
     assert!(!format!("{usual:?}").contains("a-device-code"));
     // A short way that leads elsewhere is none.
     let elsewhere = json!({"verification_uri_complete": "https://evil.example/?user_code=WDJB"});
-    assert_eq!(grant(elsewhere).unwrap().verification_uri_complete, None);
+    assert_eq!(grant(&elsewhere).unwrap().verification_uri_complete, None);
 }
 
-fn tokens(change: serde_json::Value) -> Result<Tokens, OAuthError> {
+fn tokens(change: &serde_json::Value) -> Result<Tokens, OAuthError> {
     let mut json = json!({"access_token": "mat_x", "token_type": "Bearer", "expires_in": 299});
     for (key, value) in change.as_object().unwrap() {
         json[key] = value.clone();
@@ -123,14 +123,14 @@ fn a_token_that_no_header_can_hold_is_refused_and_none_is_printed() {
         json!({"refresh_token": "two words"}),
         json!({"token_type": "mac"}),
     ] {
-        assert!(tokens(bad.clone()).is_err(), "{bad}");
+        assert!(tokens(&bad).is_err(), "{bad}");
     }
-    let good = tokens(json!({"refresh_token": "mar_y"})).unwrap();
+    let good = tokens(&json!({"refresh_token": "mar_y"})).unwrap();
     assert_eq!(good.expires_in, Some(Duration::from_secs(299)));
     let shown = format!("{good:?}");
     assert!(!shown.contains("mat_x") && !shown.contains("mar_y"), "{shown}");
     for odd in [json!({"expires_in": -5}), json!({"expires_in": 1e300}), json!({"expires_in": 0})] {
-        assert_eq!(tokens(odd).unwrap().expires_in, None);
+        assert_eq!(tokens(&odd).unwrap().expires_in, None);
     }
 }
 

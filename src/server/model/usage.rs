@@ -10,12 +10,12 @@ use crate::matrix::UserId;
 /// # Errors
 /// `M_RESOURCE_LIMIT_EXCEEDED` when that is more than one account may.
 pub(super) fn charge(step: &mut Step<'_>, user: &UserId, bytes: usize) -> Result<(), Refusal> {
-    let used = step.get(USAGE, (user,))?.unwrap_or(0).saturating_add(bytes as u64);
-    if step.settings.max_account_bytes < used {
+    let held = step.get(USAGE, (user,))?.unwrap_or(0).saturating_add(bytes as u64);
+    if step.settings.max_account_bytes < held {
         let error = "this account holds as much as one may here: ask who runs the server";
         return Err(Refusal::new(403, "M_RESOURCE_LIMIT_EXCEEDED", error));
     }
-    Ok(step.put(USAGE, (user,), &used)?)
+    Ok(step.put(USAGE, (user,), &held)?)
 }
 
 /// Counts that so many bytes went.
@@ -23,6 +23,6 @@ pub(super) fn charge(step: &mut Step<'_>, user: &UserId, bytes: usize) -> Result
 /// # Errors
 /// When the records are broken.
 pub(super) fn refund(step: &mut Step<'_>, user: &UserId, bytes: u64) -> Result<(), Broken> {
-    let used = step.get(USAGE, (user,))?.unwrap_or(0);
-    step.put(USAGE, (user,), &used.saturating_sub(bytes))
+    let held = step.get(USAGE, (user,))?.unwrap_or(0);
+    step.put(USAGE, (user,), &held.saturating_sub(bytes))
 }

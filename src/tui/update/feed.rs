@@ -15,7 +15,6 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
     match update {
         Update::Link(link) => state.link = link,
         Update::Synced => state.synced = true,
-        Update::CaughtUp => {}
         Update::AuthNeeded(prompt) => setup::on_auth_needed(state, prompt),
         Update::RoomTrust(trust) => {
             if let Some(room) = trust.room_id.clone().filter(|room| state.followed.contains(room)) {
@@ -57,8 +56,8 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Verification(view) => verification::on_update(state, view),
         Update::Alarm(alarm) => on_alarm(state, alarm),
         Update::Recovery(recovery) => setup::on_state(state, recovery),
-        // Nothing on screen shows it yet.
-        Update::Backup(_) => {}
+        // Nothing on screen shows these yet.
+        Update::CaughtUp | Update::Backup(_) => {}
         Update::Outcome { id, result } => on_outcome(state, id, result, effects),
         Update::Ended { reason } => {
             state.ended = Some(SafeText::line(&reason).into_string());

@@ -60,7 +60,7 @@ pub(super) fn on_letter(state: &mut State, letter: char, effects: &mut Effects) 
             state.overlay = None;
         }
         (Some(Overlay::Help { .. } | Overlay::Sheet { .. } | Overlay::Code { .. }), ' ') => {
-            step(state, 10)
+            step(state, 10);
         }
         (
             Some(

@@ -6,10 +6,9 @@ use super::Rig;
 use crate::e2ee::{OwnIdentity, Scan, VerificationAct as Act, VerificationStage as Stage};
 
 fn code(rig: &Rig, client: usize) -> String {
-    match rig.stage(client) {
-        Stage::Ready { code: Some(code), .. } => code,
-        other => panic!("{other:?}"),
-    }
+    let stage = rig.stage(client);
+    let Stage::Ready { code: Some(code), .. } = stage else { panic!("{stage:?}") };
+    code
 }
 
 /// `scans` reads what `shows` shows, and the other side's user confirms.

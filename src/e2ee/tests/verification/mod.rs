@@ -42,9 +42,9 @@ impl Rig {
         let mut world = World::new(users);
         let now = world.now;
         let mut seen = Vec::new();
-        for client in 0..users.len() {
-            if !seen.contains(&users[client]) {
-                seen.push(users[client]);
+        for (client, user) in users.iter().enumerate() {
+            if !seen.contains(user) {
+                seen.push(*user);
                 world.clients[client].step(now, Machine::bootstrap_cross_signing).unwrap();
                 world.settle();
             }
@@ -85,18 +85,16 @@ impl Rig {
         let mut said = Vec::new();
         for client in 0..self.world.clients.len() {
             for notice in self.world.clients[client].take_notices() {
-                match notice {
-                    Notice::Verification(view) => self.views[client].push(view),
-                    Notice::SendVerification { txn, kind, content, .. } => {
-                        self.said += 1;
-                        let id: OwnedEventId = format!("$e{}", self.said).try_into().unwrap();
-                        let now = self.world.now;
-                        self.world.clients[client]
-                            .step(now, |machine, step| machine.verification_sent(&txn, &id, step))
-                            .unwrap();
-                        said.push(Said { by: client, id, kind, content });
-                    }
-                    _ => {}
+                if let Notice::SendVerification { txn, kind, content, .. } = notice {
+                    self.said += 1;
+                    let id: OwnedEventId = format!("$e{}", self.said).try_into().unwrap();
+                    let now = self.world.now;
+                    self.world.clients[client]
+                        .step(now, |machine, step| machine.verification_sent(&txn, &id, step))
+                        .unwrap();
+                    said.push(Said { by: client, id, kind, content });
+                } else if let Notice::Verification(view) = notice {
+                    self.views[client].push(view);
                 }
             }
         }
@@ -208,10 +206,9 @@ impl Rig {
 
     /// Why it ended, and who ended it.
     fn ending(&self, client: usize) -> (CancelCode, Ending) {
-        match self.stage(client) {
-            VerificationStage::Cancelled { code, by } => (code, by),
-            other => panic!("{other:?}"),
-        }
+        let stage = self.stage(client);
+        let VerificationStage::Cancelled { code, by } = stage else { panic!("{stage:?}") };
+        (code, by)
     }
 
     /// Whether a client ever said that something was verified.

@@ -144,11 +144,12 @@ fn events(
     request: Plain<get_device::v3::Request>,
 ) -> Result<LooseResponse, Stop> {
     let page = Page::read(step, context, &request, request.query("from"))?;
-    let mut answer = json!({ "events": page.events });
-    if page.is_full {
-        answer["next_batch"] = page.next.into();
-    }
-    Ok(LooseResponse(answer))
+    let Page { events, next, is_full } = page;
+    Ok(LooseResponse(if is_full {
+        json!({ "events": events, "next_batch": next })
+    } else {
+        json!({ "events": events })
+    }))
 }
 
 /// The same as the proposal had it before.
