@@ -7,13 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     matrix::{EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId, TransactionId},
-    rooms::{Echo, SendState},
+    rooms::{Echo, SendState, is_verification},
     store::{OutboxItem, OutboxRow, OutboxState, OutboxWrite, Store, UploadedFile},
 };
 
-use super::{
-    Update, error::EngineError, files::is_to_upload, turn::Turn, verification::is_verification,
-};
+use super::{Update, error::EngineError, files::is_to_upload, turn::Turn};
 
 /// How many of those that were sent are remembered.
 const MAX_SENT: usize = 1000;

@@ -144,7 +144,7 @@ impl Engine {
         }
         let entry = self.rooms.touch(room, turn.store)?;
         if let Some(place) = place {
-            entry.forget_mentions(place);
+            entry.take_receipt(place);
         }
         if entry.record.read.as_ref() != Some(&read) {
             entry.record.read = Some(read.clone());
@@ -162,7 +162,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         for (_, event) in read.iter().filter(|(user, _)| *user == self.me) {
             if let Some(place) = place_of(room, event, turn)? {
-                self.rooms.touch(room, turn.store)?.forget_mentions(place);
+                self.rooms.touch(room, turn.store)?.take_receipt(place);
             }
         }
         Ok(())

@@ -17,8 +17,8 @@ use super::error::EngineError;
 /// How far apart two live stretches stand, so that the history between them fits in.
 const STRIDE: i64 = 1 << 20;
 
-/// Unread mentions that are counted.
-const MOST_MENTIONS: usize = 99;
+/// Unread mentions, and events of verifications, that are counted.
+const MOST_COUNTED: usize = 99;
 
 /// What is kept on disk beside a room's line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub(super) struct Record {
     pub(super) read: Option<OwnedEventId>,
     /// Places of unread messages that name us and that the server could not read.
     pub(super) mentions: BTreeSet<i64>,
+    /// Places of unread events that the server takes for messages and that are none: those of
+    /// verifications, which it cannot read.
+    pub(super) quiet: BTreeSet<i64>,
     /// Unread messages, and those that mention us, as the server counts them.
     pub(super) unread: u64,
     pub(super) highlights: u64,
@@ -141,16 +144,22 @@ impl Room {
         self.state.fill(&mut self.summary);
         let own = u64::try_from(self.record.mentions.len()).unwrap_or(u64::MAX);
         self.summary.highlights = self.record.highlights.max(own);
-        self.summary.unread = self.record.unread.max(own);
+        let quiet = u64::try_from(self.record.quiet.len()).unwrap_or(u64::MAX);
+        self.summary.unread = self.record.unread.saturating_sub(quiet).max(own);
     }
 
-    /// Notes encrypted messages that name us: the server counts none of them. The oldest are
-    /// forgotten when there are too many to count.
+    /// Notes encrypted messages that name us: the server counts none of them; and encrypted events
+    /// of verifications: it counts all of them. The oldest are forgotten when there are too many.
     pub(super) fn note_mentions(&mut self, events: &[StoredEvent], me: &UserId) {
         let named = events.iter().filter(|it| it.was_encrypted() && it.mentions(me));
         self.record.mentions.extend(named.map(|it| it.position));
-        while MOST_MENTIONS < self.record.mentions.len() {
-            self.record.mentions.pop_first();
+        let by_others = events.iter().filter(|it| it.sender() != Some(me));
+        let quiet = by_others.filter(|it| it.was_encrypted() && it.is_verification());
+        self.record.quiet.extend(quiet.map(|it| it.position));
+        for places in [&mut self.record.mentions, &mut self.record.quiet] {
+            while MOST_COUNTED < places.len() {
+                places.pop_first();
+            }
         }
     }
 
@@ -158,11 +167,27 @@ impl Room {
     pub(super) fn all_read(&mut self) {
         (self.record.unread, self.record.highlights) = (0, 0);
         self.record.mentions.clear();
+        self.record.quiet.clear();
     }
 
     /// Everything up to this place was read.
     pub(super) fn forget_mentions(&mut self, up_to: i64) {
         self.record.mentions = self.record.mentions.split_off(&up_to.saturating_add(1));
+    }
+
+    /// A receipt of ours covers everything up to this place.
+    pub(super) fn take_receipt(&mut self, up_to: i64) {
+        self.forget_mentions(up_to);
+        self.record.quiet = self.record.quiet.split_off(&up_to.saturating_add(1));
+    }
+
+    /// The server's count of unread messages: of what it takes for messages it counts no more.
+    pub(super) fn take_unread(&mut self, count: u64) {
+        self.record.unread = count;
+        let most = usize::try_from(count).unwrap_or(usize::MAX);
+        while most < self.record.quiet.len() {
+            self.record.quiet.pop_first();
+        }
     }
 
     /// The line and record as they are now.

@@ -16,7 +16,7 @@ use crate::{
     matrix::{
         EventId, MatrixError, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId, TransactionId,
     },
-    rooms::{ClearRoom, Echo, SendError, SendState, TimelineDelta},
+    rooms::{ClearRoom, Echo, SendError, SendState, TimelineDelta, is_verification},
     store::{FileItem, OutboxItem, OutboxRow, OutboxState},
 };
 
@@ -27,7 +27,6 @@ use super::{
     outbox::{Phase, Row},
     request::{Call, Origin, raw},
     turn::Turn,
-    verification::is_verification,
 };
 
 /// What a send call carries. Clear text and ciphertext share no type: clear text needs the proof

@@ -282,7 +282,9 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let entry = self.rooms.touch(room, turn.store)?;
-        entry.record.unread = changes.unread.unwrap_or(entry.record.unread);
+        if let Some(unread) = changes.unread {
+            entry.take_unread(unread);
+        }
         entry.record.highlights = changes.highlights.unwrap_or(entry.record.highlights);
         entry.fold_heroes(&changes.heroes);
         for event in &changes.ephemeral {

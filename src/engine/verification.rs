@@ -20,18 +20,7 @@ use super::{
     turn::Turn,
 };
 
-/// What all types of verification events begin with.
-const PREFIX: &str = "m.key.verification.";
-/// The `msgtype` of a request.
-const REQUEST: &str = "m.key.verification.request";
-
 type Sender = (FaceId, CommandId);
-
-/// Whether an event belongs to a verification.
-pub(super) fn is_verification(kind: &str, content: &Map<String, Value>) -> bool {
-    let is_request = || content.get("msgtype").and_then(Value::as_str) == Some(REQUEST);
-    kind.starts_with(PREFIX) || (kind == "m.room.message" && is_request())
-}
 
 impl Engine {
     /// Begins a verification.
@@ -102,8 +91,8 @@ impl Engine {
         for stored in stored {
             let readable = !matches!(stored.body, EventBody::Undecryptable(_));
             let (kind, content) = (stored.kind(), stored.content());
-            let belongs = stored.event.state_key.is_none() && is_verification(kind, content);
-            let named = stored.id().zip(stored.sender()).filter(|_| readable && belongs);
+            let belongs = readable && stored.is_verification();
+            let named = stored.id().zip(stored.sender()).filter(|_| belongs);
             let Some((event, sender)) = named else { continue };
             let at = stored.event.origin_server_ts;
             let txn = stored.event.unsigned.transaction_id.as_deref();

@@ -22,7 +22,7 @@ pub use timeline::{
     Change, ChangeKind, Echo, EventBody, FileContent, FileKind, FoldedChange, Item, ItemId,
     ItemKind, Items, MemberChange, Message, MessageContent, Quote, Reaction, Relation, Removed,
     Reply, SendError, SendState, Sending, StoredEvent, Timeline, TimelineDelta, Unreadable,
-    fold_changes, is_valid_edit, message_content,
+    fold_changes, is_valid_edit, is_verification, message_content,
 };
 
 pub use words::{shield_meaning, why_undecryptable};

@@ -18,6 +18,7 @@ scenario::on_both! {
     strings_that_differ_are_exit_code_5,
     matrix_sdk_crypto_is_verified_by_emoji_in_a_chat,
     matrix_sdk_crypto_verifies_us_by_emoji_in_a_chat,
+    a_verification_leaves_nothing_unread_and_no_message,
     test_verification_sas,
     our_device_signs_that_of_matrix_sdk_crypto,
     matrix_sdk_crypto_scans_our_code,
@@ -206,4 +207,26 @@ fn we_scan_the_code_of_matrix_sdk_crypto(on: On) {
     done(&mut scans);
     bob.reaches(&flow, "done");
     assert_eq!(bob.opinion_of(&alice.user)["verified"], true);
+}
+
+/// The server counts events that it cannot read as messages.
+fn a_verification_leaves_nothing_unread_and_no_message(on: On) {
+    let (alice, mut bob, room) = with_peer(on);
+    let asked = bob.asks_to_verify(&alice.user, &room);
+    let mut ours = verify(&alice, &[&bob.user, "--accept", "--yes"]);
+    step(&mut ours, "ready");
+    bob.cancels(&asked);
+    assert_eq!(ours.exit_code(), Some(1));
+    assert_eq!(unread(&alice, &room), 0);
+    bob.say(&room, "hello");
+    assert_eq!(unread(&alice, &room), 1);
+    let said = alice.json(&["history", &room]);
+    let bodies: Vec<&Value> = said.iter().map(|line| &line["body"]).collect();
+    assert_eq!(bodies.iter().filter(|body| !body.is_null()).count(), 1, "{said:?}");
+}
+
+fn unread(grotto: &Grotto, room: &str) -> u64 {
+    let rooms = grotto.json(&["rooms"]);
+    let line = rooms.iter().find(|line| line["room_id"] == room).unwrap();
+    line["unread"].as_u64().unwrap()
 }

@@ -37,7 +37,7 @@ pub enum CancelCode {
 
 impl CancelCode {
     /// Reads the code of an event.
-    pub(super) fn parse(code: &str) -> Self {
+    pub fn parse(code: &str) -> Self {
         match code {
             "m.user" => Self::User,
             "m.timeout" => Self::Timeout,

@@ -141,6 +141,9 @@ fn what(stored: &StoredEvent, id: OwnedEventId, sender: OwnedUserId) -> Option<W
             reason: problem.reason.word(),
         });
     }
+    if stored.is_verification() {
+        return None;
+    }
     match stored.kind() {
         "m.room.message" | "m.sticker" | "m.poll.start" | "org.matrix.msc3381.poll.start" => {
             said(stored, id, sender)

@@ -54,6 +54,42 @@ pub enum ChangeKind<'a> {
     Pinned,
     /// The room goes on elsewhere, with these words.
     Upgraded(&'a str),
+    /// Somebody wants to verify somebody.
+    VerificationAsked {
+        /// Who was asked.
+        to: &'a UserId,
+        /// Whether that is us.
+        is_us: bool,
+    },
+    /// We verified somebody.
+    Verified {
+        /// Whom, if that is known.
+        with: Option<&'a UserId>,
+    },
+    /// A verification ended without a result, for this reason.
+    VerificationCancelled(&'static str),
+}
+
+impl ChangeKind<'_> {
+    /// Whether it is about a verification, and not about the room's state.
+    pub fn is_verification(&self) -> bool {
+        match self {
+            Self::VerificationAsked { .. }
+            | Self::Verified { .. }
+            | Self::VerificationCancelled(_) => true,
+            Self::Member { .. }
+            | Self::Created
+            | Self::Encrypted
+            | Self::Name(_)
+            | Self::Topic(_)
+            | Self::Avatar
+            | Self::HistoryVisibility(_)
+            | Self::JoinRule(_)
+            | Self::PowerLevels
+            | Self::Pinned
+            | Self::Upgraded(_) => false,
+        }
+    }
 }
 
 /// How a membership or profile changed.

@@ -9,6 +9,7 @@ use super::{
     delta::{Echo, SendState, TimelineDelta},
     event::{EventBody, Relation, StoredEvent, redacted, relation},
     relations::{Relations, Tie},
+    verification::verification,
 };
 use crate::matrix::{EventId, OwnedEventId, OwnedTransactionId, OwnedUserId, UserId};
 
@@ -185,7 +186,7 @@ impl Timeline {
         }
         self.forget(stored.position);
         let position = stored.position;
-        if shows(&stored) {
+        if shows(&stored, self.own.as_deref()) {
             self.rows.insert(Row::event(position));
         }
         if self.fully_read.as_ref() == Some(&id) {
@@ -305,9 +306,12 @@ impl Timeline {
 }
 
 /// Whether an event is an item, or part of one, in its own place.
-fn shows(stored: &StoredEvent) -> bool {
+fn shows(stored: &StoredEvent, own: Option<&UserId>) -> bool {
     if stored.event.state_key.is_some() {
         return change(stored).is_some();
+    }
+    if stored.is_verification() {
+        return verification(stored, own).is_some();
     }
     match &stored.body {
         EventBody::Undecryptable(_) => true,

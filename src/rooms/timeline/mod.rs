@@ -17,6 +17,7 @@ mod event;
 mod fold;
 mod item;
 mod relations;
+mod verification;
 mod view;
 mod walk;
 
@@ -31,3 +32,4 @@ pub use fold::Timeline;
 pub use item::{
     Item, ItemId, ItemKind, Items, Message, Quote, Reaction, Removed, Reply, Sending, Unreadable,
 };
+pub use verification::is_verification;

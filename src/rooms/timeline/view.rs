@@ -3,12 +3,13 @@
 use std::{cmp::Reverse, ops::Bound};
 
 use super::{
-    change::{Change, change},
+    change::{Change, ChangeKind, change},
     content::{MessageContent, message_content, without_fallback},
     delta::SendState,
     event::{EventBody, Relation, StoredEvent, is_valid_edit, new_content, relation},
     fold::{EchoEntry, Entry, Row, RowKind, Timeline, echo_target, sent_as},
     item::{Item, ItemId, ItemKind, Message, Quote, Reaction, Removed, Reply, Sending, Unreadable},
+    verification::{is_verification, verification},
 };
 use crate::{
     e2ee::Shield,
@@ -53,7 +54,8 @@ impl Timeline {
             && self
                 .entries
                 .get(&row.position)
-                .is_some_and(|entry| entry.stored.event.state_key.is_some())
+                .map(|entry| &entry.stored)
+                .is_some_and(|it| it.event.state_key.is_some() || it.is_verification())
     }
 
     pub(super) fn build(&self, first: Row, last: Row) -> Option<Item<'_>> {
@@ -85,15 +87,32 @@ impl Timeline {
             entries().filter_map(|entry| self.change(&entry.stored)).collect();
         Some(Item {
             id: ItemId::Event(first.position),
-            version: entries().map(|entry| entry.version).max()?,
+            version: entries().map(|entry| entry.version.max(self.request_version(entry))).max()?,
             ts: changes.first()?.ts,
             kind: ItemKind::Changes(changes),
         })
     }
 
-    /// The line of a state event; a redacted one says nothing any more.
-    fn change<'a>(&self, stored: &'a StoredEvent) -> Option<Change<'a>> {
-        if self.is_redacted(stored) { None } else { change(stored) }
+    /// When the request of the verification that an event belongs to last looked different: it says
+    /// with whom.
+    fn request_version(&self, entry: &Entry) -> u64 {
+        let stored = Some(&entry.stored).filter(|it| it.is_verification());
+        let request = stored.and_then(|it| self.entry(it.verification_request()?));
+        request.map_or(0, |request| request.version)
+    }
+
+    /// The line of a state event or a verification; a redacted one says nothing any more.
+    fn change<'a>(&'a self, stored: &'a StoredEvent) -> Option<Change<'a>> {
+        if self.is_redacted(stored) {
+            return None;
+        }
+        let own = self.own.as_deref();
+        let mut line = change(stored).or_else(|| verification(stored, own))?;
+        if let ChangeKind::Verified { with } = &mut line.kind {
+            let request = stored.verification_request().and_then(|id| self.event(id));
+            *with = request.zip(own).and_then(|(request, own)| request.verification_partner(own));
+        }
+        Some(line)
     }
 
     fn build_event<'a>(&'a self, entry: &'a Entry) -> Option<Item<'a>> {
@@ -309,10 +328,11 @@ impl Timeline {
         })
     }
 
-    /// An echo, unless it is shown at the event it is about.
+    /// An echo, unless it is shown at the event it is about, or is a verification's.
     fn build_echo<'a>(&'a self, entry: &'a EchoEntry) -> Option<Item<'a>> {
         let echo = &entry.echo;
-        if echo_target(echo).is_some_and(|target| self.entry(target).is_some()) {
+        let is_at_target = echo_target(echo).is_some_and(|target| self.entry(target).is_some());
+        if is_at_target || is_verification(&echo.kind, &echo.content) {
             return None;
         }
         let content = new_content(&echo.content).unwrap_or(&echo.content);

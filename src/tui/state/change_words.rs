@@ -79,6 +79,17 @@ fn single(change: &Change<'_>, name: &impl Fn(&UserId) -> SafeText) -> String {
         ChangeKind::Upgraded(words) => {
             format!("{who} moved the room elsewhere: {}", quoted(words))
         }
+        ChangeKind::VerificationAsked { is_us: true, .. } => {
+            format!("{who} wants to verify you (alt-v)")
+        }
+        ChangeKind::VerificationAsked { to, is_us: false } => {
+            format!("{who} wants to verify {}", name(to).truncated(24))
+        }
+        ChangeKind::Verified { with } => match with {
+            Some(user) => format!("verified: {}", name(user).truncated(24)),
+            None => "verified".to_owned(),
+        },
+        ChangeKind::VerificationCancelled(why) => format!("verification cancelled: {why}"),
     }
 }
 

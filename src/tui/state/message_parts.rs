@@ -80,9 +80,14 @@ pub(super) fn rows(item: &Item<'_>, names: Names<'_>, detail: &Detail, columns: 
         ItemKind::UnreadMarker => {
             return vec![ruled("new", StyleName::MessageUnread, columns)];
         }
-        ItemKind::Changes(_) if names.look.state_lines == StateLines::Hidden => return Vec::new(),
         ItemKind::Changes(changes) => {
-            let words = change_words::sentence(changes, |user| names.of(user));
+            let is_hidden = names.look.state_lines == StateLines::Hidden;
+            let shown = changes.iter().filter(|it| !is_hidden || it.kind.is_verification());
+            let shown: Vec<_> = shown.copied().collect();
+            if shown.is_empty() {
+                return Vec::new();
+            }
+            let words = change_words::sentence(&shown, |user| names.of(user));
             let body = vec![Span::new(words, StyleName::MessageState)];
             Parts { body, ..Parts::default() }
         }

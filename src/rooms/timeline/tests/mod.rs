@@ -4,3 +4,4 @@ mod arrival;
 mod echo;
 mod messages;
 mod rig;
+mod verification;
