@@ -101,6 +101,7 @@ impl Engine {
         engine.begin_identity(&mut turn)?;
         engine.drop_verifications(&mut turn);
         engine.greet_all(&mut turn)?;
+        engine.recovery.note_change();
         engine.settle(&mut turn)?;
         let (writes, out) = turn.into_parts();
         Ok(Pending::new(writes, (engine, out)))

@@ -30,7 +30,7 @@ use crate::e2ee::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RecoveryState {
-    /// The account has no identity, or no recovery key: one can be made here.
+    /// The account has no identity, or no recovery key that the user has: one can be made here.
     NeedsSetup,
     /// The account has both, and this device is not part of it yet.
     NeedsRecovery {
@@ -122,7 +122,12 @@ impl Facts {
             OwnIdentity::None => RecoveryState::NeedsSetup,
             OwnIdentity::Theirs => self.outside(other_device),
             OwnIdentity::Verified { .. } if !self.cross_signed => RecoveryState::Signing,
-            OwnIdentity::Verified { .. } if !self.storage.exists => RecoveryState::NeedsSetup,
+            // As long as the user did not say that they have the key, it is shown again.
+            OwnIdentity::Verified { .. }
+                if !self.storage.exists || self.storage.creation != CreationStatus::None =>
+            {
+                RecoveryState::NeedsSetup
+            }
             OwnIdentity::Verified { .. } => self.with_backup(other_device),
         }
     }

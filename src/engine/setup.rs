@@ -117,6 +117,7 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.machine.confirm_recovery_key(&mut turn.step)?;
+        self.recovery.note_change();
         answer(face, id, Ok(Outcome::Done), turn);
         Ok(())
     }

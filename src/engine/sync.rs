@@ -75,6 +75,7 @@ impl Engine {
         turn.out.frames.push(self.link.acknowledge(position));
         if !self.rooms.synced {
             self.rooms.synced = true;
+            self.recovery.note_change();
             turn.tell_all(Update::Synced);
         }
     }
