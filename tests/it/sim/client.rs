@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use grotto::{
-    e2ee::{DevicePolicy, Machine, Step},
-    engine::{Command, Engine, FaceId, Faces, Input, Outgoing},
+    e2ee::{Machine, Step},
+    engine::{Command, Engine, FaceId, Faces, Input, Outgoing, TransferEvent, TransferOrder},
     matrix::OwnedRoomId,
     secret::Secret,
     store::{Account, OutboxState, Pending, Store, Writes},
@@ -14,6 +14,7 @@ use grotto::{
 };
 
 use super::{
+    owner::Owner,
     person::Taken,
     seal::{self, Archive, DeviceKey, Seal},
     server::Caller,
@@ -46,12 +47,14 @@ pub(super) struct Client {
     pub(super) seals: Vec<Seal>,
     pub(super) archive: Archive,
     pub(super) blocked: BTreeSet<DeviceKey>,
+    pub(super) owner: Owner,
 }
 
 /// What a step released.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) frames: Vec<ClientFrame>,
+    pub(super) transfers: Vec<TransferOrder>,
     pub(super) dial: bool,
     /// The connection is gone without the engine being told: it is gone too.
     pub(super) hang_up: bool,
@@ -68,18 +71,6 @@ pub(super) enum Death {
     WithinRelease,
 }
 
-/// Nobody verifies devices here.
-fn send_to_all_devices(store: &mut Store) {
-    let account = store.account().clone();
-    let mut step = Step::new(store, Timestamp(1));
-    let machine = Machine::open(&account.user_id, &account.device_id, &mut step);
-    machine
-        .and_then(|mut machine| machine.set_device_policy(None, DevicePolicy::All, &mut step))
-        .expect("readable");
-    let (crypto, _, _) = step.finish();
-    store.commit(Pending::new(Writes { crypto, ..Writes::default() }, ())).expect("written");
-}
-
 impl Client {
     pub(super) fn new(user: &str, device: &str) -> Self {
         let account = Account {
@@ -89,8 +80,7 @@ impl Client {
             stream_url: None,
             access_token: Secret::new("token".to_owned()),
         };
-        let mut store = Store::in_memory(&account).expect("a store");
-        send_to_all_devices(&mut store);
+        let store = Store::in_memory(&account).expect("a store");
         Self {
             caller: Caller::new(user, device),
             store,
@@ -110,6 +100,7 @@ impl Client {
             seals: Vec::new(),
             archive: Archive::default(),
             blocked: BTreeSet::new(),
+            owner: Owner::default(),
         }
     }
 
@@ -151,7 +142,8 @@ impl Client {
         if mood.rng.percent(mood.faults.full) {
             return self.fail(opened, mood);
         }
-        let (engine, _updates) = self.commit(opened, mood);
+        let (engine, out) = self.commit(opened, mood);
+        self.owner.hear(&out.updates);
         self.engine = Some(engine);
         self.input(Input::FaceCame(FACE), mood)
     }
@@ -170,6 +162,15 @@ impl Client {
 
     pub(super) fn frame(&mut self, frame: ServerFrame, mood: &mut Mood<'_>) -> Done {
         self.input(Input::Frame(frame), mood)
+    }
+
+    /// A transfer ended.
+    pub(super) fn transferred(
+        &mut self,
+        (id, event): (u64, TransferEvent),
+        mood: &mut Mood<'_>,
+    ) -> Done {
+        self.input(Input::Transfer { id, event }, mood)
     }
 
     /// Gives the engine the next command; it is asked again when the step could not be committed.
@@ -243,6 +244,7 @@ impl Client {
     }
 
     fn release(&mut self, out: Outgoing) -> Done {
+        self.owner.hear(&out.updates);
         let hung_up = out.hang_up.is_some();
         if out.dial.is_some() {
             self.dialing = None;
@@ -254,6 +256,7 @@ impl Client {
         }
         Done {
             frames: out.frames,
+            transfers: out.transfers,
             dial: out.dial.is_some() && !out.ended,
             hang_up: hung_up || out.dial.is_some() || out.ended,
             hung_up_itself: hung_up && !out.ended,
@@ -264,6 +267,7 @@ impl Client {
     /// The commit failed: the engine is dropped, who listens stays.
     fn fail<T>(&mut self, step: Pending<T>, mood: &mut Mood<'_>) -> Done {
         drop(step);
+        self.owner.forget();
         if let Some(mut engine) = self.engine.take() {
             self.faces = engine.take_faces();
         }
@@ -285,6 +289,7 @@ impl Client {
 
     /// The process is killed between two steps.
     pub(super) fn stop(&mut self) -> Done {
+        self.owner.forget();
         self.engine = None;
         self.faces = Faces::default();
         self.wake = None;

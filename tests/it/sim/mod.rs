@@ -14,12 +14,14 @@ mod check;
 mod client;
 mod door;
 mod incident;
+mod owner;
 mod person;
 mod queue;
 mod rng;
 mod schedule;
 mod seal;
 mod server;
+mod transfer;
 mod world;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use grotto::{gateway::Answer, wire::Payload};
+use grotto::{engine::TransferOrder, gateway::Answer, wire::Payload};
 
 use super::{incident::Incident, person::Act};
 
@@ -41,6 +41,10 @@ pub(super) enum Event {
     Type { client: usize, room: String, text: String },
     /// A person does something else.
     Act { client: usize, room: String, act: Act },
+    /// The owner of a device looks at the screen.
+    Look(usize),
+    /// A transfer ends, if its connection is still there.
+    Carried { client: usize, connection: u64, order: TransferOrder },
     /// Something happens that no client asked for.
     Incident(Incident),
 }

@@ -12,7 +12,7 @@ use super::{
     person::Act,
     queue::Event,
     rng::Rng,
-    server::{self, Caller, WEB},
+    server::{self, Caller, VISIBILITY, WEB},
     world::{Faults, World},
 };
 
@@ -31,7 +31,7 @@ pub(super) fn run(seed: u64, loud: bool) {
     let mut world = World::new(seed, clients, faults, loud);
     let rooms = found_rooms(&mut world, &mut rng);
     let ready = world.run(Duration::from_secs(900), has_keys);
-    assert!(ready, "seed {seed}: the devices never got their keys up");
+    assert!(ready, "seed {seed}: not all devices got their keys: {}", check::state(&world));
     script(&mut world, &mut rng, &rooms);
     world.run(Duration::from_millis(TROUBLE), |_| false);
     calm(seed, &mut world, &rooms);
@@ -45,6 +45,8 @@ pub(super) fn calm(seed: u64, world: &mut World, rooms: &[String]) {
     probe(world, rooms);
     settle(seed, world);
     fill_gaps(world, rooms);
+    open_rooms(world, rooms);
+    settle(seed, world);
     check::all(seed, world, rooms);
 }
 
@@ -96,9 +98,12 @@ pub(super) fn found_rooms(world: &mut World, rng: &mut Rng) -> Vec<String> {
             content["rotation_period_msgs"] = json!(1 + rng.below(4));
         }
         let encryption = json!({ "type": "m.room.encryption", "content": content });
+        let visibility = *pick(rng, &["shared", "shared", "invited", "joined"]);
+        let visibility = json!({ "history_visibility": visibility });
+        let visibility = json!({ "type": VISIBILITY, "content": visibility });
         let late = there.len() > 1 && rng.percent(25);
         let invited = if late { &there[..1] } else { &there[..] };
-        let body = json!({ "invite": invited, "initial_state": [encryption] });
+        let body = json!({ "invite": invited, "initial_state": [encryption, visibility] });
         let path = "/_matrix/client/v3/createRoom";
         let founder = Caller::new(FOUNDER, WEB);
         let (_, body) = world.server.call(&founder, ("POST", path), &[], &body);
@@ -112,12 +117,14 @@ pub(super) fn found_rooms(world: &mut World, rng: &mut Rng) -> Vec<String> {
     rooms
 }
 
-/// Whether every device can be written to: before that, a message cannot reach it.
+/// Whether every device can be written to, and has its account's keys: before that, a message cannot
+/// reach it.
 pub(super) fn has_keys(world: &World) -> bool {
     let devices = world.server.devices.values();
     let ready = |device: &server::Device| device.keys.is_some() && !device.one_time_keys.is_empty();
     let synced = |client: &Client| client.store.position().expect("readable").is_some();
-    devices.into_iter().all(ready) && world.clients.iter().all(synced)
+    let settled = |client: &Client| client.ended || client.owner.is_settled();
+    devices.into_iter().all(ready) && world.clients.iter().all(|it| synced(it) && settled(it))
 }
 
 fn pick<'a, T>(rng: &mut Rng, all: &'a [T]) -> &'a T {
@@ -273,6 +280,16 @@ fn probe(world: &mut World, rooms: &[String]) {
             if world.server.membership(room, &user).as_deref() == Some("join") {
                 world.type_after(0, client, room, "still here");
             }
+        }
+    }
+}
+
+/// Every room comes on screen: what cannot be read there is looked for in the backup at once.
+fn open_rooms(world: &mut World, rooms: &[String]) {
+    for client in 0..world.clients.len() {
+        for room in rooms.iter().filter(|_| !world.clients[client].ended).collect::<Vec<_>>() {
+            let room = room.as_str().try_into().expect("a room");
+            world.command(client, Command::Open(room));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use grotto::{
+    engine::SecretText,
     gateway::PeerInput,
     wire::{ClientFrame, DecodeError, Payload, ServerFrame},
 };
@@ -54,6 +55,8 @@ pub(super) struct World {
     pub(super) steps: u64,
     /// Places in the stream at which the rooms were founded, and the faults were over.
     pub(super) founded: u64,
+    /// The recovery key of each user, once they wrote it down.
+    pub(super) recovery_keys: BTreeMap<String, SecretText>,
     pub(super) calm_since: u64,
     pub(super) loud: bool,
 }
@@ -78,6 +81,7 @@ impl World {
             severed: BTreeSet::new(),
             steps: 0,
             founded: 0,
+            recovery_keys: BTreeMap::new(),
             calm_since: u64::MAX,
             loud,
         };
@@ -119,6 +123,7 @@ impl World {
                 return false;
             };
             self.now = self.now.max(at);
+            self.server.clock = self.now;
             self.steps += 1;
             assert!(self.steps < 200_000, "the schedule does not end");
             self.happen(event);
@@ -133,7 +138,8 @@ impl World {
             client.ended
                 || client.connection.is_some_and(|connection| self.has_told_all(connection))
         };
-        if !self.clients.iter().all(|client| told(client) && !client.is_busy()) {
+        let is_done = |client: &Client| client.ended || client.owner.is_settled();
+        if !self.clients.iter().all(|it| told(it) && !it.is_busy() && is_done(it)) {
             return false;
         }
         self.queue.iter().all(|(at, event)| match event {
@@ -154,6 +160,10 @@ impl World {
             }
             Event::Start(client) | Event::HungUp(client) => self.clients[*client].ended,
             Event::Dialed { .. } => true,
+            Event::Look(_) => true,
+            Event::Carried { client, connection, .. } => {
+                self.clients[*client].connection != Some(*connection)
+            }
             Event::Type { .. } | Event::Act { .. } | Event::Incident(_) => false,
         })
     }
@@ -187,6 +197,9 @@ impl World {
                 self.step(client, |it, world| it.start(world));
                 self.give_commands(client);
             }
+            Event::Type { client, room, text } if !self.clients[client].may_type() => {
+                self.type_after(2_000, client, &room, &text);
+            }
             Event::Type { client, room, text } => {
                 self.clients[client].type_line(&room, &text);
                 self.give_commands(client);
@@ -194,6 +207,10 @@ impl World {
             Event::Act { client, room, act } => {
                 self.clients[client].act(&room, act);
                 self.give_commands(client);
+            }
+            Event::Look(client) => self.owner_looks(client),
+            Event::Carried { client, connection, order } => {
+                self.carried((client, connection), order);
             }
             Event::Incident(incident) => self.befall(incident),
         }
@@ -237,6 +254,7 @@ impl World {
                 self.send_up(connection, &frame);
             }
         }
+        self.order_transfers(client, done.transfers);
         if done.hang_up
             && let Some(connection) = self.clients[client].connection.take()
         {
@@ -255,6 +273,7 @@ impl World {
             self.after(pause, Event::Dialed { client, dial });
         }
         self.schedule_wake(client);
+        self.call_owner(client);
         if done.hung_up_itself {
             self.after(0, Event::HungUp(client));
         }

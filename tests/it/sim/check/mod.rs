@@ -1,6 +1,7 @@
 //! What must hold when the faults have ceased and everything has drained.
 
 mod keys;
+pub(super) mod oracle;
 mod secrecy;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,12 @@ use grotto::{
     store::{OutboxRow, OutboxState},
 };
 
-use super::{client::Client, seal::Seal, server::RoomEvent, world::World};
+use super::{
+    client::Client,
+    seal::{DeviceKey, Seal},
+    server::RoomEvent,
+    world::World,
+};
 
 /// All of it.
 pub(super) fn all(seed: u64, world: &World, rooms: &[String]) {
@@ -26,7 +32,7 @@ pub(super) fn all(seed: u64, world: &World, rooms: &[String]) {
             let seat = Seat { name: &name, client, world, room, stored };
             match world.server.membership(room, user).as_deref() {
                 Some("join") => {
-                    everything_it_was_there_for_is_readable(&seat);
+                    oracle::all(&seat);
                     nothing_stays_red(&seat);
                     every_line_arrived_once_and_in_order(&seat);
                 }
@@ -54,15 +60,6 @@ struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// From where in the stream on its user was in the room, or invited, without a break, and it
-    /// had keys.
-    fn active_since(&self) -> u64 {
-        let changes = self.world.server.memberships(self.room, &self.client.caller.user);
-        let active = changes.iter().rev().take_while(|it| it.1 != "leave");
-        let keys = self.world.server.devices[&self.client.caller.key()].since;
-        active.last().map_or(u64::MAX, |it| it.0.max(keys))
-    }
-
     /// Whether the device that sent an event is signed by its owner, as the server has it.
     fn is_signed(&self, stored: &StoredEvent) -> bool {
         let server = &self.world.server;
@@ -76,19 +73,12 @@ impl Seat<'_> {
         signatures.is_some_and(|signatures| 1 < signatures.len())
     }
 
-    /// The message that an event is, as it was encrypted.
-    fn seal(&self, event: &RoomEvent) -> Option<&Seal> {
+    /// The message that an event is, as it was encrypted, and by which device.
+    fn seal(&self, event: &RoomEvent) -> Option<(&Seal, DeviceKey)> {
         let (device, txn) = event.txn.as_ref()?;
         let sender = self.world.clients.iter().find(|it| it.caller.device == *device)?;
-        sender.seals.iter().find(|it| it.txn == *txn)
-    }
-
-    /// Whether a message was for this device: its sender knew of it, and that it was there.
-    fn was_for_us(&self, seal: &Seal) -> bool {
-        let key = self.client.caller.key();
-        let calm = self.world.calm_since <= seal.known;
-        let listed = seal.listed.contains(&key) || (calm && !seal.barred.contains(&key));
-        self.active_since() <= seal.known && listed
+        let seal = sender.seals.iter().find(|it| it.txn == *txn)?;
+        Some((seal, sender.caller.key()))
     }
 }
 
@@ -109,25 +99,6 @@ fn nothing_is_left_to_send(name: &str, client: &Client, world: &World, rooms: &[
     };
     let left: Vec<_> = left.iter().filter(|row| !moved(row)).collect();
     assert!(left.is_empty(), "{name}: {left:?} is left in the outbox");
-}
-
-/// What was encrypted by a device that knew of us, and we stayed, can be read.
-fn everything_it_was_there_for_is_readable(seat: &Seat<'_>) {
-    let stored = &seat.stored;
-    let lost = stored.iter().filter(|it| matches!(it.body, EventBody::Undecryptable(_)));
-    for it in lost {
-        let events = &seat.world.server.rooms[seat.room].events;
-        let sent = events.iter().find(|event| it.id().is_some_and(|id| id.as_str() == event.id));
-        let seal = sent.and_then(|event| seat.seal(event)).expect("somebody encrypted it");
-        assert!(
-            !seat.was_for_us(seal),
-            "{}, {}: undecryptable: {sent:?} {:?}, there since {}, {seal:?}",
-            seat.name,
-            seat.room,
-            it.body,
-            seat.active_since(),
-        );
-    }
 }
 
 fn what_one_left_is_not_listed(seat: &Seat<'_>) {
@@ -170,7 +141,9 @@ fn every_line_arrived_once_and_in_order(seat: &Seat<'_>) {
             lines.entry(device).or_default().push(line.text.clone());
         }
     }
-    let server: Vec<&str> = events.iter().map(|it| &*it.id).collect();
+    let user = &seat.client.caller.user;
+    let seen = events.iter().filter(|it| world.server.may_see(room, user, it));
+    let server: Vec<&str> = seen.map(|it| &*it.id).collect();
     let ours: Vec<&str> =
         stored.iter().filter_map(|it| it.event.event_id.as_deref().map(|id| id.as_str())).collect();
     assert_eq!(ours, server, "{name}: the timeline of {room} is not the server's");
@@ -199,8 +172,9 @@ pub(super) fn state(world: &World) -> String {
     let clients = world.clients.iter().map(|client| {
         let outbox = client.store.outbox().expect("readable");
         format!(
-            "{}: connection {:?}, outbox {:?}, crashes {}",
+            "{}: {:?}, connection {:?}, outbox {:?}, crashes {}",
             client.caller.device,
+            client.owner,
             client.connection,
             outbox.iter().map(|row| &row.state).collect::<Vec<_>>(),
             client.crashes,

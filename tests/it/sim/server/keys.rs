@@ -38,6 +38,10 @@ impl Server {
             if device.keys.replace(keys.clone()).is_none() {
                 device.since = at;
             }
+            let signatures = keys["signatures"][&caller.user].as_object();
+            if signatures.is_some_and(|signatures| 1 < signatures.len()) {
+                device.signed.get_or_insert(at);
+            }
             self.device_changes.push((at, caller.user.clone()));
         }
         let empty = Map::new();
@@ -103,9 +107,13 @@ impl Server {
     }
 
     fn signatures(&mut self, caller: &Caller, body: &Value) -> Answer {
+        let at = self.advance();
         for (name, object) in body[&caller.user].as_object().expect("own keys only") {
             let key = (caller.user.clone(), name.clone());
-            let device = self.devices.get_mut(&key).and_then(|it| it.keys.as_mut());
+            let device = self.devices.get_mut(&key).and_then(|it| {
+                it.signed.get_or_insert(at);
+                it.keys.as_mut()
+            });
             let identity = self.identities.get_mut(&caller.user);
             let master = identity.map(|keys| &mut keys["master_key"]);
             let kept = device.or(master).expect("something of ours");

@@ -1,13 +1,15 @@
 //! A small homeserver, in memory: accounts, devices, one-time keys that are handed out once, to-device
 //! queues that empty only when a later position is used, device lists, rooms, sync v2, idempotent
-//! transactions. It knows nothing of connections, faults and time.
+//! transactions, account data, key backups. It knows nothing of connections and faults.
 
+mod account;
 mod keys;
 mod rooms;
 mod sync;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub(super) use rooms::VISIBILITY;
 use serde_json::{Value, json};
 
 /// The device of somebody who acts by other means than this program.
@@ -42,6 +44,8 @@ pub(super) struct Device {
     pub(super) fallback_key: Option<(String, Value, bool)>,
     /// Since when it has keys.
     pub(super) since: u64,
+    /// Since when its owner's identity has signed it.
+    pub(super) signed: Option<u64>,
     /// Every id that was ever uploaded, with its key: another key under it is a fault.
     uploaded: BTreeMap<String, Value>,
     to_device: VecDeque<(u64, Value)>,
@@ -50,6 +54,8 @@ pub(super) struct Device {
 #[derive(Clone, Debug)]
 pub(super) struct RoomEvent {
     pub(super) at: u64,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub(super) time: u64,
     pub(super) id: String,
     pub(super) kind: String,
     pub(super) state_key: Option<String>,
@@ -71,6 +77,11 @@ pub(super) struct Server {
     account_data: BTreeMap<(String, String), (u64, Value)>,
     /// The cross-signing keys of accounts, as they were uploaded.
     identities: BTreeMap<String, Value>,
+    backups: BTreeMap<String, Vec<account::Backup>>,
+    /// Files, by their id.
+    pub(super) media: BTreeMap<String, Vec<u8>>,
+    /// What time it is, in milliseconds since the Unix epoch.
+    pub(super) clock: u64,
     /// User whose devices changed, by stream place.
     device_changes: Vec<(u64, String)>,
     txns: BTreeMap<(String, String), Value>,
@@ -106,6 +117,9 @@ impl Server {
         if !self.devices.contains_key(&caller.key()) && caller.device != WEB {
             return (401, json!({ "errcode": "M_UNKNOWN_TOKEN", "error": "logged out" }));
         }
+        if path == "/_matrix/client/v1/media/config" {
+            return (200, json!({ "m.upload.size": 1_000_000 }));
+        }
         let path = path.strip_prefix("/_matrix/client/v3/").expect("below v3");
         let parts: Vec<String> = path
             .split('/')
@@ -117,25 +131,15 @@ impl Server {
             ["rooms" | "createRoom" | "join", ..] => {
                 self.room_call(caller, (method, &parts), query, body)
             }
-            ["user", user, "account_data", kind] => self.account_data((user, kind), method, body),
+            ["room_keys", ..] => self.backup_call(caller, (method, &parts), query, body),
+            ["user", user, "account_data", kind] => {
+                self.account_data_call((user, kind), method, body)
+            }
             ["logout"] => {
                 self.log_out(caller);
                 (200, json!({}))
             }
             _ => panic!("the model has no {method} {path}"),
-        }
-    }
-
-    fn account_data(&mut self, (user, kind): (&str, &str), method: &str, body: &Value) -> Answer {
-        let key = (user.to_owned(), kind.to_owned());
-        if method == "PUT" {
-            let at = self.advance();
-            self.account_data.insert(key, (at, body.clone()));
-            return (200, json!({}));
-        }
-        match self.account_data.get(&key) {
-            Some((_, content)) => (200, content.clone()),
-            None => (404, json!({ "errcode": "M_NOT_FOUND" })),
         }
     }
 

@@ -120,6 +120,7 @@ impl Server {
         let id = format!("$event{at}");
         let event = RoomEvent {
             at,
+            time: self.clock,
             id: id.clone(),
             kind: kind.to_owned(),
             state_key,
@@ -129,6 +130,25 @@ impl Server {
         };
         self.rooms.get_mut(room).expect("a known room").events.push(event);
         id
+    }
+
+    /// Who may read what was said before a place, as the room's state has it.
+    pub(in crate::sim) fn visibility(&self, room: &str, before: u64) -> &str {
+        let events = self.rooms[room].events.iter().rev();
+        let mut settings = events.filter(|it| it.at < before && it.kind == VISIBILITY);
+        let newest = settings.next().and_then(|it| it.content["history_visibility"].as_str());
+        newest.unwrap_or("shared")
+    }
+
+    /// Whether somebody who is in a room may see an event of it.
+    pub(in crate::sim) fn may_see(&self, room: &str, user: &str, event: &RoomEvent) -> bool {
+        let membership = self.membership_before(room, user, event.at);
+        match (self.visibility(room, event.at), membership.as_deref()) {
+            _ if event.state_key.is_some() => true,
+            ("shared", _) | (_, Some("join")) => true,
+            ("invited", Some("invite")) => true,
+            _ => false,
+        }
     }
 
     /// The member events of a user: place, membership, sender.
@@ -214,15 +234,32 @@ impl Server {
         let limit: usize = get("limit").expect("a limit").parse().expect("a number");
         // Small pages, so that a gap is filled in several.
         let limit = limit.min(7);
-        let events = self.rooms[room].events.iter().rev().filter(|event| event.at < from);
+        let events = self.rooms[room].events.iter().rev();
+        let events =
+            events.filter(|event| event.at < from && self.may_see(room, &caller.user, event));
         let chunk: Vec<&RoomEvent> = events.take(limit).collect();
         let end = chunk.last().filter(|last| last.kind != "m.room.create").map(|last| last.at);
-        let json = |event: &&RoomEvent| event.json(Some(caller));
+        let json = |event: &&RoomEvent| self.seen_by(caller, room, event);
         let mut body = json!({ "chunk": chunk.iter().map(json).collect::<Vec<_>>() });
         if let Some(end) = end {
             body["end"] = json!(format!("p{end}"));
         }
         (200, body)
+    }
+}
+
+/// Type of the state event that says who may read what was before.
+pub(in crate::sim) const VISIBILITY: &str = "m.room.history_visibility";
+
+impl Server {
+    /// An event of a timeline: whoever gets it is also told what they were then.
+    pub(super) fn seen_by(&self, caller: &Caller, room: &str, event: &RoomEvent) -> Value {
+        let mut json = event.json(Some(caller));
+        let own = event.kind == "m.room.member" && event.state_key.as_ref() == Some(&caller.user);
+        let until = if own { event.at + 1 } else { event.at };
+        let membership = self.membership_before(room, &caller.user, until);
+        json["unsigned"]["membership"] = json!(membership.as_deref().unwrap_or("leave"));
+        json
     }
 }
 
@@ -233,7 +270,7 @@ impl RoomEvent {
             "type": self.kind,
             "event_id": self.id,
             "sender": self.sender,
-            "origin_server_ts": self.at,
+            "origin_server_ts": self.time,
             "content": self.content,
         });
         if let Some(key) = &self.state_key {

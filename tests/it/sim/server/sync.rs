@@ -99,6 +99,7 @@ impl Server {
     fn sync_room(&self, caller: &Caller, id: &str, (from, to): (u64, u64)) -> Value {
         let events = &self.rooms[id].events;
         let new = events.iter().filter(|event| from < event.at && event.at <= to);
+        let new = new.filter(|event| self.may_see(id, &caller.user, event));
         let new = new.collect::<Vec<_>>();
         let limited = new.len() > self.timeline_limit;
         let timeline = &new[new.len().saturating_sub(self.timeline_limit)..];
@@ -115,7 +116,8 @@ impl Server {
             })
             .map(|event| event.json(Some(caller)))
             .collect();
-        let timeline: Vec<Value> = timeline.iter().map(|event| event.json(Some(caller))).collect();
+        let timeline: Vec<Value> =
+            timeline.iter().map(|event| self.seen_by(caller, id, event)).collect();
         json!({
             "state": { "events": state },
             "timeline": {

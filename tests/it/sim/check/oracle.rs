@@ -1,0 +1,149 @@
+//! Who must be able to read what, worked out from what the homeserver and the simulator know: who was
+//! in the room when, whose devices were signed when, who may see what was before, who blocked
+//! whom. It asks nothing of the session layer.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use grotto::{e2ee::UndecryptableReason as Reason, rooms::EventBody};
+
+use super::Seat;
+use crate::sim::{
+    seal::{DeviceKey, Seal},
+    server::RoomEvent,
+    world::World,
+};
+
+/// Why the protocol keeps a message from a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sim) enum Cause {
+    /// Its user was not in the room.
+    NotThere,
+    /// Its user was invited, and may read nothing from before they join.
+    OnlyInvited,
+    /// The sender blocked it.
+    Blocked,
+    /// Its owner had not signed it, as far as the sender could know.
+    Unsigned,
+    /// The sender could not know of it.
+    TooNew,
+}
+
+const ALL: [Cause; 5] =
+    [Cause::NotThere, Cause::OnlyInvited, Cause::Blocked, Cause::Unsigned, Cause::TooNew];
+static COUNTS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+
+/// How many events were read, and how many were not for each cause, in all runs so far.
+pub(in crate::sim) fn counts() -> BTreeMap<String, u64> {
+    let names = ALL.iter().map(|cause| format!("{cause:?}")).chain(["read".to_owned()]);
+    names.zip(&COUNTS).map(|(name, count)| (name, count.load(Ordering::Relaxed))).collect()
+}
+
+/// Every message of a timeline can be read, or the protocol keeps it from this device and the program
+/// says so.
+pub(super) fn all(seat: &Seat<'_>) {
+    let events = &seat.world.server.rooms[seat.room].events;
+    for stored in &seat.stored {
+        let why = match &stored.body {
+            EventBody::Undecryptable(why) => why,
+            EventBody::Decrypted(_) => {
+                COUNTS[5].fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            EventBody::Clear(_) => continue,
+        };
+        let id = stored.id().expect("it came from the server");
+        let event = events.iter().find(|event| event.id == id.as_str()).expect("known");
+        let (seal, sender) = seat.seal(event).expect("somebody encrypted it");
+        let cause = cause(seat, (&sender, seal), event);
+        let fits = cause.is_some_and(|cause| fits(cause, &why.reason, (seat, event)));
+        assert!(
+            fits,
+            "{}, {}: {} sent by {sender:?} is undecryptable ({}); the protocol says {cause:?}: \
+             signed since {:?}, memberships {:?}, {seal:?}",
+            seat.name,
+            seat.room,
+            event.id,
+            why.reason.word(),
+            seat.world.server.devices[&seat.client.caller.key()].signed,
+            seat.world.server.memberships(seat.room, &seat.client.caller.user),
+        );
+        let place = ALL.iter().position(|it| Some(*it) == cause).expect("one of all");
+        COUNTS[place].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a device cannot be expected to read a message; `None` when it must: its sender had to send it
+/// the key, or to another device of its user, which had to put it into the backup.
+fn cause(seat: &Seat<'_>, (sender, seal): (&DeviceKey, &Seal), event: &RoomEvent) -> Option<Cause> {
+    let world = seat.world;
+    let own = seat.client.caller.key();
+    let cause = withheld(world, (sender, seal), &own);
+    let places = (seal.known + 1, event.at);
+    let departures = world.server.memberships(seat.room, &own.0).into_iter();
+    if departures.filter(|it| it.1 == "leave").any(|it| places.0 <= it.0 && it.0 <= places.1) {
+        return Some(Cause::NotThere);
+    }
+    let in_backup = world.clients.iter().any(|other| {
+        let there = !other.ended && other.owner.has_keys();
+        there
+            && other.caller.user == own.0
+            && withheld(world, (sender, seal), &other.caller.key()).is_none()
+    });
+    cause.filter(|_| !(in_backup && seat.client.owner.has_keys()))
+}
+
+/// Why the sender of a message had not to send its key to this device.
+fn withheld(world: &World, (sender, seal): (&DeviceKey, &Seal), to: &DeviceKey) -> Option<Cause> {
+    if sender == to {
+        return None;
+    }
+    let server = &world.server;
+    match server.membership_before(&seal.room, &to.0, seal.known + 1).as_deref() {
+        Some("join") => {}
+        Some("invite") if server.visibility(&seal.room, seal.known + 1) == "joined" => {
+            return Some(Cause::OnlyInvited);
+        }
+        Some("invite") => {}
+        Some(_) | None => return Some(Cause::NotThere),
+    }
+    if seal.barred.contains(to) {
+        return Some(Cause::Blocked);
+    }
+    let Some(device) = server.devices.get(to) else { return Some(Cause::TooNew) };
+    let calm = world.calm_since <= seal.known;
+    if device.keys.is_none() || seal.known < device.since || !(calm || seal.listed.contains(to)) {
+        return Some(Cause::TooNew);
+    }
+    let signed = device.signed.is_some_and(|signed| signed <= seal.known);
+    (!signed).then_some(Cause::Unsigned)
+}
+
+/// Whether the program's reason is one for this cause.
+fn fits(cause: Cause, reason: &Reason, (seat, event): (&Seat<'_>, &RoomEvent)) -> bool {
+    let membership =
+        seat.world.server.membership_before(seat.room, &seat.client.caller.user, event.at);
+    let away = matches!(membership.as_deref(), None | Some("leave"));
+    match reason {
+        // The sender saw them come later than the server did, or leave earlier.
+        Reason::NoRoomKey | Reason::BeforeLogin => match cause {
+            Cause::NotThere => !away,
+            Cause::OnlyInvited | Cause::TooNew => true,
+            // A notice that got lost in a crash of the sender is not sent again.
+            Cause::Unsigned | Cause::Blocked => false,
+        },
+        Reason::IndexTooLow => cause != Cause::Blocked,
+        Reason::BeforeJoin => away,
+        Reason::Withheld(code) => match cause {
+            Cause::Blocked => code == "m.blacklisted",
+            Cause::Unsigned => code == "m.unverified",
+            Cause::NotThere | Cause::OnlyInvited | Cause::TooNew => true,
+        },
+        Reason::DuplicateIndex
+        | Reason::MismatchedSender
+        | Reason::UnsupportedAlgorithm(_)
+        | Reason::Malformed => false,
+    }
+}
