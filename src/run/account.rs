@@ -109,6 +109,7 @@ pub(super) fn open(
     let given = given_passphrase(context)?;
     let mut result = Store::open(&chosen.dir, given.as_ref());
     let may_ask = given.is_none();
+    let mut hidden = None;
     for _ in 0..TRIES {
         let is_locked = result.as_ref().is_err_and(OpenError::is_locked);
         if !is_locked || !may_ask {
@@ -117,10 +118,13 @@ pub(super) fn open(
         if matches!(result, Err(OpenError::WrongPassphrase)) {
             secrets::warn("wrong passphrase; once more");
         }
+        // Also while a passphrase is tried: the next one may be on its way.
+        hidden.get_or_insert_with(secrets::hidden);
         let prompt = format!("Passphrase of the store of {}: ", chosen.user_id);
         let Some(passphrase) = secrets::ask(&prompt)? else { break };
         result = Store::open(&chosen.dir, Some(&StoreKey::Passphrase(passphrase)));
     }
+    drop(hidden);
     match result {
         Ok(store) => {
             if store.origin() == Origin::Copy {

@@ -4,7 +4,10 @@ use std::{path::PathBuf, thread, time::Duration};
 
 use tokio::{
     runtime::Builder,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        mpsc::{Receiver, Sender, channel},
+        oneshot,
+    },
     time::timeout,
 };
 
@@ -33,6 +36,9 @@ const GUESTS_TIME: Duration = Duration::from_secs(30);
 
 /// How long the end waits for keys to be backed up.
 const KEYS_TIME: Duration = Duration::from_secs(3);
+
+/// How long the end waits for the engine, which may be writing.
+const ENGINE_TIME: Duration = Duration::from_secs(10);
 
 /// Names the request for that; no command counts so far.
 const FLUSH: CommandId = CommandId(u64::MAX);
@@ -76,9 +82,13 @@ impl Ground {
         let (handle, main) = face(FaceKind::Main);
         faces.try_send(main).map_err(|error| Failure::say(Exit::Failed, error.to_string()))?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let engine = thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || runtime.block_on(driver::run_renewing(store, route, queue, renewer)))?;
+        let (ended, engine) = oneshot::channel();
+        thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let result = runtime.block_on(driver::run_renewing(store, route, queue, renewer));
+            drop(runtime);
+            // Nobody waits any more if the end took too long.
+            drop(ended.send(result));
+        })?;
         Ok((Holder { engine, doors }, handle))
     }
 
@@ -90,7 +100,8 @@ impl Ground {
 
 /// The running engine.
 pub(super) struct Holder {
-    engine: thread::JoinHandle<Result<(), DriveError>>,
+    /// How the engine ended; closed without a word where a bug ended it.
+    engine: oneshot::Receiver<Result<(), DriveError>>,
     doors: Doors,
 }
 
@@ -140,12 +151,17 @@ impl Holder {
         // A closed channel means that the engine ended already.
         drop(handle.commands.try_send(Command::Shutdown));
         drop(handle);
-        let ended = self.engine.join();
+        let ended = timeout(ENGINE_TIME, self.engine).await;
         self.doors.close();
         match ended {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::new(Exit::Failed, error)),
-            Err(_panic) => Err(Failure::say(
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(Failure::new(Exit::Failed, error)),
+            Err(_elapsed) => Err(Failure::say(
+                Exit::Failed,
+                "the engine does not come to its end; what it was writing is whole or not there, \
+                 and the next start goes on",
+            )),
+            Ok(Err(_panic)) => Err(Failure::say(
                 Exit::Failed,
                 "the engine failed by a bug of ours; the log says where",
             )),

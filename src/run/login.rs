@@ -75,6 +75,7 @@ pub(super) fn run(context: &Context, arguments: &LoginArgs) -> Result<(), Failur
         Some(store) => Ok(Place::There(store)),
         None => store_key(context).map(Place::New),
     };
+    let hidden = secrets::hidden();
     let (proof, place) = if matches!(means, Means::Password) {
         (login.gather(means, &server)?, place()?)
     } else {
@@ -82,6 +83,7 @@ pub(super) fn run(context: &Context, arguments: &LoginArgs) -> Result<(), Failur
         let place = place()?;
         (login.gather(means, &server)?, place)
     };
+    drop(hidden);
     let key = place.key();
     let (user, state) = runtime.block_on(async {
         let mut signals = EndSignals::install()?;

@@ -32,6 +32,7 @@ mod login_sso;
 mod logout;
 mod passphrase;
 mod process;
+mod prompt;
 mod recovery;
 mod renewal;
 mod screen;

@@ -9,7 +9,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    prompt::{self, Echo},
+};
 use crate::{
     cli::{Exit, FileOrStdin},
     secret::Secret,
@@ -68,64 +71,29 @@ pub(super) fn can_ask() -> bool {
 /// Asks without echo; `None` when standard input is no terminal.
 ///
 /// # Errors
-/// When the terminal is gone.
-pub(super) fn ask(prompt: &str) -> Result<Option<Secret<String>>, Failure> {
+/// When the terminal is gone or the question was interrupted.
+pub(super) fn ask(question: &str) -> Result<Option<Secret<String>>, Failure> {
     if !can_ask() {
         return Ok(None);
     }
-    // Before the question: whoever answers at once must not read the answer.
-    let silence = Silence::begin();
-    let asked = rpassword::prompt_password(prompt);
-    drop(silence);
-    Ok(Some(Secret::new(asked?)))
+    Ok(Some(prompt::ask(question, Echo::Hidden)?))
 }
 
-/// Keeps the terminal from showing what is typed, until dropped.
-struct Silence {
-    #[cfg(unix)]
-    before: Option<rustix::termios::Termios>,
-}
-
-impl Silence {
-    #[cfg(unix)]
-    fn begin() -> Self {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let before = tcgetattr(io::stdin()).ok();
-        if let Some(before) = &before {
-            let mut silent = before.clone();
-            silent.local_modes.remove(LocalModes::ECHO);
-            // Where it fails, the question itself does it.
-            let done = tcsetattr(io::stdin(), OptionalActions::Now, &silent).is_ok();
-            tracing::trace!(done, "terminal silenced");
-        }
-        Self { before }
-    }
-
-    #[cfg(not(unix))]
-    fn begin() -> Self {
-        Self {}
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Silence {
-    fn drop(&mut self) {
-        use rustix::termios::{OptionalActions, tcsetattr};
-        if let Some(before) = &self.before {
-            let done = tcsetattr(io::stdin(), OptionalActions::Now, before).is_ok();
-            tracing::trace!(done, "terminal as before");
-        }
-    }
+/// Keeps what is typed from being seen until dropped, for a series of questions: who types ahead of
+/// the next one must not read it either.
+pub(super) fn hidden() -> prompt::Mode {
+    prompt::Mode::hidden()
 }
 
 /// Asks twice for a new passphrase, until both are the same; `None` when standard input is no
 /// terminal.
 ///
 /// # Errors
-/// When the terminal is gone.
-pub(super) fn ask_new(prompt: &str) -> Result<Option<Secret<String>>, Failure> {
+/// When the terminal is gone or the question was interrupted.
+pub(super) fn ask_new(question: &str) -> Result<Option<Secret<String>>, Failure> {
+    let _hidden = hidden();
     loop {
-        let Some(first) = ask(prompt)? else { return Ok(None) };
+        let Some(first) = ask(question)? else { return Ok(None) };
         if first.expose().is_empty() {
             return Ok(Some(first));
         }
@@ -140,17 +108,13 @@ pub(super) fn ask_new(prompt: &str) -> Result<Option<Secret<String>>, Failure> {
 /// Asks for a line, with echo; `None` when standard input is no terminal.
 ///
 /// # Errors
-/// When the terminal is gone.
-pub(super) fn ask_line(prompt: &str) -> Result<Option<String>, Failure> {
+/// When the terminal is gone or the question was interrupted.
+pub(super) fn ask_line(question: &str) -> Result<Option<String>, Failure> {
     if !can_ask() {
         return Ok(None);
     }
-    let mut error = io::stderr();
-    write!(error, "{prompt}")?;
-    error.flush()?;
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
-    Ok(Some(line.trim().to_owned()))
+    let line = prompt::ask(question, Echo::Shown)?;
+    Ok(Some(line.expose().trim().to_owned()))
 }
 
 /// Says more than a line, as it is, on standard error; that it is closed is no failure.
