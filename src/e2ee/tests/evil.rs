@@ -21,7 +21,7 @@ use super::{
 use crate::{
     e2ee::{
         Alarm, HistoryVisibility, Machine, Notice, OutgoingRequest, Readiness, Recipients,
-        RecoverySecret, RequestKind, Step, cross_signing::SecretName,
+        RecoverySecret, RequestKind, Step, Table, cross_signing::SecretName,
     },
     matrix::{Event, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId},
     secret::Secret,
@@ -184,18 +184,7 @@ fn no_request_of_a_whole_life_holds_a_secret_that_can_be_read() {
     let typed = RecoverySecret::typed(key.clone());
     at(&mut world, second, |it, step| it.open_secret_storage(typed, step)).unwrap();
     rest(&mut world);
-    let third = world.log_in("@alice:x", "THIRD");
-    world.settle();
-    let (ed25519, id) = {
-        let third = &world.clients[third];
-        (third.machine.core.account.ed25519().to_base64(), third.device.clone())
-    };
-    at(&mut world, ALICE, |it, step| it.sign_own_device(&id, &ed25519, step)).unwrap();
-    rest(&mut world);
-    let own = world.clients[ALICE].user.clone();
-    let master = at(&mut world, ALICE, |it, step| it.identity_status(&own, step)).unwrap();
-    let master = master.master_key.unwrap();
-    at(&mut world, third, |it, step| it.verify_own_master(&master, step)).unwrap();
+    let third = signed_device(&mut world, "THIRD");
     at(&mut world, third, Machine::request_secrets).unwrap();
     rest(&mut world);
     let mut secrets = vec![key.expose().clone(), key.expose().replace(' ', "")];
@@ -354,4 +343,79 @@ fn a_message_that_was_removed_cannot_be_shown_again_under_another_id() {
         bob.step(now, |it, step| it.import_sessions([key.as_str()].into_iter(), step)).unwrap();
         assert!(!read(&mut bob, "$again"));
     }
+}
+
+/// A later device of Alice, which her first signs and which trusts her identity; without keys.
+fn signed_device(world: &mut World, device: &str) -> usize {
+    let place = world.log_in("@alice:x", device);
+    world.settle();
+    let own = world.clients[ALICE].user.clone();
+    let (id, key) = {
+        let client = &world.clients[place];
+        (client.device.clone(), client.machine.core.account.ed25519().to_base64())
+    };
+    at(world, ALICE, |it, step| it.sign_own_device(&id, &key, step)).unwrap();
+    rest(world);
+    let master = at(world, ALICE, |it, step| it.identity_status(&own, step)).unwrap();
+    let master = master.master_key.unwrap();
+    at(world, place, |it, step| it.verify_own_master(&master, step)).unwrap();
+    rest(world);
+    place
+}
+
+/// The id of the request of `client` that waits for the master key.
+fn waiting(world: &World, client: usize) -> String {
+    let records = world.clients[client].records.0.iter();
+    let mut asked = records.filter(|((table, _), _)| *table == Table::SecretRequest);
+    let found = asked.find(|(_, value)| {
+        let record: Value = serde_json::from_slice(value).unwrap();
+        record["name"] == "m.cross_signing.master"
+    });
+    found.unwrap().0.1.0.clone()
+}
+
+// the secret is the right one; what is wrong is who sends it.
+#[test]
+fn the_right_secret_of_a_device_that_was_not_asked_or_is_blocked_is_not_taken() {
+    let (mut world, _) = world();
+    let second = signed_device(&mut world, "SECOND");
+    let master = SecretName::Master;
+    let secret = at(&mut world, ALICE, |it, step| it.held_secret(master, step)).unwrap().unwrap();
+    let secret = STANDARD.encode(secret.expose());
+    at(&mut world, second, Machine::request_secrets).unwrap();
+    let id = waiting(&world, second);
+    // Signed by the same identity, and later than the question.
+    world.clients[ALICE].outbox.clear();
+    let third = world.log_in("@alice:x", "THIRD");
+    while world.send_one(third) {}
+    let (name, key) = {
+        let client = &world.clients[third];
+        (client.device.clone(), client.machine.core.account.ed25519().to_base64())
+    };
+    let now = world.now;
+    world.server.sync(&mut world.clients[ALICE], now);
+    while world.send_one(ALICE) {}
+    at(&mut world, ALICE, |it, step| it.sign_own_device(&name, &key, step)).unwrap();
+    while world.send_one(ALICE) {}
+    for client in [second, third] {
+        world.server.sync(&mut world.clients[client], now);
+        while world.send_one(client) {}
+    }
+    let content = json!({ "request_id": id, "secret": secret });
+    let held = |world: &mut World| {
+        at(world, second, |it, step| it.held_secret(master, step)).unwrap().is_some()
+    };
+    assert!(!held(&mut world));
+    world.send_olm(third, second, "m.secret.send", &content);
+    world.server.sync(&mut world.clients[second], now);
+    assert!(!held(&mut world), "it was not asked");
+    let first = world.clients[ALICE].name();
+    at(&mut world, second, |it, step| it.block_device(&first.0, &first.1, step)).unwrap();
+    world.send_olm(ALICE, second, "m.secret.send", &content);
+    world.server.sync(&mut world.clients[second], now);
+    assert!(!held(&mut world), "it was blocked since");
+    at(&mut world, second, |it, step| it.unblock_device(&first.0, &first.1, step)).unwrap();
+    world.send_olm(ALICE, second, "m.secret.send", &content);
+    world.server.sync(&mut world.clients[second], now);
+    assert!(held(&mut world), "it is the right one");
 }

@@ -110,3 +110,18 @@ fn what_is_no_code_is_no_end_of_the_verification() {
     assert_eq!(error.code(), "bad_code");
     assert!(matches!(rig.stage(1), Stage::Ready { .. }));
 }
+
+// The seeds of the fuzzing of codes: whatever is scanned, nobody is verified by it.
+#[test]
+fn no_scanned_bytes_verify_anybody_but_those_that_were_shown() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz/qr");
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        let bytes = std::fs::read(seed.unwrap().path()).unwrap();
+        let mut rig = Rig::couple();
+        rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+        drop(rig.try_act(1, Act::Scanned { code: STANDARD.encode(bytes) }));
+        rig.settle();
+        assert!(!rig.ever_done(0) && !rig.ever_done(1));
+        assert!(!rig.trusts(0, 1) && !rig.trusts(1, 0));
+    }
+}
