@@ -30,6 +30,8 @@ mod evil_server;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod grotto;
