@@ -84,6 +84,14 @@ impl Server {
         Ok(Self { jobs: sender, settings, large_bodies })
     }
 
+    /// One whose thread is gone.
+    #[cfg(test)]
+    pub(super) fn gone(settings: Settings) -> Self {
+        let (jobs, _gone) = mpsc::channel(1);
+        let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES));
+        Self { jobs, settings: Arc::new(settings), large_bodies }
+    }
+
     /// Places for large bodies of requests.
     pub(super) fn large_bodies(&self) -> &Semaphore {
         &self.large_bodies

@@ -253,7 +253,42 @@ fn with_origins(mut response: Response<Body>) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::server::{
+        db::Database,
+        model::{Model, Settings},
+    };
+
+    /// The answer to a GET of this path.
+    fn get(host: &impl Host, path: &str) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, stream) = tokio::io::duplex(1 << 16);
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let (_run, stop) = watch::channel(false);
+            let mut answer = String::new();
+            let served = host.serve(stream, IpAddr::from([127, 0, 0, 1]), stop);
+            let (_, read) = tokio::join!(served, client.read_to_string(&mut answer));
+            read.unwrap();
+            answer
+        })
+    }
+
+    #[test]
+    fn its_health_tells_whether_anybody_is_left_to_answer() {
+        let settings = || Settings::new("x".to_owned());
+        let database = Database::in_memory().unwrap();
+        let server = Server::start(Model::new(settings()), database).unwrap();
+        for (server, status) in [(server, "200"), (Server::gone(settings()), "503")] {
+            let site = Site::new(server, Limits::default());
+            let head = format!("HTTP/1.1 {status} ");
+            assert!(get(&site, "/healthz").starts_with(&head), "{status}");
+            assert!(get(&site.counts(), "/healthz").starts_with(&head), "{status}");
+        }
+    }
 
     #[test]
     fn only_trusted_relays_say_where_a_call_comes_from() {

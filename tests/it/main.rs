@@ -87,6 +87,8 @@ mod serve_kill;
 #[cfg(test)]
 mod served;
 #[cfg(test)]
+mod signing;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod store;

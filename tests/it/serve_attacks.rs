@@ -145,6 +145,39 @@ fn bodies_that_make_no_sense_are_refused_each_with_its_code() {
 }
 
 #[test]
+fn counts_are_told_at_an_address_of_their_own_and_nothing_else_is() {
+    let counts = format!("127.0.0.1:{}", rig::free_port());
+    let config = format!("{OPEN}[network]\nmetrics = \"{counts}\"\n");
+    let served = Served::start(Path::new(GROTTO), &rig::folder("counts"), &config);
+    runtime().block_on(async {
+        let public = Client::stranger(&served.base);
+        let private = Client::stranger(&format!("http://{counts}"));
+        let alice = Client::register(&served.base, "alice").await;
+        for path in ["/metrics", "//metrics"] {
+            for client in [&public, &alice] {
+                let answer = client.get(path).await;
+                assert_eq!((answer.status, answer.code()), (404, "M_UNRECOGNIZED"), "{path}");
+            }
+        }
+        let told = private.get("/metrics").await;
+        let text = told.body.as_str().unwrap_or_default();
+        assert_eq!(told.status, 200);
+        for line in
+            ["grotto_http_answers{status=\"2xx\"} 1", "grotto_http_answers{status=\"4xx\"} 4"]
+        {
+            assert!(text.lines().any(|it| it == line), "{text}");
+        }
+        assert!(!text.contains("alice"), "{text}");
+        for path in ["/_matrix/client/versions", "/_matrix/client/v3/login", "/"] {
+            assert_eq!(private.get(path).await.status, 404, "{path}");
+        }
+        for client in [&public, &private] {
+            assert_eq!(client.get("/healthz").await.body, "ok\n");
+        }
+    });
+}
+
+#[test]
 fn odd_paths_and_parameters_lead_nowhere() {
     let served = start("paths");
     runtime().block_on(async {

@@ -108,6 +108,19 @@ const RULES: [&str; 4] = [
     ".im.vector.jitsi",
 ];
 
+/// State that a room has from the one whose place it takes.
+pub(super) const COPIED: [&str; 9] = [
+    "m.room.join_rules",
+    "m.room.name",
+    "m.room.topic",
+    "m.room.history_visibility",
+    "m.room.guest_access",
+    "m.room.avatar",
+    "m.room.encryption",
+    "m.room.server_acl",
+    "m.space.child",
+];
+
 /// Everything that differs.
 pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -118,6 +131,7 @@ pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Find
     if call.depth == Depth::Whole && synapse.is_good() {
         let top = call.template.rsplit('/').next().unwrap_or_default();
         let (mut a, mut b) = (synapse.body.clone(), serve.body.clone());
+        drop_renamed(&mut a, &b);
         let left = [left_rooms(&a), left_rooms(&b)].concat();
         if top == "sync" {
             let parted = [parted(&a), parted(&b)].concat();
@@ -126,6 +140,7 @@ pub(super) fn compare(call: &Call, synapse: &Answer, serve: &Answer) -> Vec<Find
         }
         for answer in [&mut a, &mut b] {
             unify_push_rules(answer);
+            sort_copies(answer);
             if top == "sync" {
                 use_stable_names(answer);
                 drop_rooms(answer, &left);
@@ -250,6 +265,50 @@ fn drop_parted(answer: &mut Value, parted: &[Value]) {
     changed.retain(|user| !parted.contains(user));
     if changed.is_empty() {
         lists.remove("changed");
+    }
+}
+
+/// Takes those out of Synapse's changed device lists who only have another name or picture: it names
+/// everybody whose membership the answer tells.
+fn drop_renamed(synapse: &mut Value, serve: &Value) {
+    let mut renamed = Vec::new();
+    for room in synapse["rooms"]["join"].as_object().into_iter().flat_map(Map::values) {
+        let lists = [&room["timeline"]["events"], &room["state"]["events"]];
+        for event in lists.into_iter().filter_map(Value::as_array).flatten() {
+            let memberships = [&event["content"], &event["unsigned"]["prev_content"]];
+            if memberships.iter().all(|content| content["membership"] == "join") {
+                renamed.push(event["state_key"].clone());
+            }
+        }
+    }
+    let named = serve["device_lists"]["changed"].as_array().cloned().unwrap_or_default();
+    let changed = synapse.pointer_mut("/device_lists/changed").and_then(Value::as_array_mut);
+    if let Some(changed) = changed {
+        changed.retain(|user| named.contains(user) || !renamed.contains(user));
+    }
+}
+
+/// Sorts what was copied into spaces that take the place of others: Synapse copies it as its database
+/// gives it.
+fn sort_copies(value: &mut Value) {
+    let is_copied = |event: &Value| {
+        event["type"].as_str().is_some_and(|kind| COPIED.contains(&kind))
+            && event["state_key"].is_string()
+    };
+    match value {
+        Value::Array(events) => {
+            let is_first = |event: &Value| {
+                let content = &event["content"];
+                content["type"] == "m.space" && content["predecessor"].is_object()
+            };
+            if events.iter().any(|event| event["type"] == "m.room.create" && is_first(event)) {
+                for run in events.chunk_by_mut(|a, b| is_copied(a) && is_copied(b)) {
+                    run.sort_by_key(rank);
+                }
+            }
+        }
+        Value::Object(fields) => fields.values_mut().for_each(sort_copies),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

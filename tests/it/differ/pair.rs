@@ -1,6 +1,10 @@
 //! The two servers, and the ids that each of them gave to what the generator named.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -12,6 +16,9 @@ use crate::{
     homeserver::{Homeserver, On, RateLimits},
     rig::{PASSWORD, PATIENCE},
 };
+
+/// How long Synapse may take to tell rooms of a new name.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// Synapse, and `grotto serve`.
 pub(super) struct Pair {
@@ -98,16 +105,7 @@ impl Pair {
 /// Reads what Synapse copies into a room that takes another's place: what it has in memory it copies
 /// first, and what was read last may be anything.
 async fn read_before(synapse: &Side, call: &Call) {
-    for kind in [
-        "m.room.join_rules",
-        "m.room.name",
-        "m.room.topic",
-        "m.room.history_visibility",
-        "m.room.guest_access",
-        "m.room.avatar",
-        "m.room.encryption",
-        "m.room.server_acl",
-    ] {
+    for kind in compare::COPIED {
         let template = "/client/v3/rooms/{}/state/{}";
         let room = call.arguments.first().map_or("", String::as_str);
         synapse.make(&Call::new(call.who.clone(), "GET", template).with([room, kind])).await;
@@ -121,12 +119,11 @@ async fn settle(synapse: &Side, serve: &Side, call: &Call) {
         let template = "/client/v3/rooms/{}/state/m.room.member/{}";
         let asked = Call::new(call.who.clone(), "GET", template).with([room, &call.arguments[0]]);
         let wanted = serve.make(&asked).await;
-        for _ in 0..100 {
-            if wanted.body["membership"] != "join" || synapse.make(&asked).await.body == wanted.body
-            {
-                break;
-            }
-        }
+        let start = Instant::now();
+        while wanted.body["membership"] == "join"
+            && synapse.make(&asked).await.body != wanted.body
+            && start.elapsed() < SETTLING
+        {}
     }
 }
 

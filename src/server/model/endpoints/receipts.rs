@@ -189,10 +189,10 @@ fn typing(
         timeout: Option<u64>,
     }
     let user = &context.caller()?.user;
-    let room = room_id(request.argument(0))?;
     if request.argument(1) != user.as_str() {
         return Err(Refusal::forbidden("another user cannot be made to type").into());
     }
+    let room = room_id(request.argument(0))?;
     let body: Body = request.read()?;
     if step.get(JOINED, (&*room, &**user))?.is_none() {
         return Err(Refusal::forbidden("you are not in this room").into());

@@ -390,6 +390,38 @@ fn a_message_for_all_devices_reaches_each_once() {
 }
 
 #[test]
+fn what_waits_for_all_devices_of_somebody_is_bounded_in_bytes() {
+    use crate::server::model::{records::TO_DEVICE_SIZES, to_device};
+    let mut world = World::new();
+    let (alice, bob, carol) = (world.user("alice"), world.user("bob"), world.user("carol"));
+    let send = |world: &mut World, to: &User, transaction: &str, length: usize| {
+        let content = json!({"text": "x".repeat(length)});
+        let body = json!({"messages": {&to.id: {&to.device: content}}});
+        let path = format!("/sendToDevice/m.test/{transaction}");
+        assert_eq!(world.put(&path, &alice, body).0, 200);
+    };
+    let waiting = |world: &mut World, of: &User| {
+        let place = (&*of.id, of.device.as_str().into());
+        world.edit(|step| to_device::waiting(step, place, (0, u64::MAX), 100))
+    };
+    let full = (128 << 20) - 1_000;
+    world.edit(|step| step.put(TO_DEVICE_SIZES, (&*bob.id,), &full));
+    send(&mut world, &bob, "t1", 2_000);
+    assert_eq!(waiting(&mut world, &bob).len(), 0, "there is no room for it");
+    send(&mut world, &bob, "t2", 500);
+    assert_eq!(waiting(&mut world, &bob).len(), 1, "for this there is");
+    send(&mut world, &bob, "t3", 500);
+    assert_eq!(waiting(&mut world, &bob).len(), 1);
+    send(&mut world, &carol, "t4", 2_000);
+    assert_eq!(waiting(&mut world, &carol).len(), 1, "others have a bound of their own");
+    let number = waiting(&mut world, &bob)[0].0;
+    let place = (&*bob.id, bob.device.as_str().into());
+    world.edit(|step| to_device::delete_up_to(step, place, number));
+    send(&mut world, &bob, "t5", 500);
+    assert_eq!(waiting(&mut world, &bob).len(), 1, "what was fetched makes room");
+}
+
+#[test]
 fn what_waits_for_a_device_is_bounded() {
     use crate::server::model::{records::TO_DEVICE_COUNTS, to_device};
     let mut world = World::new();

@@ -12,7 +12,9 @@ use serde_json::value::RawValue;
 use super::{
     aliases,
     allow::{AuthState, Question},
-    filing, redaction, relations, validate,
+    filing,
+    power::Powers,
+    redaction, relations, validate,
     version::{rules, rules_of},
 };
 use crate::{
@@ -120,7 +122,13 @@ pub(crate) fn append_event(step: &mut Step<'_>, draft: Draft) -> Result<OwnedEve
         content: &content,
     };
     let auth = AuthState::read(step, question, &rules.authorization)?;
-    auth.check_creators(question, &rules.authorization)?;
+    if let Err(refusal) = auth.check_creators(question, &rules.authorization) {
+        // Only those who may set power levels are told what is wrong with them.
+        let powers = Powers::read(step, &draft.room, &rules)?;
+        let may = powers.is_enough_to_send(&draft.sender, &draft.kind, Some(""))?;
+        let forbidden = || Refusal::forbidden("you may not set power levels");
+        return Err(if may { refusal } else { forbidden() });
+    }
     let place = Place { room: &record, auth_events: auth.ids() };
     let event = make(draft, &rules, step.now, Some(&place))?;
     auth.check(&event, &rules.authorization)?;

@@ -7,7 +7,7 @@
 use crate::{
     matrix::{RoomId, UserId},
     server::model::{
-        records::{MEMBER_HISTORY, VISIBILITY_HISTORY},
+        records::{MEMBER_HISTORY, ROOMS, VISIBILITY_HISTORY},
         rooms::RoomEvent,
         step::Step,
         table::{Broken, KeyParts, Table},
@@ -23,15 +23,18 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    /// Reads it. Costs as much as they joined and left.
+    /// Reads it. Costs as much as they joined and left. A room that everybody left shows itself to
+    /// nobody who never had to do with it.
     ///
     /// # Errors
     /// When the records are broken.
     pub(crate) fn read(step: &Step<'_>, room: &RoomId, user: &UserId) -> Result<Self, Broken> {
-        Ok(Self {
-            memberships: history(step, MEMBER_HISTORY, (room, user), 2)?,
-            visibilities: history(step, VISIBILITY_HISTORY, (room,), 1)?,
-        })
+        let memberships = history(step, MEMBER_HISTORY, (room, user), 2)?;
+        let mut visibilities = history(step, VISIBILITY_HISTORY, (room,), 1)?;
+        if memberships.is_empty() && step.get(ROOMS, (room,))?.is_none_or(|it| it.joined == 0) {
+            visibilities = vec![(0, "joined".to_owned())];
+        }
+        Ok(Self { memberships, visibilities })
     }
 
     /// What they are to the room now: `leave` when they never were anything.

@@ -163,6 +163,35 @@ fn a_flood_of_registrations_leaves_those_of_other_addresses_alone() {
 }
 
 #[test]
+fn a_search_looks_at_so_many_people_and_no_further() {
+    use crate::server::model::records::PROFILES;
+    let mut world = world(|_settings| {});
+    let (alice, zoe) = (world.user("alice"), world.user("zoe"));
+    world.room_of(&[&alice, &zoe]);
+    let named = |name: &str| serde_json::Map::from_iter([("displayname".to_owned(), name.into())]);
+    world.edit(|step| {
+        step.put(PROFILES, (&*zoe.id,), &named("Zoe"))?;
+        (0..20_000).try_for_each(|number| {
+            step.put(PROFILES, (format!("@m{number:05}:test").as_str(),), &named("Max"))
+        })
+    });
+    let search = |world: &mut World| {
+        let body = json!({"search_term": "zoe"});
+        let (status, found) = world.post("/user_directory/search", &alice, body);
+        assert_eq!(status, 200);
+        found["results"].as_array().unwrap().len()
+    };
+    assert_eq!(search(&mut world), 0, "whoever comes after so many is not found");
+    world.edit(|step| {
+        (0..100).for_each(|number| {
+            step.delete(PROFILES, (format!("@m{number:05}:test").as_str(),));
+        });
+        Ok(())
+    });
+    assert_eq!(search(&mut world), 1);
+}
+
+#[test]
 fn searches_are_limited() {
     let rate = Rate { burst: 3, pause: Duration::from_secs(1) };
     let mut world = world(|settings| settings.rates.search = rate);

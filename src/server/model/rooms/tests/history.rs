@@ -122,6 +122,20 @@ fn anybody_reads_a_world_readable_room_and_nobody_another() {
 }
 
 #[test]
+fn a_room_that_everybody_left_shows_itself_to_nobody_new() {
+    let (mut world, [alice, bob], room) = joined_late("world_readable");
+    let eve = world.user("eve");
+    for member in [&alice, &bob] {
+        assert_eq!(world.post(&format!("/rooms/{room}/leave"), member, json!({})).0, 200);
+    }
+    for path in ["state", "members", "messages?dir=b"] {
+        let reply = world.get(&format!("/rooms/{room}/{path}"), &eve);
+        assert_eq!(refused(&reply), (403, "M_FORBIDDEN"), "{path}");
+    }
+    assert_eq!(world.get(&format!("/rooms/{room}/state"), &bob).0, 200, "bob was in it");
+}
+
+#[test]
 fn pages_follow_each_other_without_gap_or_overlap_both_ways() {
     let mut world = World::new();
     let alice = world.user("alice");
