@@ -169,6 +169,7 @@ fn the_example_of_a_server_says_the_defaults() {
     let config = parse(&all).unwrap();
     assert_eq!(config.public.contacts.len(), 2);
     assert!(config.public.url.is_some() && config.public.support_page.is_some());
+    assert!(config.network.metrics.is_some());
     let error = parse("[limits]\nmax_file = 3\n").unwrap_err().to_string();
     assert!(error.starts_with("server.toml:2:1:") && error.contains("max_file_mib"), "{error}");
 }
