@@ -278,18 +278,13 @@ impl Host {
         let (writing, together) = (Instant::now(), replies.len());
         let committed = begun.and_then(|()| self.database.commit(&changes));
         if !changes.is_empty() {
-            // Whoever is alone waits for nobody.
-            let part = if together < 2 { 0 } else { 4 };
-            let pause = writing.elapsed().checked_div(part).unwrap_or_default();
-            self.pause = pause.min(MAX_PAUSE);
+            self.pause = pause_after(writing.elapsed(), together);
         }
         if let Err(error) = committed {
             report(&error);
             self.model.forget();
-            replies.into_iter().for_each(Reply::refuse);
-            for errand in crowded_out {
-                Reply::Call(errand.reply, unwritten().response()).send();
-            }
+            let left = crowded_out.into_iter().map(|it| Reply::Call(it.reply, Response::default()));
+            replies.into_iter().chain(left).for_each(Reply::refuse);
             return Vec::new();
         }
         replies.into_iter().for_each(Reply::send);
@@ -298,6 +293,13 @@ impl Host {
         let woken = woken.iter().flat_map(|user| self.waiting.take(user));
         crowded_out.chain(woken).map(Job::Call).collect()
     }
+}
+
+/// How long the next batch waits for more calls, when these took so long to write together.
+fn pause_after(writing: Duration, together: usize) -> Duration {
+    // Whoever is alone waits for nobody.
+    let part = if together < 2 { 0 } else { 4 };
+    writing.checked_div(part).unwrap_or_default().min(MAX_PAUSE)
 }
 
 impl Errand {

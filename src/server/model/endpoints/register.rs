@@ -10,8 +10,11 @@ use super::login::new_device;
 use crate::{
     secret::Secret,
     server::model::{
-        accounts::{devices, invites, users},
-        body::Loose,
+        accounts::{
+            devices::{self, NewDevice},
+            invites, users,
+        },
+        body::{Given, Loose},
         rate::Limited,
         refusal::{Done, Refusal, Stop, Work},
         route::{Context, Routes},
@@ -21,10 +24,43 @@ use crate::{
     },
 };
 
+/// Longest name, in characters, that is looked at.
+const MAX_NAME: usize = 512;
+
 pub(super) fn add(routes: &mut Routes) {
     routes.add(register);
     routes.add(is_available);
     routes.add(is_token_valid);
+}
+
+/// What an account is to be.
+struct Wish<'a> {
+    /// Without one, a name is found.
+    name: Option<&'a str>,
+    password: Option<&'a str>,
+    device: NewDevice,
+}
+
+impl<'a> Wish<'a> {
+    fn read(request: &'a Given) -> Result<Self, Refusal> {
+        match request.query("kind").as_deref() {
+            None | Some("user") => {}
+            Some("guest") => return Err(Refusal::forbidden("there are no guests here")),
+            Some(_) => return Err(Refusal::new(400, "M_UNRECOGNIZED", "unknown kind of account")),
+        }
+        let body = &request.body;
+        let device = new_device(body)?;
+        let text = |field: &str, longest: usize, wrong: &str| match body.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.chars().count() <= longest => Ok(Some(text.as_str())),
+            Some(_) => Err(Refusal::new(400, "M_UNKNOWN", wrong)),
+        };
+        Ok(Self {
+            name: text("username", MAX_NAME, "this is no user name")?,
+            password: text("password", users::MAX_PASSWORD, "this is no password")?,
+            device,
+        })
+    }
 }
 
 /// The body is read loosely for its `auth`, see [`uia`].
@@ -33,33 +69,14 @@ fn register(
     context: &Context<'_>,
     request: Loose<register::v3::Request>,
 ) -> Result<register::v3::Response, Stop> {
-    let body = &request.body;
-    match request.query("kind").as_deref() {
-        None | Some("user") => {}
-        Some("guest") => return Err(Refusal::forbidden("there are no guests here").into()),
-        Some(_) => {
-            let text = "unknown kind of account";
-            return Err(Refusal::new(400, "M_UNRECOGNIZED", text).into());
-        }
-    }
-    let device = new_device(body)?;
-    let name = match body.get("username") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) if name.chars().count() <= 512 => Some(name.as_str()),
-        Some(_) => return Err(Refusal::new(400, "M_UNKNOWN", "this is no user name").into()),
-    };
-    let password = match body.get("password") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) if text.chars().count() <= users::MAX_PASSWORD => Some(text),
-        Some(_) => return Err(Refusal::new(400, "M_UNKNOWN", "this is no password").into()),
-    };
-    let user = name.map(|name| users::available(step, name)).transpose()?;
-    let operation = Operation { name: "POST register", auth: body.get("auth") };
+    let wish = Wish::read(&request)?;
+    let user = wish.name.map(|name| users::available(step, name)).transpose()?;
+    let operation = Operation { name: "POST register", auth: request.body.get("auth") };
     let proven = uia::registering(step, context, operation)?;
-    let password = password.ok_or_else(|| Refusal::missing("there is no password"))?;
+    let password = wish.password.ok_or_else(|| Refusal::missing("there is no password"))?;
     let Some(Done::Hash(hash)) = context.done else {
         step.limit(Limited::Register, context.address)?;
-        return Err(Stop::Work(Work::Hash { password: Secret::new(password.clone()) }));
+        return Err(Stop::Work(Work::Hash { password: Secret::new(password.to_owned()) }));
     };
     if let Some(invite) = &proven.invite {
         if !invites::is_valid(step, invite)? {
@@ -76,8 +93,8 @@ fn register(
     users::create(step, &user, Some(hash.clone()))?;
     proven.finish(step);
     let mut response = register::v3::Response::new(user.clone());
-    if body.get("inhibit_login") != Some(&Value::Bool(true)) {
-        let (device, tokens) = devices::log_in(step, &user, device)?;
+    if request.body.get("inhibit_login") != Some(&Value::Bool(true)) {
+        let (device, tokens) = devices::log_in(step, &user, wish.device)?;
         response.access_token = Some(tokens.access.expose().clone());
         response.device_id = Some(device);
         response.refresh_token = tokens.refresh.map(|token| token.expose().clone());
