@@ -62,7 +62,6 @@ impl Items {
     }
 }
 
-#[expect(clippy::match_same_arms, reason = "one line for each place and byte, in order")]
 fn next(place: Place, byte: u8) -> Option<Place> {
     Some(match (place, byte) {
         (Place::Before | Place::Between | Place::After, b' ' | b'\t' | b'\r' | b'\n') => place,
