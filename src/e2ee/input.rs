@@ -48,6 +48,7 @@ impl Machine {
             backup,
             history: History::open(step)?,
         };
+        Self::clamp_sessions(step)?;
         machine.resume_backup(step)?;
         machine.history_progressed(step)?;
         Ok(machine)

@@ -241,6 +241,7 @@ impl Engine {
                 return Ok(());
             }
             let (mut users, mut sessions) = (BTreeSet::new(), Changed::new());
+            let mut identities = Vec::new();
             for notice in notices {
                 match notice {
                     Notice::DevicesChanged(changed) => users.extend(changed),
@@ -249,7 +250,10 @@ impl Engine {
                         sessions.entry(room).or_default().insert(session_id);
                     }
                     Notice::RoomMayBeReady(room) => self.pump(&room, turn)?,
-                    Notice::IdentityChanged { user, .. } => drop(users.insert(user)),
+                    Notice::IdentityChanged { user, state } => {
+                        users.insert(user.clone());
+                        identities.push((user, state));
+                    }
                     Notice::AuthNeeded => self.tell_auth(turn),
                     Notice::Verification(view) => turn.tell_all(Update::Verification(view)),
                     Notice::SendVerification { room, txn, kind, content } => {
@@ -280,6 +284,7 @@ impl Engine {
                 self.recovery.note_change();
             }
             self.look_again(&users, turn)?;
+            self.on_identities(&identities, turn)?;
             self.retell_trust(&users, turn)?;
         }
     }

@@ -122,15 +122,46 @@ impl Engine {
         users: &BTreeSet<OwnedUserId>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let mut changed: BTreeMap<OwnedRoomId, Vec<StoredEvent>> = BTreeMap::new();
+        let mut marked = Vec::new();
         for user in users {
-            for (room, mut stored) in turn.store.marked(user, MOST_MARKED)? {
-                let body = self.decrypt(&room, &stored.event, turn)?;
-                // What could be read stays readable.
-                if matches!(body, EventBody::Decrypted(_)) && body != stored.body {
-                    stored.body = body;
-                    changed.entry(room).or_default().push(stored);
-                }
+            marked.extend(turn.store.marked(user, MOST_MARKED)?);
+        }
+        self.mark_again(marked, turn)
+    }
+
+    /// Users who were verified show another identity: what they said lately in the rooms on screen
+    /// is looked at again, to get its mark.
+    pub(super) fn look_at_newest(
+        &mut self,
+        users: &BTreeSet<OwnedUserId>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let rooms: BTreeSet<_> = self.faces.views().into_iter().map(|(_, room)| room).collect();
+        let mut said = Vec::new();
+        for room in rooms {
+            let newest = turn.store.newest(&room, MOST_MARKED)?.into_iter();
+            let theirs =
+                newest.filter(|it| it.event.sender.as_ref().is_some_and(|it| users.contains(it)));
+            said.extend(theirs.map(|stored| (room.clone(), stored)));
+        }
+        self.mark_again(said, turn)
+    }
+
+    fn mark_again(
+        &mut self,
+        events: Vec<(OwnedRoomId, StoredEvent)>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let mut changed: BTreeMap<OwnedRoomId, Vec<StoredEvent>> = BTreeMap::new();
+        for (room, mut stored) in events {
+            if !matches!(stored.body, EventBody::Decrypted(_)) {
+                continue;
+            }
+            let body = self.decrypt(&room, &stored.event, turn)?;
+            // What could be read stays readable.
+            if matches!(body, EventBody::Decrypted(_)) && body != stored.body {
+                stored.body = body;
+                changed.entry(room).or_default().push(stored);
             }
         }
         for (room, events) in changed {

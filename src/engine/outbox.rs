@@ -13,6 +13,11 @@ use crate::{
 
 use super::{Update, error::EngineError, files::is_to_upload, turn::Turn};
 
+/// Code of a message that failed: somebody shows another identity than before.
+pub(super) const IDENTITY_CHANGED: &str = "identity_changed";
+/// The same of somebody who was verified.
+pub(super) const NOT_VERIFIED_ANY_MORE: &str = "verification_violation";
+
 /// How many of those that were sent are remembered.
 const MAX_SENT: usize = 1000;
 
@@ -280,6 +285,18 @@ impl Outbox {
     pub(super) fn counts(&self) -> Update {
         let waiting = self.rows.len().saturating_sub(self.failed);
         Update::Outbox { waiting, failed: self.failed, failed_in: self.failed_in() }
+    }
+
+    /// Messages that failed because somebody in their room shows another identity than before.
+    pub(super) fn kept_back(&self) -> Vec<(OwnedRoomId, OwnedTransactionId)> {
+        let is_kept = |row: &&Row| match &row.stored.state {
+            OutboxState::Failed(error) => {
+                [IDENTITY_CHANGED, NOT_VERIFIED_ANY_MORE].contains(&error.code.as_str())
+            }
+            OutboxState::Queued | OutboxState::Encrypted(_) => false,
+        };
+        let kept = self.rows.values().filter(is_kept);
+        kept.map(|row| (row.stored.room.clone(), row.stored.txn.clone())).collect()
     }
 
     /// The room of each that failed.

@@ -24,7 +24,7 @@ use super::{
     Draft, Engine, Outcome,
     error::EngineError,
     faces::refusal,
-    outbox::{Phase, Row},
+    outbox::{IDENTITY_CHANGED, NOT_VERIFIED_ANY_MORE, Phase, Row},
     request::{Call, Origin, raw},
     turn::Turn,
 };
@@ -408,8 +408,8 @@ fn share_failure(error: &ShareError) -> SendError {
         ShareError::OwnKeysReplaced => "own_keys_replaced",
         ShareError::NoOwnIdentity => "no_own_identity",
         ShareError::NotSigned => "not_cross_signed",
-        ShareError::IdentityChanged(_) => "identity_changed",
-        ShareError::NotVerifiedAnyMore(_) => "verification_violation",
+        ShareError::IdentityChanged(_) => IDENTITY_CHANGED,
+        ShareError::NotVerifiedAnyMore(_) => NOT_VERIFIED_ANY_MORE,
         ShareError::Machine(_) => "session_layer",
     };
     SendError { code: code.to_owned(), message: error.to_string() }

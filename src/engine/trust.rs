@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    e2ee::{DevicePolicy, IdentityStatus, KnownDevice},
+    e2ee::{DevicePolicy, IdentityState, IdentityStatus, KnownDevice},
     matrix::{DeviceId, MatrixError, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId},
 };
 
@@ -109,6 +109,33 @@ impl Engine {
             let to = self.rooms.state(&room, turn.store)?.recipients();
             if to.joined.iter().chain(&to.invited).any(|user| users.contains(user)) {
                 self.tell_trust(face, &room, turn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Identities stand otherwise than before: messages get marks by them, and those that one kept
+    /// back go out once nobody in their room shows an identity that is not settled.
+    pub(super) fn on_identities(
+        &mut self,
+        changed: &[(OwnedUserId, IdentityState)],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let (odd, settled): (Vec<_>, Vec<_>) =
+            changed.iter().partition(|(_, state)| state.is_violation());
+        if !odd.is_empty() {
+            let odd = odd.into_iter().map(|(user, _)| user.clone()).collect();
+            self.look_at_newest(&odd, turn)?;
+        }
+        if settled.is_empty() {
+            return Ok(());
+        }
+        for (room, txn) in self.outbox.kept_back() {
+            let to = self.rooms.state(&room, turn.store)?.recipients();
+            let mut users = to.joined.iter().chain(&to.invited);
+            let is_odd = |user| self.machine.changed_identities().any(|(it, _)| it == user);
+            if !users.any(is_odd) {
+                self.on_retry(&txn, turn)?;
             }
         }
         Ok(())

@@ -50,7 +50,7 @@ impl Grotto {
     fn log_in_as(place: &Place, user: String, arguments: &[&str]) -> Self {
         let grotto = Self::on_a_device_of(place, user, arguments);
         // The peers are bots that sign nothing.
-        grotto.json(&["policy", "--devices", "all"]);
+        grotto.json(&[&["policy", "--devices", "all"], arguments].concat());
         grotto
     }
 

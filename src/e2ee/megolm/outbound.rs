@@ -147,9 +147,6 @@ impl Outbound {
     fn load(room: &RoomId, step: &Step<'_>) -> Result<Option<Self>, MachineError> {
         let record = step.get(Table::OutboundGroupSession, room.as_str(), "")?;
         let Some(mut outbound) = record.map(Self::new) else { return Ok(None) };
-        // Made ahead of now, before the clock was set back: it must not live until the clock
-        // catches up.
-        outbound.record.created_at = outbound.record.created_at.min(step.now());
         for (key, devices) in step.scan(Table::RoomKeyShare, Some(&outbound.id))? {
             if let Ok(user) = OwnedUserId::try_from(key.1) {
                 outbound.offers.0.insert(user, devices);
@@ -176,6 +173,27 @@ impl Outbound {
 }
 
 impl Machine {
+    /// After a start: sessions that were made ahead of now, before the clock was set back, must not
+    /// live until the clock catches up.
+    pub(in crate::e2ee) fn clamp_sessions(step: &mut Step<'_>) -> Result<(), MachineError> {
+        #[derive(Deserialize)]
+        struct Made {
+            created_at: Timestamp,
+        }
+        for (key, made) in step.scan::<Made>(Table::OutboundGroupSession, None)? {
+            if made.created_at <= step.now() {
+                continue;
+            }
+            let record = step.get(Table::OutboundGroupSession, &key.0, &key.1)?;
+            if let Some(mut record) = record {
+                let session: &mut OutboundSession = &mut record;
+                session.created_at = step.now();
+                step.put(Table::OutboundGroupSession, &key.0, &key.1, &record)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The outbound session of `room`, read if it is not at hand.
     pub(in crate::e2ee) fn outbound(
         &mut self,
