@@ -58,7 +58,7 @@ impl Machine {
             SecretName::BackupKey => self.import_backup_key(secret.clone(), step)?,
         };
         if imported == Imported::Kept {
-            self.withdraw_requests(name, step)?;
+            self.secret_settled(name, step)?;
         }
         Ok(imported)
     }

@@ -122,14 +122,15 @@ impl Facts {
             OwnIdentity::None => RecoveryState::NeedsSetup,
             OwnIdentity::Theirs => self.outside(other_device),
             OwnIdentity::Verified { .. } if !self.cross_signed => RecoveryState::Signing,
-            // As long as the user did not say that they have the key, it is shown again.
-            OwnIdentity::Verified { .. }
-                if !self.storage.exists || self.storage.creation != CreationStatus::None =>
-            {
-                RecoveryState::NeedsSetup
-            }
+            OwnIdentity::Verified { .. } if self.lacks_storage() => RecoveryState::NeedsSetup,
             OwnIdentity::Verified { .. } => self.with_backup(other_device),
         }
+    }
+
+    /// Whether the storage is not there, or its making or a start anew was interrupted.
+    fn lacks_storage(&self) -> bool {
+        let StorageStatus { exists, is_fresh_start, creation, .. } = self.storage;
+        !exists || is_fresh_start || creation == CreationStatus::Writing
     }
 
     fn with_backup(&self, other_device: bool) -> RecoveryState {
@@ -279,6 +280,9 @@ mod tests {
         assert_eq!(facts.state(false), RecoveryState::Ready);
         facts.storage.creation = CreationStatus::Unconfirmed;
         assert_eq!(facts.state(false), RecoveryState::KeyToKeep);
+        facts.storage.is_fresh_start = true;
+        assert_eq!(facts.state(false), RecoveryState::NeedsSetup, "the backup is the old one");
+        facts.storage.is_fresh_start = false;
         facts.storage.exists = false;
         assert_eq!(facts.state(false), RecoveryState::NeedsSetup, "the server has none of it");
     }

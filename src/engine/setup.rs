@@ -1,5 +1,5 @@
 //! Making what an account lacks: identity, secret storage, backup, in this order; or all of it anew.
-//! Nothing is remembered across a crash: what was done is on disk, and asking again goes on from
+//! What was done is on disk, and that all is made anew: after a crash, asking again goes on from
 //! there, with the same recovery key until the user has it.
 
 use super::{
@@ -82,7 +82,8 @@ impl Engine {
                 Passphrase::Deriving(derivation)
             }
         };
-        self.begin_setup(from, Extent::Missing, passphrase, turn);
+        let extent = if storage.is_fresh_start { Extent::Everything } else { Extent::Missing };
+        self.begin_setup(from, extent, passphrase, turn);
         Ok(())
     }
 
@@ -92,7 +93,7 @@ impl Engine {
         from: (FaceId, CommandId),
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        self.machine.reset_identity(&mut turn.step)?;
+        self.machine.begin_fresh_start(&mut turn.step)?;
         self.begin_setup(from, Extent::Everything, Passphrase::None, turn);
         Ok(())
     }
@@ -154,6 +155,7 @@ impl Engine {
         match self.next_of_setup(&mut setup, turn)? {
             Next::Wait => self.recovery.setup = Some(setup),
             Next::Done(key) => {
+                self.machine.end_fresh_start(&mut turn.step)?;
                 let recovery_key = SecretText::from(key);
                 answer(face, id, Ok(Outcome::RecoveryKey { recovery_key }), turn);
             }

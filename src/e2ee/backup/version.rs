@@ -96,6 +96,7 @@ impl Machine {
         }
         backup.problem = None;
         backup.save(step)?;
+        self.secret_settled(SecretName::BackupKey, step)?;
         self.begin_marking(step)?;
         self.begin_restore(step)?;
         self.proceed_backup(step)
@@ -165,8 +166,7 @@ impl Machine {
         let public_key = seed.public_key();
         let pinned = self.backup.record.pinned.as_ref();
         if pinned.is_some_and(|pinned| pinned.name.public_key == public_key) {
-            self.connect_backup(seed, step)?;
-            return self.withdraw_requests(SecretName::BackupKey, step);
+            return self.connect_backup(seed, step);
         }
         self.backup.problem = Some(BackupProblem::WrongKey);
         Ok(())

@@ -95,6 +95,24 @@ impl Machine {
         Ok(())
     }
 
+    /// A secret is here. If our other devices were asked for it, they need not send it any more,
+    /// and an open storage gets it: it may be missing there.
+    pub(in crate::e2ee) fn secret_settled(
+        &mut self,
+        name: SecretName,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let requests = step.scan::<SecretRequest>(Table::SecretRequest, None)?;
+        if requests.iter().all(|(_, request)| request.name != name) {
+            return Ok(());
+        }
+        self.withdraw_requests(name, step)?;
+        if self.storage_status(step)?.is_open {
+            self.secret_changed(name, step)?;
+        }
+        Ok(())
+    }
+
     /// Nobody need send this secret any more.
     pub(in crate::e2ee) fn withdraw_requests(
         &mut self,

@@ -14,6 +14,7 @@ use crate::{
     e2ee::{
         Machine, MachineError,
         cross_signing::SecretName,
+        identity::Identity,
         lookup::Table,
         request::{self, Purpose, RequestId},
         step::Step,
@@ -40,6 +41,9 @@ pub(super) struct StorageRecord {
     /// A default key whose storage the user gave up for a new one.
     #[serde(default)]
     pub(super) given_up: Option<String>,
+    /// A start anew that the user asked for and that has not come to its end.
+    #[serde(default)]
+    pub(super) fresh_start: Option<FreshStart>,
     /// Keys that can be made of a passphrase.
     #[serde(default)]
     pub(super) passphrase_keys: BTreeSet<String>,
@@ -52,6 +56,18 @@ pub(super) struct StorageRecord {
     /// A storage of ours that is being made, or whose key the user has not confirmed to have.
     #[serde(default)]
     pub(super) creation: Option<Creation>,
+}
+
+/// A start anew: what it replaces is given up once the new identity is in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FreshStart {
+    /// The default key of before.
+    pub(super) key: Option<String>,
+    /// The master key of the new identity, unpadded base64.
+    pub(super) identity: String,
+    /// Whether the storage of before was given up.
+    #[serde(default)]
+    pub(super) given_up: bool,
 }
 
 /// A storage that is made here.
@@ -149,6 +165,8 @@ pub struct StorageStatus {
     pub creation: CreationStatus,
     /// How many secrets are not in it as they are now.
     pub unwritten: usize,
+    /// Whether the account has a new identity, and its storage and backup are still to be made.
+    pub is_fresh_start: bool,
 }
 
 impl Machine {
@@ -160,6 +178,9 @@ impl Machine {
         let record = StorageRecord::read(step)?;
         let default_key = record.default_key.as_ref();
         let default_key = default_key.filter(|id| record.given_up.as_ref() != Some(id));
+        let fresh = self.fresh_start(&record, step)?;
+        let is_replaced = |id: &String| fresh.is_some_and(|it| it.key.as_ref() == Some(id));
+        let default_key = default_key.filter(|id| !is_replaced(id));
         let creation = match &record.creation {
             None => CreationStatus::None,
             Some(it) if it.stage == Stage::Unconfirmed => CreationStatus::Unconfirmed,
@@ -172,7 +193,20 @@ impl Machine {
             is_open: self.storage.open.is_some(),
             creation,
             unwritten: record.unwritten.len(),
+            is_fresh_start: fresh.is_some(),
         })
+    }
+
+    /// The start anew whose identity is in force.
+    fn fresh_start<'r>(
+        &self,
+        record: &'r StorageRecord,
+        step: &Step<'_>,
+    ) -> Result<Option<&'r FreshStart>, MachineError> {
+        let own = step.get::<Identity>(Table::Identity, self.core.user.as_str(), "")?;
+        let is_in_force =
+            |it: &&FreshStart| own.as_ref().is_some_and(|own| own.master_key == it.identity);
+        Ok(record.fresh_start.as_ref().filter(is_in_force))
     }
 
     /// Takes an event of the account data: which key is the default, and how keys are made.

@@ -8,7 +8,7 @@ use super::{
     cipher::StorageKey,
     description::{Derivation, DerivedKey, Rounds, content},
     open::StorageRefusal,
-    record::{Creation, DEFAULT_KEY, KEY_PREFIX, OpenKey, Stage, StorageRecord},
+    record::{Creation, DEFAULT_KEY, FreshStart, KEY_PREFIX, OpenKey, Stage, StorageRecord},
 };
 use crate::{
     e2ee::{
@@ -102,13 +102,47 @@ impl Machine {
         Ok(())
     }
 
-    /// The user starts anew: what the storage holds opens nothing any more, and the next one is made
-    /// in its place.
+    /// The user starts anew, see [`Machine::reset_identity`]: with the identity, the storage and
+    /// the backup are replaced. That it was begun is on disk before the server can take the
+    /// identity, and until [`Machine::end_fresh_start`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn begin_fresh_start(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        self.reset_identity(step)?;
+        let mut record = StorageRecord::read(step)?;
+        let identity = self.identity_on_its_way(step)?;
+        let key = record.default_key.clone();
+        let start = |identity| FreshStart { key, identity, given_up: false };
+        record.fresh_start = identity.map(start);
+        record.write(step)
+    }
+
+    /// Identity, storage and backup are new.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn end_fresh_start(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        let mut record = StorageRecord::read(step)?;
+        if record.fresh_start.take().is_some() {
+            record.write(step)?;
+            step.tell(Notice::StorageChanged);
+        }
+        Ok(())
+    }
+
+    /// In a start anew: what the storage holds opens nothing any more, and the next one is made in
+    /// its place. Happens once in each.
     ///
     /// # Errors
     /// When the store fails.
     pub fn give_up_secret_storage(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         let mut record = StorageRecord::read(step)?;
+        match &mut record.fresh_start {
+            Some(start) if start.given_up => return Ok(()),
+            Some(start) => start.given_up = true,
+            None => {}
+        }
         record.given_up = record.default_key.clone();
         record.creation = None;
         record.unwritten.clear();

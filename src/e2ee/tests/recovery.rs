@@ -8,8 +8,9 @@ use super::harness::{Client, World};
 use crate::{
     e2ee::{
         CreationStatus, Derivation, Machine, MachineError, Notice, OwnIdentity, RecoverySecret,
-        Step, StorageRefusal, cross_signing::SecretName, secret_storage::BASE64,
+        Step, StorageRefusal, StorageStatus, cross_signing::SecretName, secret_storage::BASE64,
     },
+    matrix::Event,
     secret::Secret,
 };
 
@@ -265,6 +266,57 @@ fn opening_can_be_interrupted_anywhere_and_done_again() {
         world.settle();
         assert_eq!(secrets(&mut world, 1), SIGNING, "after {requests} requests");
     }
+}
+
+// The program dies anywhere between the user's word and the new storage.
+#[test]
+fn a_start_anew_that_was_interrupted_never_passes_for_finished() {
+    for requests in 0..8 {
+        let (mut world, _) = recoverable();
+        let now = world.now;
+        world.clients[0].step(now, Machine::confirm_recovery_key).unwrap();
+        let old = default_key(&mut world);
+        world.clients[0].step(now, Machine::begin_fresh_start).unwrap();
+        let before = status(&mut world);
+        assert!(before.exists && !before.is_fresh_start, "the server does not know of it yet");
+        for _ in 0..requests {
+            world.send_one(0);
+        }
+        world.clients[0].restart(now);
+        world.settle();
+        let interrupted = status(&mut world);
+        assert!(!interrupted.exists && interrupted.is_fresh_start, "after {requests} requests");
+        // Asked again, and killed again once a new key is there.
+        let again = |machine: &mut Machine, step: &mut Step<'_>| {
+            machine.give_up_secret_storage(step)?;
+            make(machine, step)
+        };
+        let key = world.clients[0].step(now, again).unwrap();
+        for _ in 0..requests {
+            world.send_one(0);
+        }
+        world.clients[0].restart(now);
+        assert_eq!(world.clients[0].step(now, again).unwrap(), key);
+        world.settle();
+        assert_ne!(default_key(&mut world), old);
+        world.clients[0].step(now, Machine::end_fresh_start).unwrap();
+        let ended = status(&mut world);
+        assert!(ended.exists && !ended.is_fresh_start, "after {requests} requests");
+        open(&mut world, 1, key.expose());
+        assert_eq!(secrets(&mut world, 1), SIGNING, "after {requests} requests");
+    }
+}
+
+/// How the first client sees the storage, as the server tells of it.
+fn status(world: &mut World) -> StorageStatus {
+    let id = default_key(world);
+    let event = json!({ "type": "m.secret_storage.default_key", "content": { "key": id } });
+    let event = Event::parse(&event.to_string()).unwrap();
+    let now = world.now;
+    world.clients[0].step(now, |machine, step| {
+        machine.receive_account_data(&event, step).unwrap();
+        machine.storage_status(step).unwrap()
+    })
 }
 
 /// Alice on two devices, both signed; the second has no private keys.
