@@ -98,12 +98,14 @@ impl<P: Person> Actor<P> {
                 let room = self.senses.bearings().room(&place).clone();
                 self.ask(Command::MarkRead { room, event, receipt: Receipt::Public });
             }
-            Deed::Join(room) => {
-                self.count += 1;
-                let request = Request::Join { room: room.to_string() };
-                self.ask(Command::Request { id: CommandId(self.count), request });
-            }
+            Deed::Join(room) => self.request(Request::Join { room: room.to_string() }),
+            Deed::Verify(id, act) => self.request(Request::Verification { id, act }),
         }
+    }
+
+    fn request(&mut self, request: Request) {
+        self.count += 1;
+        self.ask(Command::Request { id: CommandId(self.count), request });
     }
 
     fn say(&mut self, place: &Place, text: String, target: Target) {
@@ -139,7 +141,10 @@ impl<P: Person> Actor<P> {
 /// Whether this shows that somebody is busy with the conversation.
 fn is_life(update: &Update) -> bool {
     match update {
-        Update::Timeline { .. } | Update::Typing { .. } | Update::Receipts { .. } => true,
+        Update::Timeline { .. }
+        | Update::Typing { .. }
+        | Update::Receipts { .. }
+        | Update::Verification(_) => true,
         Update::Rooms(_)
         | Update::RoomsGone(_)
         | Update::Members { .. }
@@ -147,7 +152,6 @@ fn is_life(update: &Update) -> bool {
         | Update::Synced
         | Update::CaughtUp
         | Update::Outbox { .. }
-        | Update::Verification(_)
         | Update::Progress { .. }
         | Update::Recovery(_)
         | Update::Alarm(_)

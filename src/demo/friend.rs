@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    person::{Deed, Person},
+    person::{self, Deed, Person},
     seen::{Place, Said, Seen, Who},
     story::{self, Voice},
 };
@@ -47,7 +47,12 @@ impl Person for Friend {
                 ]
             }
             Seen::Quiet => self.muse(),
-            Seen::Edited(..) | Seen::Reacted(..) | Seen::Removed(..) => Vec::new(),
+            Seen::AskedToVerify(_) | Seen::Compare(..) => person::verifies(seen),
+            Seen::Edited(..)
+            | Seen::Reacted(..)
+            | Seen::Removed(..)
+            | Seen::Verified(_)
+            | Seen::NotVerified(_) => Vec::new(),
         }
     }
 }
@@ -84,6 +89,7 @@ impl Friend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::seen::Shape;
 
     fn said(by: Who, text: &str) -> Seen {
         Seen::Said(Said {
@@ -91,7 +97,7 @@ mod tests {
             by,
             event: "$e".try_into().unwrap(),
             text: text.to_owned(),
-            is_emote: false,
+            shape: Shape::Words,
             is_reply: false,
             names_me: text.contains("robin"),
         })

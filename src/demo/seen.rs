@@ -1,11 +1,11 @@
 //! What a person of the demo notices of all that their engine tells.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
 use crate::{
-    engine::Update,
+    engine::{Update, VerificationId, VerificationStage as Stage, VerificationView},
     matrix::{Membership, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId},
     rooms::{EventBody, Relation, StoredEvent, TimelineDelta},
 };
@@ -50,6 +50,14 @@ pub(super) enum Seen {
     Removed(Place, Who),
     /// The user wants us in a room.
     Invited(OwnedRoomId),
+    /// The user asks to verify us.
+    AskedToVerify(VerificationId),
+    /// The user may compare; this is what we see.
+    Compare(VerificationId, Place, String),
+    /// The user and we verified each other.
+    Verified(Place),
+    /// A verification ended without a result.
+    NotVerified(Place),
     /// Nothing happened for a while.
     Quiet,
 }
@@ -61,12 +69,35 @@ pub(super) struct Said {
     pub(super) by: Who,
     pub(super) event: OwnedEventId,
     pub(super) text: String,
-    /// Whether it says what its sender does.
-    pub(super) is_emote: bool,
+    /// What sort of message it is.
+    pub(super) shape: Shape,
     /// Whether it answers a message.
     pub(super) is_reply: bool,
     /// Whether it is meant for whoever notices.
     pub(super) names_me: bool,
+}
+
+/// Sorts of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Words.
+    Words,
+    /// What its sender does.
+    Emote,
+    /// A file.
+    File,
+}
+
+impl Shape {
+    /// The shape of this `msgtype`; `None` for what is no message to people.
+    fn of(msgtype: Option<&str>) -> Option<Self> {
+        Some(match msgtype {
+            Some("m.emote") => Self::Emote,
+            Some("m.file" | "m.image" | "m.audio" | "m.video") => Self::File,
+            Some("m.key.verification.request") => return None,
+            Some(_) | None => Self::Words,
+        })
+    }
 }
 
 /// Who and where is who and where.
@@ -106,6 +137,8 @@ pub(super) struct Senses {
     known: BTreeSet<OwnedEventId>,
     in_order: VecDeque<OwnedEventId>,
     invited: BTreeSet<OwnedRoomId>,
+    /// Where the verifications stand that are under way.
+    verifications: BTreeMap<VerificationId, Stage>,
 }
 
 impl Senses {
@@ -115,6 +148,7 @@ impl Senses {
             known: BTreeSet::new(),
             in_order: VecDeque::new(),
             invited: BTreeSet::new(),
+            verifications: BTreeMap::new(),
         }
     }
 
@@ -133,6 +167,7 @@ impl Senses {
                 let new = invites.filter(|room| self.invited.insert(room.room_id.clone()));
                 new.map(|room| Seen::Invited(room.room_id.clone())).collect()
             }
+            Update::Verification(view) => self.verification(view).into_iter().collect(),
             Update::Timeline { .. }
             | Update::Link(_)
             | Update::Synced
@@ -142,7 +177,6 @@ impl Senses {
             | Update::Typing { .. }
             | Update::Receipts { .. }
             | Update::Outbox { .. }
-            | Update::Verification(_)
             | Update::Progress { .. }
             | Update::Recovery(_)
             | Update::Alarm(_)
@@ -152,6 +186,35 @@ impl Senses {
             | Update::Outcome { .. }
             | Update::Ended { .. } => Vec::new(),
         }
+    }
+
+    fn verification(&mut self, view: &VerificationView) -> Option<Seen> {
+        let VerificationView { id, stage, .. } = view;
+        let before = if stage.is_over() {
+            self.verifications.remove(id)
+        } else {
+            self.verifications.insert(*id, stage.clone())
+        };
+        if view.user != self.bearings.user || before.as_ref() == Some(stage) {
+            return None;
+        }
+        let place = self.bearings.place(view.room.as_deref()?);
+        Some(match stage {
+            Stage::Invited => Seen::AskedToVerify(*id),
+            Stage::Compare { emoji, .. } => {
+                let seen = emoji.iter().map(|it| format!("{} {}", it.name, it.picture));
+                Seen::Compare(*id, place, seen.collect::<Vec<_>>().join(", "))
+            }
+            Stage::Done => Seen::Verified(place),
+            Stage::Cancelled { .. } => Seen::NotVerified(place),
+            Stage::Asked
+            | Stage::Ready { .. }
+            | Stage::Waiting
+            | Stage::Confirmed
+            | Stage::Scanned
+            | Stage::Reciprocated
+            | Stage::Elsewhere => return None,
+        })
     }
 
     fn event(&mut self, room: &RoomId, stored: &StoredEvent) -> Option<Seen> {
@@ -173,12 +236,12 @@ impl Senses {
                 self.remember(event.clone());
                 let content = stored.content();
                 let text = content.get("body").and_then(Value::as_str)?.to_owned();
-                let is_emote = content.get("msgtype").and_then(Value::as_str) == Some("m.emote");
+                let shape = Shape::of(content.get("msgtype").and_then(Value::as_str))?;
                 let me = &self.bearings.me;
                 let is_called = text.to_lowercase().contains(&me.localpart().to_lowercase());
                 let names_me = is_called || stored.mentions(me);
                 let is_reply = relation.is_some();
-                Seen::Said(Said { place, by, event, text, is_emote, is_reply, names_me })
+                Seen::Said(Said { place, by, event, text, shape, is_reply, names_me })
             }
             (_, _) => return None,
         };
@@ -247,7 +310,7 @@ mod tests {
             by: Who::User,
             event: "$a".try_into().unwrap(),
             text: "Hello, Guide".into(),
-            is_emote: false,
+            shape: Shape::Words,
             is_reply: false,
             names_me: true,
         };

@@ -29,7 +29,7 @@ use crate::{
     link::{DuplexConnector, Route},
     server::{AdminError, DatabaseError, Enrolled, ServerError, Site},
     store::{Account, OpenError, Store},
-    tui::{self, Bell, Keymap, StateLines, Theme, TimelineOptions, TuiError, TuiOptions},
+    tui::{self, Bell, Keymap, Reminder, StateLines, Theme, TimelineOptions, TuiError, TuiOptions},
     wire::Limits,
 };
 
@@ -97,6 +97,8 @@ pub fn run(theme: Theme) -> Result<(), DemoError> {
                 state_lines: StateLines::Hidden,
                 ..TimelineOptions::default()
             },
+            // Nothing here outlives the program; the tour comes to it.
+            recovery_key: Reminder::Never,
             first_room: Some(house.direct.clone()),
             ..TuiOptions::new(house.user.user_id.clone())
         };
@@ -214,7 +216,7 @@ impl People<'_> {
             ready = ready(&faces) => ready?,
         }
         let faces = guide.faces.clone();
-        let tour = Tour::new(Keymap::default());
+        let tour = Tour::new(Keymap::default(), as_guide.device_id.as_str());
         let actor = Actor::new(tour, self.senses(as_guide), guides);
         let mut guide = pin!(self.run(guide, actor.play(curtain)));
         tokio::select! {

@@ -32,7 +32,9 @@ pub use action::{
 };
 pub use input::{Attention, Input, KeyCode, KeyPress, Modifiers, Size};
 pub use keymap::{Keymap, KeymapError, Resolved};
-pub use options::{Bell, Disclosure, Handle, StateLines, TimelineOptions, TuiError, TuiOptions};
+pub use options::{
+    Bell, Disclosure, Handle, Reminder, StateLines, TimelineOptions, TuiError, TuiOptions,
+};
 pub use run::run;
 pub use state::State;
 pub use theme::{ColorMode, StyleName, Theme, ThemeError};

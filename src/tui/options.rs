@@ -23,6 +23,18 @@ pub struct TuiOptions {
     pub downloads: Option<String>,
     /// The room that is opened as soon as it is known; none: the list of rooms is shown first.
     pub first_room: Option<OwnedRoomId>,
+    /// Whether an account without a recovery key is a reason to say so.
+    pub recovery_key: Reminder,
+}
+
+/// Whether the screen comes to speak of something by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reminder {
+    /// It does.
+    #[default]
+    Shown,
+    /// It does not.
+    Never,
 }
 
 impl TuiOptions {
@@ -35,6 +47,7 @@ impl TuiOptions {
             timeline: TimelineOptions::default(),
             downloads: None,
             first_room: None,
+            recovery_key: Reminder::default(),
         }
     }
 }

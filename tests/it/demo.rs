@@ -58,11 +58,11 @@ const UP: &str = "\x1b[A";
 #[test]
 fn a_newcomer_chats_with_the_guide_finds_the_group_and_leaves_nothing_behind() {
     let mut newcomer = Newcomer::start();
-    let screen = newcomer.sees("1/12");
+    let screen = newcomer.sees("1/16");
     assert!(screen.contains("# Garden") && screen.contains("encrypted"), "{screen}");
 
     newcomer.types("hello there\r");
-    let screen = newcomer.sees("2/12");
+    let screen = newcomer.sees("2/16");
     assert!(screen.contains("👋 1"), "the guide reacts too:\n{screen}");
 
     newcomer.types(TAB);
@@ -70,36 +70,72 @@ fn a_newcomer_chats_with_the_guide_finds_the_group_and_leaves_nothing_behind() {
     newcomer.types("r");
     newcomer.sees("replying to");
     newcomer.types("to this\r");
-    newcomer.sees("3/12");
+    newcomer.sees("3/16");
 
     newcomer.types(TAB);
     newcomer.sees("+ react");
     newcomer.types("+");
     newcomer.sees("React:");
     newcomer.types(":tada:\r");
-    newcomer.sees("4/12");
+    newcomer.sees("4/16");
 
     newcomer.types("i");
     newcomer.types(UP);
     newcomer.sees("editing your message");
     newcomer.types(" again\r");
     newcomer.sees("(edited)");
-    newcomer.sees("5/12");
+    newcomer.sees("5/16");
 
     newcomer.types("one\x0atwo\r");
-    newcomer.sees("6/12");
+    newcomer.sees("6/16");
     newcomer.types("skip\r");
-    newcomer.sees("7/12");
+    newcomer.sees("7/16");
     newcomer.types("skip\r");
-    newcomer.sees("8/12");
+    newcomer.sees("8/16");
+
+    newcomer.types("/file /etc/hosts\r");
+    newcomer.sees("9/16");
+    newcomer.types(TAB);
+    newcomer.sees("+ react");
+    newcomer.types("w");
+    let story = newcomer.sees("fingerprint");
+    let maker = story.lines().find(|row| row.contains("of @guide:demo")).unwrap();
+    let device = maker.split("device ").nth(1).unwrap()[..3].to_lowercase();
+    newcomer.types("\x1b");
+    newcomer.sees("+ react");
+    newcomer.types(&format!("i{device}\r"));
+    newcomer.sees("10/16");
+
+    newcomer.types("/verify @guide:demo\r");
+    newcomer.sees("Compare emoji");
+    newcomer.types("y");
+    newcomer.sees("They are the same");
+    newcomer.sees("I see: ");
+    newcomer.types("y");
+    newcomer.sees("Verified: @guide:demo");
+    newcomer.types("\r");
+    newcomer.sees("11/16");
 
     newcomer.types("\x1ba");
     newcomer.sees("Garden  3 members");
     newcomer.sees("kettle");
     newcomer.types("hello you two\r");
-    newcomer.sees("9/12");
+    newcomer.sees("12/16");
     newcomer.types("Robin?\r");
     newcomer.sees("compost");
+
+    for step in 13..=16 {
+        newcomer.types("skip\r");
+        newcomer.sees(&format!("{step}/16"));
+    }
+    newcomer.types("\x1bs");
+    newcomer.sees("Make a recovery key?");
+    newcomer.types("y");
+    newcomer.sees("Your recovery key:");
+    newcomer.types("y");
+    newcomer.sees("a new login reads everything");
+    newcomer.types("done\r");
+    newcomer.sees("That was the tour");
 
     newcomer.types("\x11");
     assert_eq!(newcomer.terminal.exit_status(), 0);
@@ -109,7 +145,7 @@ fn a_newcomer_chats_with_the_guide_finds_the_group_and_leaves_nothing_behind() {
 #[test]
 fn a_demo_that_is_told_to_end_gives_the_terminal_back() {
     let mut newcomer = Newcomer::start();
-    newcomer.sees("1/12");
+    newcomer.sees("1/16");
     newcomer.terminal.signal("SIGTERM");
     assert_eq!(newcomer.terminal.exit_status(), 0);
     let recording = std::fs::read(&newcomer.terminal.recording).unwrap();

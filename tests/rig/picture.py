@@ -23,10 +23,10 @@ NAMED = dict(zip("black red green brown blue magenta cyan white".split(), SHADES
 TAB, ENTER, ALT_A, QUIT = "\t", "\r", "\x1ba", "\x11"
 # What is typed, and what is on the screen before it goes on.
 SCENE = [
-    (None, "1/12"),
+    (None, "1/16"),
     (None, "   23"),
     (ALT_A, "kettle on"),
-    ("Hello! What a quiet place." + ENTER, "2/12"),
+    ("Hello! What a quiet place." + ENTER, "2/16"),
     (TAB, "r reply"),
     ("+", "React:"),
     (":tada:" + ENTER, "🎉 1"),

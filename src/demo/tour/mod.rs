@@ -12,14 +12,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use self::steps::{FAREWELL, STEPS, Step, WELCOME, with_keys};
 use super::{
-    person::{Deed, Person},
-    seen::{Place, Said, Seen, Who},
+    person::{self, Deed, Person},
+    seen::{Place, Said, Seen, Shape, Who},
     story::{self, Voice},
 };
 use crate::tui::Keymap;
 
 /// How long the guide types before an answer.
 const TYPING: Duration = Duration::from_millis(700);
+
+/// Letters that are enough of a device's name.
+const MOST_BRIEF: usize = 3;
 
 /// Something that a user can do, as others notice it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,17 +34,23 @@ pub(super) enum Feat {
     WroteLines,
     Acted,
     Removed,
+    SentFile,
+    LookedInside,
+    Verified,
     WroteToAll,
     ScrolledBack,
     CalledRobin,
     MadeRoom,
     LookedUp,
+    KeptKey,
 }
 
 /// The guide.
 #[derive(Debug)]
 pub(super) struct Tour {
     keymap: Keymap,
+    /// The name of the guide's device.
+    device: String,
     /// Which step the user is at; past the last one, the tour is over.
     at: usize,
     done: BTreeSet<Feat>,
@@ -61,6 +70,9 @@ impl Person for Tour {
             Seen::Reacted(place, Who::User) => self.take(place, &[Feat::Reacted]),
             Seen::Removed(place, Who::User) => self.take(place, &[Feat::Removed]),
             Seen::Edited(..) | Seen::Reacted(..) | Seen::Removed(..) => Vec::new(),
+            Seen::AskedToVerify(_) | Seen::Compare(..) => person::verifies(seen),
+            Seen::Verified(place) => self.take(place, &[Feat::Verified]),
+            Seen::NotVerified(place) => self.console(place),
             Seen::Invited(room) => {
                 let place = Place::Elsewhere(room.clone());
                 let mut deeds = vec![Deed::Join(room.clone())];
@@ -74,8 +86,10 @@ impl Person for Tour {
 
 impl Tour {
     /// A guide for somebody who has these keys.
-    pub(super) fn new(keymap: Keymap) -> Self {
-        Self { keymap, at: 0, done: BTreeSet::new(), place: Place::Direct, has_reminded: false }
+    pub(super) fn new(keymap: Keymap, device: &str) -> Self {
+        let device = device.to_lowercase();
+        let (done, place) = (BTreeSet::new(), Place::Direct);
+        Self { keymap, device, at: 0, done, place, has_reminded: false }
     }
 
     fn begin(&mut self) -> Vec<Deed> {
@@ -121,11 +135,14 @@ impl Tour {
             (Feat::Wrote, true),
             (Feat::Replied, said.is_reply),
             (Feat::WroteLines, said.text.trim().contains('\n')),
-            (Feat::Acted, said.is_emote),
+            (Feat::Acted, said.shape == Shape::Emote),
+            (Feat::SentFile, said.shape == Shape::File),
+            (Feat::LookedInside, at(Feat::LookedInside) && self.is_my_device(&text)),
             (Feat::WroteToAll, said.place == Place::Group),
             (Feat::ScrolledBack, text.contains(story::WORD)),
             (Feat::CalledRobin, text.contains("robin") && at(Feat::CalledRobin)),
             (Feat::LookedUp, at(Feat::LookedUp) && self.is_answer(&text)),
+            (Feat::KeptKey, at(Feat::KeptKey) && words(&text).any(|word| word == "done")),
         ]
         .into_iter()
         .filter_map(|(feat, is_done)| is_done.then_some(feat))
@@ -135,7 +152,22 @@ impl Tour {
     /// Whether this is the key that copies a message.
     fn is_answer(&self, text: &str) -> bool {
         let key = with_keys("{copy}", &self.keymap).to_lowercase();
-        text.split(|c: char| !c.is_alphanumeric() && c != '-').any(|word| word == key)
+        words(text).any(|word| word == key)
+    }
+
+    /// Whether this names the guide's device, or begins to.
+    fn is_my_device(&self, text: &str) -> bool {
+        words(text).any(|word| MOST_BRIEF <= word.len() && self.device.starts_with(word))
+    }
+
+    /// A verification came to nothing.
+    fn console(&self, place: &Place) -> Vec<Deed> {
+        let Some(step) = self.step().filter(|step| step.feat == Feat::Verified) else {
+            return Vec::new();
+        };
+        let text = format!("That came to nothing; it can be begun again. {}", step.hint);
+        let text = with_keys(&text, &self.keymap);
+        vec![Deed::Type(place.clone(), TYPING), Deed::Say(place.clone(), text)]
     }
 
     /// The user did these things here; goes on when that was what they were asked for.
@@ -204,4 +236,9 @@ impl Tour {
     fn speak(&self, text: String) -> Vec<Deed> {
         vec![Deed::Type(self.place.clone(), TYPING), Deed::Say(self.place.clone(), text)]
     }
+}
+
+/// The words of a text; keys are words too.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '-')
 }

@@ -84,6 +84,32 @@ pub(super) const STEPS: &[Step] = &[
         praise: "Gone. I have forgotten it already.",
     },
     Step {
+        feat: Feat::SentFile,
+        task: "Files too: /file and a path sends one, {next_focus} completes the path. Send me \
+               any, it does not leave this program: /file /etc/hosts",
+        hint: "To send a file: /file /etc/hosts, or any other.",
+        praise: "It is here, under a key of its own. ({save} saves the file of a selected \
+                 message, once its hash is right.)",
+    },
+    Step {
+        feat: Feat::LookedInside,
+        task: "How was a message encrypted, and whose device made its key? {next_focus}, choose a \
+               message of mine, {details}; {back} closes. Write me the first three letters of \
+               the device that it was made by.",
+        hint: "{next_focus}, a message of mine, {details}: what stands after \"made by  device\"? \
+               Three letters will do.",
+        praise: "That is the one I sit at.",
+    },
+    Step {
+        feat: Feat::Verified,
+        task: "And am I who I say? Write /verify @guide:demo and choose \"Compare emoji\". I \
+               write here what I see (people do that by voice): if it is the same, y says so.",
+        hint: "To verify me: /verify @guide:demo, y to compare, y if it is the same; {verify} \
+               brings it back to the screen.",
+        praise: "Now my name is bound to my keys: should a server ever swap them, you are told \
+                 before anything is sent.",
+    },
+    Step {
         feat: Feat::WroteToAll,
         task: "Robin and I were talking in Garden. {next_unread} goes to the next unread room, \
                {switch_room} to any room by name. Say hello there; I am coming with you.",
@@ -117,6 +143,14 @@ pub(super) const STEPS: &[Step] = &[
                message's text? Write me the answer.",
         hint: "Look into {help}, at the keys for the selected message: which one copies?",
         praise: "Right. You can look up the rest yourself.",
+    },
+    Step {
+        feat: Feat::KeptKey,
+        task: "Last: with a recovery key your messages outlive this device. {set_up} makes one \
+               and shows it until you say that you have it. Never send it to anybody, not even \
+               to me. Write: done",
+        hint: "{set_up} makes a recovery key; take it down or pretend to, and write: done",
+        praise: "On a new device, that key brings your messages back.",
     },
 ];
 

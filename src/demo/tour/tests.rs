@@ -1,13 +1,16 @@
 //! The tour as somebody takes it who does what they are told, and as others do.
 
 use super::*;
-use crate::matrix::OwnedRoomId;
+use crate::{
+    engine::{Scan, VerificationAct, VerificationId},
+    matrix::OwnedRoomId,
+};
 
 /// A tour that has begun.
 fn tour() -> Tour {
-    let mut tour = Tour::new(Keymap::default());
+    let mut tour = Tour::new(Keymap::default(), "ABCDEFGHIJ");
     let said = words(&tour.on(&Seen::Curtain));
-    assert!(said.contains("1/12"), "{said}");
+    assert!(said.contains("1/16"), "{said}");
     tour
 }
 
@@ -15,15 +18,17 @@ fn tour() -> Tour {
 fn words(deeds: &[Deed]) -> String {
     let texts = deeds.iter().filter_map(|deed| match deed {
         Deed::Say(_, text) | Deed::Reply(_, _, text) => Some(text.as_str()),
-        Deed::Read(..) | Deed::Type(..) | Deed::React(..) | Deed::Join(_) => None,
+        Deed::Read(..) | Deed::Type(..) | Deed::React(..) | Deed::Join(_) | Deed::Verify(..) => {
+            None
+        }
     });
     texts.collect::<Vec<_>>().join("\n")
 }
 
 fn said(place: Place, text: &str) -> Said {
     let event = "$event".try_into().unwrap();
-    let (is_emote, is_reply, names_me) = (false, false, text.contains("guide"));
-    Said { place, by: Who::User, event, text: text.to_owned(), is_emote, is_reply, names_me }
+    let (shape, is_reply, names_me) = (Shape::Words, false, text.contains("guide"));
+    Said { place, by: Who::User, event, text: text.to_owned(), shape, is_reply, names_me }
 }
 
 fn say(text: &str) -> Seen {
@@ -46,13 +51,17 @@ fn everything() -> Vec<Seen> {
         Seen::Reacted(Place::Direct, Who::User),
         Seen::Edited(Place::Direct, Who::User),
         say("one\ntwo"),
-        Seen::Said(Said { is_emote: true, ..said(Place::Direct, "waves") }),
+        Seen::Said(Said { shape: Shape::Emote, ..said(Place::Direct, "waves") }),
         Seen::Removed(Place::Direct, Who::User),
+        Seen::Said(Said { shape: Shape::File, ..said(Place::Direct, "hosts") }),
+        say("It is abc"),
+        Seen::Verified(Place::Direct),
         Seen::Said(said(Place::Group, "hello all")),
         Seen::Said(said(Place::Group, "it is Heron!")),
         Seen::Said(said(Place::Group, "robin, how are the frogs?")),
         Seen::Invited(room()),
         Seen::Said(said(Place::Elsewhere(room()), "it is y.")),
+        Seen::Said(said(Place::Elsewhere(room()), "Done!")),
     ]
 }
 
@@ -70,7 +79,34 @@ fn whoever_does_what_they_are_told_comes_to_the_end() {
         assert!(is_on, "after {seen:?}: {answer}");
     }
     assert!(words(&tour.on(&say("thanks"))).contains("again"));
-    assert!(words(&tour.on(&say("again"))).contains("1/12"));
+    assert!(words(&tour.on(&say("again"))).contains("1/16"));
+}
+
+#[test]
+fn whoever_asks_to_verify_the_guide_is_told_what_it_sees_and_may_try_again() {
+    let mut tour = tour();
+    let id = VerificationId(7);
+    let accept = tour.on(&Seen::AskedToVerify(id));
+    assert_eq!(accept, [Deed::Verify(id, VerificationAct::Accept { scan: Scan::No })]);
+    let compare = tour.on(&Seen::Compare(id, Place::Direct, "Dog, Pin".to_owned()));
+    assert!(words(&compare).contains("Dog, Pin"), "said before it is confirmed");
+    assert_eq!(compare.last(), Some(&Deed::Verify(id, VerificationAct::Confirm)));
+    assert_eq!(tour.on(&Seen::NotVerified(Place::Direct)), [], "nobody was asked to");
+    for _ in 0..9 {
+        tour.on(&say("skip"));
+    }
+    assert!(words(&tour.on(&Seen::NotVerified(Place::Direct))).contains("begun again"));
+    assert!(words(&tour.on(&Seen::Verified(Place::Direct))).contains("11/16"));
+}
+
+#[test]
+fn a_device_is_not_named_by_a_letter() {
+    let mut tour = tour();
+    for _ in 0..8 {
+        tour.on(&say("skip"));
+    }
+    assert!(!words(&tour.on(&say("a b c xyz"))).contains("10/16"));
+    assert!(words(&tour.on(&say("ABCDE"))).contains("10/16"));
 }
 
 #[test]
@@ -85,9 +121,9 @@ fn what_was_done_before_is_not_asked_for() {
     let mut tour = tour();
     tour.on(&Seen::Reacted(Place::Direct, Who::User));
     tour.on(&say("one\ntwo"));
-    assert!(words(&tour.on(&reply())).contains("4/12"), "reacting was not asked for again");
+    assert!(words(&tour.on(&reply())).contains("4/16"), "reacting was not asked for again");
     let edited = tour.on(&Seen::Edited(Place::Direct, Who::User));
-    assert!(words(&edited).contains("6/12"), "nor were two lines");
+    assert!(words(&edited).contains("6/16"), "nor were two lines");
 }
 
 #[test]
@@ -113,7 +149,7 @@ fn a_silence_is_broken_once() {
 fn the_guide_speaks_where_the_user_is() {
     let mut tour = tour();
     tour.on(&say("hello"));
-    for _ in 0..6 {
+    for _ in 0..9 {
         tour.on(&say("skip"));
     }
     let deeds = tour.on(&Seen::Said(said(Place::Group, "hello all")));
@@ -127,7 +163,7 @@ fn what_others_do_moves_nothing() {
         assert_eq!(tour.on(&Seen::Said(Said { by: who, ..said(Place::Direct, "x") })), []);
         assert_eq!(tour.on(&Seen::Reacted(Place::Group, who)), []);
     }
-    assert!(words(&tour.on(&say("hello"))).contains("2/12"));
+    assert!(words(&tour.on(&say("hello"))).contains("2/16"));
 }
 
 #[test]

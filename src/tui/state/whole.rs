@@ -23,7 +23,7 @@ use crate::{
     tui::{
         input::{Attention, KeyPress, Size},
         keymap::Keymap,
-        options::{Bell, TimelineOptions, TuiOptions},
+        options::{Bell, Reminder, TimelineOptions, TuiOptions},
     },
 };
 
@@ -61,6 +61,8 @@ pub struct State {
     pub(in crate::tui) trust: BTreeMap<OwnedRoomId, RoomTrust>,
     /// Where this device is on its way to the account's keys.
     pub(in crate::tui) recovery: Option<RecoveryState>,
+    /// Whether an account without a recovery key is a reason to say so.
+    pub(in crate::tui) recovery_key: Reminder,
     /// Verifications under way, the newest last.
     pub(in crate::tui) verifications: VecDeque<VerificationView>,
     pub(in crate::tui) notice: Option<Notice>,
@@ -173,6 +175,7 @@ impl State {
             typing: None,
             attaching: None,
             downloads: options.downloads,
+            recovery_key: options.recovery_key,
             ended: None,
             now: Timestamp::default(),
             ids: Ids { seed, next: 0 },
@@ -276,10 +279,18 @@ impl State {
         self.synced && summaries.iter().any(is_new)
     }
 
+    /// What stands above the screen of the way to the account's keys.
+    pub(in crate::tui) fn setup_bar(&self) -> Option<String> {
+        let is_told = |state: &&RecoveryState| match self.recovery_key {
+            Reminder::Shown => true,
+            Reminder::Never => **state != RecoveryState::NeedsSetup,
+        };
+        setup::bar(self.recovery.as_ref().filter(is_told)?)
+    }
+
     /// Rows of what stands above all else: warnings, and the way to the account's keys.
     fn bar_rows(&self) -> usize {
-        let setup = self.recovery.as_ref().and_then(setup::bar);
-        self.alarms.len().min(MOST_ALARM_ROWS) + usize::from(setup.is_some())
+        self.alarms.len().min(MOST_ALARM_ROWS) + usize::from(self.setup_bar().is_some())
     }
 
     /// Columns of the composer's text.

@@ -7,7 +7,7 @@ use crate::{
     matrix::SafeText,
     tui::{
         action::{Action, AnywhereAction},
-        state::{State, is_waiting_for_user, setup_bar},
+        state::{State, is_waiting_for_user},
         theme::StyleName,
         widgets::Canvas,
         wrap,
@@ -31,7 +31,7 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
 /// The way to the account's keys, in the last row; answers what is left for the warnings.
 fn setup(state: &State, canvas: &mut Canvas<'_>, area: Rect) -> Rect {
     let Some(recovery) = &state.recovery else { return area };
-    let Some(words) = setup_bar(recovery).filter(|_| area.height > 0) else { return area };
+    let Some(words) = state.setup_bar().filter(|_| area.height > 0) else { return area };
     let keys = state.keymap.keys_of(Action::Anywhere(AnywhereAction::SetUp));
     let hint = match keys.first().filter(|_| is_waiting_for_user(recovery)) {
         Some(key) => format!(" [{key}: how] "),
