@@ -160,7 +160,8 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         let mut record = StorageRecord::read(step)?;
-        if record.default_key.is_none() && record.creation.is_none() {
+        let is_open = self.storage.open.is_some();
+        if record.default_key.is_none() && record.creation.is_none() && !is_open {
             // There is nowhere to write to; whoever makes a storage writes all.
             return Ok(());
         }

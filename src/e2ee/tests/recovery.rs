@@ -319,6 +319,20 @@ fn status(world: &mut World) -> StorageStatus {
     })
 }
 
+#[test]
+fn a_secret_that_another_device_sends_is_put_into_the_open_storage() {
+    let mut world = two_signed();
+    let key = set_up(&mut world, 0);
+    *data(&mut world, "m.cross_signing.master") = json!({});
+    open(&mut world, 1, &key);
+    assert!(!secrets(&mut world, 1).contains(&SecretName::Master));
+    ask(&mut world, 1);
+    world.settle();
+    assert_eq!(secrets(&mut world, 1), SIGNING);
+    let id = default_key(&mut world);
+    assert!(data(&mut world, "m.cross_signing.master")["encrypted"][&id]["mac"].is_string());
+}
+
 /// Alice on two devices, both signed; the second has no private keys.
 fn two_signed() -> World {
     let mut world = world();
