@@ -1,11 +1,14 @@
 //! QR codes as text: two modules above each other in one character, so that a code is as wide as it
 //! is high. Who shows it sets the colors: dark on light, whatever the terminal's own are.
 
-use qrcode::{Color, EcLevel, QrCode};
+use qrcode::{Color, EcLevel, QrCode, Version, bits::Bits};
 
-/// Light modules around the code. The standard asks for four; phones read two, and a terminal has
-/// little room.
-const QUIET: usize = 2;
+/// Light modules around the code, as the standard asks for them, and as few as phones still read
+/// where a terminal has no room for more.
+const QUIET: usize = 4;
+const LEAST_QUIET: usize = 2;
+/// The largest size of QR codes.
+const LARGEST: i16 = 40;
 
 /// What does not fit into any QR code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +18,7 @@ pub struct TooLong(usize);
 /// A QR code, its quiet zone included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QrPicture {
-    /// Row by row; true is dark.
+    /// Row by row, all of one length; true is dark.
     modules: Vec<Vec<bool>>,
 }
 
@@ -35,23 +38,36 @@ impl QrPicture {
     /// # Errors
     /// When they are too many.
     pub fn of(bytes: &[u8]) -> Result<Self, TooLong> {
-        let code = QrCode::with_error_correction_level(bytes, EcLevel::L)
-            .map_err(|_too_long| TooLong(bytes.len()))?;
+        Self::within(bytes, (usize::MAX, usize::MAX))
+    }
+
+    /// The same with as much of the margin as fits into these columns and rows; the picture may
+    /// still be larger than they are.
+    ///
+    /// # Errors
+    /// When the bytes are too many.
+    pub fn within(bytes: &[u8], (columns, rows): (usize, usize)) -> Result<Self, TooLong> {
+        let code = encode(bytes).ok_or(TooLong(bytes.len()))?;
         let width = code.width();
-        let light = || std::iter::repeat_n(false, QUIET);
-        let blank = || vec![false; width + 2 * QUIET];
+        let most = |room: usize| {
+            let margins = (LEAST_QUIET..=QUIET).rev();
+            margins.into_iter().find(|it| width + 2 * it <= room).unwrap_or(LEAST_QUIET)
+        };
+        let (beside, above) = (most(columns), most(rows.saturating_mul(2)));
+        let light = || std::iter::repeat_n(false, beside);
+        let blank = || vec![false; width + 2 * beside];
         let colors = code.to_colors();
         let rows = colors.chunks(width).map(|row| {
             let row = row.iter().map(|module| *module == Color::Dark);
             light().chain(row).chain(light()).collect()
         });
-        let quiet = || std::iter::repeat_with(blank).take(QUIET);
+        let quiet = || std::iter::repeat_with(blank).take(above);
         Ok(Self { modules: quiet().chain(rows).chain(quiet()).collect() })
     }
 
     /// Its width in columns.
     pub fn columns(&self) -> usize {
-        self.modules.len()
+        self.modules.first().map_or(0, Vec::len)
     }
 
     /// Its height in rows of text.
@@ -64,6 +80,17 @@ impl QrPicture {
         let pairs = self.modules.chunks(2);
         pairs.map(|pair| line(pair, ink)).collect()
     }
+}
+
+/// The smallest code that holds the bytes in a single segment: readers of binary codes put several
+/// together wrongly.
+fn encode(bytes: &[u8]) -> Option<QrCode> {
+    (1..=LARGEST).find_map(|size| {
+        let mut bits = Bits::new(Version::Normal(size));
+        bits.push_byte_data(bytes).ok()?;
+        bits.push_terminator(EcLevel::L).ok()?;
+        QrCode::with_bits(bits, EcLevel::L).ok()
+    })
 }
 
 fn line(pair: &[Vec<bool>], ink: Ink) -> String {
@@ -126,6 +153,19 @@ mod tests {
             picture.modules[QUIET][QUIET..QUIET + 8],
             [true, true, true, true, true, true, true, false]
         );
+    }
+
+    #[test]
+    fn codes_of_verifications_fit_a_terminal_of_80_by_24() {
+        // Between devices: a name of 22 letters, 10 bytes of secret. In a chat: 44 and 16.
+        for (bytes, below, expected) in
+            [(106, 1, (45, 23)), (106, 0, (45, 23)), (134, 1, (49, 23)), (134, 0, (49, 24))]
+        {
+            let picture = QrPicture::within(&vec![b'7'; bytes], (80, 24 - below)).unwrap();
+            assert_eq!((picture.columns(), picture.rows()), expected, "{bytes}");
+        }
+        let wide = QrPicture::of(&[b'7'; 134]).unwrap();
+        assert_eq!((wide.columns(), wide.rows()), (49, 25));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `verify`: one verification from the request to its end, a line for each step.
 
-use std::{fmt::Write as _, io, time::Duration};
+use std::{cell::Cell, fmt::Write as _, io, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -28,6 +28,9 @@ const COURTESY: Duration = Duration::from_secs(3);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long another device of ours is given to ask for secrets afterwards.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// How long an interrupted verification may take to tell the other side.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What to verify, and how.
 #[derive(Debug)]
@@ -118,12 +121,56 @@ struct Session<'a> {
     begin_at: Option<Instant>,
 }
 
-/// Verifies; returns when both sides hold the keys that they should.
+/// Verifies; returns when both sides hold the keys that they should. `interrupted` ends it, and
+/// tells the other side.
 ///
 /// # Errors
 /// When it cannot begin, or ends without a result.
 pub async fn verify(
     errand: &mut Errand,
+    output: &mut Output,
+    options: &VerifyOptions,
+    typed: &mut mpsc::Receiver<String>,
+    interrupted: impl Future<Output = ()>,
+) -> Result<(), HeadlessError> {
+    let under_way = Cell::new(None);
+    tokio::select! {
+        result = whole((errand, &under_way), output, options, typed) => return result,
+        () = interrupted => {}
+    }
+    if let Some(id) = under_way.get() {
+        // Whether the other side heard of it or not, we end.
+        _ = timeout(FAREWELL, cancel(errand, id)).await;
+    }
+    Err(failed("interrupted", "interrupted".to_owned()))
+}
+
+/// Ends a verification and waits until the server knows.
+async fn cancel(errand: &mut Errand, id: VerificationId) -> Result<(), HeadlessError> {
+    errand.be_patient();
+    let act = VerificationAct::Cancel;
+    errand.ask(Request::Verification { id, act }).await?;
+    all_sent(errand).await
+}
+
+/// Waits until the server has everything.
+async fn all_sent(errand: &mut Errand) -> Result<(), HeadlessError> {
+    errand.be_patient();
+    loop {
+        let outcome = errand.ask(Request::Unsent).await?;
+        let Outcome::Unsent { count } = outcome else {
+            return Err(unexpected(&outcome).into());
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// The verification from beginning to end; says which one it is as soon as there is one.
+async fn whole(
+    (errand, under_way): (&mut Errand, &Cell<Option<VerificationId>>),
     output: &mut Output,
     options: &VerifyOptions,
     typed: &mut mpsc::Receiver<String>,
@@ -133,6 +180,7 @@ pub async fn verify(
         Begin::Ask => ask(errand, options).await?,
         Begin::Await => awaited(errand, options).await?,
     };
+    under_way.set(Some(view.id));
     let mut session = Session { errand, output, options, view: view.clone(), begin_at: None };
     session.take(view).await?;
     session.run(typed).await?;
@@ -365,17 +413,7 @@ impl Session<'_> {
                 update?;
             }
         }
-        self.errand.be_patient();
-        loop {
-            let outcome = self.errand.ask(Request::Unsent).await?;
-            let Outcome::Unsent { count } = outcome else {
-                return Err(unexpected(&outcome).into());
-            };
-            if count == 0 {
-                break;
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
-        }
+        all_sent(self.errand).await?;
         let view = &self.view;
         let done = DoneLine { done: true, user_id: &view.user, device_id: view.device.as_ref() };
         let words = format!("verified {}", whom(view));
@@ -475,7 +513,11 @@ fn compare(emoji: &[Emoji], [one, two, three]: [u16; 3], options: &VerifyOptions
 fn picture(code: &str, size: Option<(u16, u16)>) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let bytes = STANDARD.decode(code).ok();
-    let picture = bytes.and_then(|bytes| QrPicture::of(&bytes).ok());
+    // A row for the words below.
+    let room = size.map_or((usize::MAX, usize::MAX), |(width, height)| {
+        (usize::from(width), usize::from(height.saturating_sub(1)))
+    });
+    let picture = bytes.and_then(|bytes| QrPicture::within(&bytes, room).ok());
     let Some(picture) = picture else { return "there is no code to show".to_owned() };
     let (columns, rows) = (picture.columns(), picture.rows());
     let fits = size

@@ -194,10 +194,11 @@ fn show(grant: &DeviceGrant) {
 
 /// The QR code of an address, if standard error is a terminal with room for it.
 fn picture(address: &str) -> Option<String> {
-    let picture = QrPicture::of(address.as_bytes()).ok()?;
     let size = io::stderr().is_terminal().then(rows_and_columns).flatten()?;
     // Some rows for what stands above and below.
-    let fits = picture.rows() + 8 <= size.0 && picture.columns() <= size.1;
+    let (columns, rows) = (size.1, size.0.saturating_sub(8));
+    let picture = QrPicture::within(address.as_bytes(), (columns, rows)).ok()?;
+    let fits = picture.rows() <= rows && picture.columns() <= columns;
     fits.then(|| {
         if screen::colors() == ColorMode::None {
             return picture.lines(Ink::Light).join("\n") + "\n";

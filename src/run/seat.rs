@@ -40,6 +40,8 @@ pub(super) enum OnSignal {
     Fail,
     /// The work is done: it has no other end.
     Done,
+    /// The work waits for signals itself and ends in its own way.
+    Left,
 }
 
 impl Seat {
@@ -83,16 +85,22 @@ impl Seat {
         work: impl AsyncFnOnce(&mut Errand) -> Result<(), HeadlessError>,
     ) -> Result<Result<(), HeadlessError>, Failure> {
         let mut signals = EndSignals::install()?;
+        let signal = async {
+            match on_signal {
+                OnSignal::Done | OnSignal::Fail => signals.wait().await,
+                OnSignal::Left => std::future::pending().await,
+            }
+        };
         let interrupted = match on_signal {
             OnSignal::Done => Ok(Ok(())),
-            OnSignal::Fail => Err(Failure::say(Exit::Failed, "interrupted")),
+            OnSignal::Fail | OnSignal::Left => Err(Failure::say(Exit::Failed, "interrupted")),
         };
         match self {
             Self::Holder(holder, handle) => {
                 let mut errand = Errand::new(handle, patience);
                 let result = tokio::select! {
                     result = work(&mut errand) => Ok(result),
-                    () = signals.wait() => interrupted,
+                    () = signal => interrupted,
                 };
                 let ended = holder.finish(errand.into_handle()).await;
                 match (&result, ended) {
@@ -107,7 +115,7 @@ impl Seat {
                 tokio::select! {
                     result = work(&mut errand) => Ok(result),
                     () = pump => Ok(Err(HeadlessError::Gone)),
-                    () = signals.wait() => interrupted,
+                    () = signal => interrupted,
                 }
             }
         }

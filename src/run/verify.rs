@@ -14,6 +14,7 @@ use super::{
     context::Context,
     control::Stay,
     failure::Failure,
+    process::EndSignals,
     seat::{OnSignal, Seat},
     secrets, start,
 };
@@ -38,10 +39,12 @@ pub(super) fn run(context: &Context, arguments: VerifyArgs) -> Result<(), Failur
     let mut typed = typed_lines(&options)?;
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let seat = Seat::take(context, &chosen, Stay::Long).await?;
+        let mut signals = EndSignals::install()?;
         let work = async |errand: &mut _| {
-            headless::verify(errand, &mut output, &options, &mut typed).await
+            let (output, typed) = (&mut output, &mut typed);
+            headless::verify(errand, output, &options, typed, signals.wait()).await
         };
-        verdict(seat.work(context.global.timeout, OnSignal::Fail, work).await?)
+        verdict(seat.work(context.global.timeout, OnSignal::Left, work).await?)
     })
 }
 

@@ -19,6 +19,7 @@ scenario::on_both! {
     matrix_sdk_crypto_is_verified_by_emoji_in_a_chat,
     matrix_sdk_crypto_verifies_us_by_emoji_in_a_chat,
     a_verification_leaves_nothing_unread_and_no_message,
+    an_interrupted_verification_is_cancelled_on_the_other_side,
     test_verification_sas,
     our_device_signs_that_of_matrix_sdk_crypto,
     matrix_sdk_crypto_scans_our_code,
@@ -229,4 +230,16 @@ fn unread(grotto: &Grotto, room: &str) -> u64 {
     let rooms = grotto.json(&["rooms"]);
     let line = rooms.iter().find(|line| line["room_id"] == room).unwrap();
     line["unread"].as_u64().unwrap()
+}
+
+fn an_interrupted_verification_is_cancelled_on_the_other_side(on: On) {
+    let (alice, mut bob, _room) = with_peer(on);
+    let mut asks = verify(&alice, &[&bob.user, "--yes"]);
+    let flow = bob.accepts_verification(&alice.user);
+    step(&mut asks, "compare");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(asks.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let told = bob.reaches(&flow, "cancelled");
+    assert_eq!(told["code"], "m.user", "{told}");
+    assert_eq!(asks.exit_code(), Some(1));
 }

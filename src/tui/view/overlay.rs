@@ -89,7 +89,9 @@ fn switcher(state: &State, canvas: &mut Canvas<'_>, typed: &str, chosen: usize) 
 /// A code in the middle of the screen; without a frame, for it needs all rows there are.
 fn draw_code(canvas: &mut Canvas<'_>, area: Rect, code: &str) {
     let bytes = STANDARD.decode(code).ok();
-    let Some(picture) = bytes.and_then(|bytes| QrPicture::of(&bytes).ok()) else { return };
+    let room = (usize::from(area.width), usize::from(area.height));
+    let picture = bytes.and_then(|bytes| QrPicture::within(&bytes, room).ok());
+    let Some(picture) = picture else { return };
     let size = (u16::try_from(picture.columns()), u16::try_from(picture.rows()));
     let (Ok(width), Ok(height)) = size else { return };
     if area.width < width || area.height < height {

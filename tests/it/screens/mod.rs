@@ -6,6 +6,7 @@ mod hostile;
 mod keys;
 mod rooms;
 mod setup;
+mod verification;
 
 use grotto::{
     engine::{Command, LinkState, Update},

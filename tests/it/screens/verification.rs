@@ -1,0 +1,113 @@
+//! Verifications as a person sees them, on a usual and on a small screen.
+
+use grotto::{
+    engine::{
+        CancelCode, Emoji, Ending, Update, VerificationId, VerificationStage as Stage,
+        VerificationView,
+    },
+    time::Timestamp,
+};
+use serde_json::json;
+
+use super::{
+    OWN, Screen,
+    feed::{event, events, open_room},
+    seen,
+};
+
+const BOB: &str = "@bob:example.org";
+
+fn told(stage: Stage) -> Update {
+    Update::Verification(VerificationView {
+        id: VerificationId(1),
+        user: BOB.try_into().unwrap(),
+        device: Some("BOBSPHONE".into()),
+        is_own: false,
+        is_ours: false,
+        room: None,
+        until: Timestamp(0),
+        stage,
+    })
+}
+
+fn compare() -> Stage {
+    let names = [
+        (25, "🍓", "Strawberry"),
+        (61, "🎧", "Headphones"),
+        (41, "💡", "Light Bulb"),
+        (36, "👍", "Thumbs Up"),
+        (0, "🐶", "Dog"),
+        (53, "✈️", "Aeroplane"),
+        (63, "📌", "Pin"),
+    ];
+    let emoji = names.map(|(number, picture, name)| Emoji {
+        number,
+        picture: picture.into(),
+        name: name.into(),
+    });
+    Stage::Compare { emoji: emoji.to_vec(), decimals: [1000, 9191, 4501] }
+}
+
+/// At 80 by 24 and 40 by 12.
+fn on_both(name: &str, mut steps: impl FnMut(&mut Screen)) {
+    for (width, height) in [(80, 24), (40, 12)] {
+        let mut screen = open_room(width, height);
+        steps(&mut screen);
+        seen(&format!("verify_{name}_{width}"), &mut screen);
+    }
+}
+
+#[test]
+fn a_request_is_announced_in_the_room_and_opens_with_a_key() {
+    on_both("request", |screen| {
+        let content = json!({"msgtype": "m.key.verification.request", "body": "no client",
+            "to": OWN, "from_device": "BOBSPHONE", "methods": ["m.sas.v1"]});
+        screen.tell([events([event(1, BOB, "m.room.message", content)]), told(Stage::Invited)]);
+        assert!(screen.text().contains("Bob wants to verify you (alt-v)"));
+        screen.press("alt-v");
+    });
+}
+
+#[test]
+fn emoji_are_shown_with_names_and_numbers() {
+    on_both("emoji", |screen| {
+        screen.tell([told(Stage::Invited)]);
+        screen.press("alt-v");
+        screen.tell([told(compare())]);
+        let text = screen.text();
+        for shown in ["Strawberry", "Headphones", "Aeroplane", "Pin", "1000 9191 4501"] {
+            assert!(text.contains(shown), "{shown} in {text}");
+        }
+    });
+}
+
+#[test]
+fn the_result_is_said() {
+    on_both("result", |screen| {
+        screen.tell([told(Stage::Invited)]);
+        screen.press("alt-v");
+        screen.tell([told(Stage::Done)]);
+    });
+}
+
+#[test]
+fn a_cancelled_verification_says_why() {
+    on_both("cancelled", |screen| {
+        screen.tell([told(Stage::Invited)]);
+        screen.press("alt-v");
+        screen.tell([told(Stage::Cancelled { code: CancelCode::MismatchedSas, by: Ending::Them })]);
+    });
+}
+
+#[test]
+fn the_code_of_a_chat_fits_a_usual_screen() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let mut screen = open_room(80, 24);
+    screen.tell([told(Stage::Invited)]);
+    screen.press("alt-v");
+    let code = Some(STANDARD.encode([7; 134]));
+    screen.tell([told(Stage::Ready { emoji: false, code, scan: false })]);
+    screen.press("y enter");
+    let text = screen.text();
+    assert!(text.contains('▀') && !text.contains("needs a terminal"), "{text}");
+}
