@@ -98,16 +98,3 @@ fn a_cancelled_verification_says_why() {
         screen.tell([told(Stage::Cancelled { code: CancelCode::MismatchedSas, by: Ending::Them })]);
     });
 }
-
-#[test]
-fn the_code_of_a_chat_fits_a_usual_screen() {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let mut screen = open_room(80, 24);
-    screen.tell([told(Stage::Invited)]);
-    screen.press("alt-v");
-    let code = Some(STANDARD.encode([7; 134]));
-    screen.tell([told(Stage::Ready { emoji: false, code, scan: false })]);
-    screen.press("y enter");
-    let text = screen.text();
-    assert!(text.contains('▀') && !text.contains("needs a terminal"), "{text}");
-}
