@@ -125,6 +125,11 @@ impl Server {
         if self.broken.is_some_and(|path| request.path.contains(path)) {
             return Err(RequestFailure::Later(MatrixError::parse(503, b"{}")));
         }
+        if request.method == "GET" {
+            // Neither account data nor a backup of keys.
+            let nothing = MatrixError::parse(404, br#"{"errcode":"M_NOT_FOUND"}"#);
+            return Err(RequestFailure::Refused(nothing));
+        }
         let body: Value = serde_json::from_str(&request.body).unwrap();
         let path = request.path.trim_start_matches("/_matrix/client/v3/");
         Ok(match path.split('/').collect::<Vec<_>>().as_slice() {
