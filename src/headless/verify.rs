@@ -140,7 +140,7 @@ pub async fn verify(
     }
     if let Some(id) = under_way.get() {
         // Whether the other side heard of it or not, we end.
-        _ = timeout(FAREWELL, cancel(errand, id)).await;
+        drop(timeout(FAREWELL, cancel(errand, id)).await);
     }
     Err(failed("interrupted", "interrupted".to_owned()))
 }

@@ -68,6 +68,9 @@ fn neither_processes_nor_files_show_a_secret(on: On) {
         command.env("GROTTO_PASSPHRASE_FILE", file).env("RUST_LOG", "trace").stdin(Stdio::null());
         command
     };
+    // The peer on matrix-nio signs no device.
+    let output = unlocked(&["-vvv", "policy", "--devices", "all"]).output().unwrap();
+    assert_eq!(code(&output), Some(0), "{}", said(&output));
     let output = unlocked(&["-vvv", "create", "--name", "Cellar"]).output().unwrap();
     assert_eq!(code(&output), Some(0), "{}", said(&output));
     let mut tail = rig::Lines::start(unlocked(&["-vvv", "--json", "tail"]));

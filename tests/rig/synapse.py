@@ -45,7 +45,6 @@ def config(folder, port, shipped_limits, more):
         "presence": {"enabled": False},
         "bcrypt_rounds": 4,
         "room_list_publication_rules": [{"action": "allow"}],
-        "experimental_features": {"msc3814_enabled": True},
         "max_upload_size": "100M",
         "experimental_features": {"msc3814_enabled": True, "msc4222_enabled": True},
     }

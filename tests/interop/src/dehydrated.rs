@@ -54,8 +54,10 @@ impl Peer {
         let rehydrated = self.machine.dehydrated_devices().rehydrate(&key, device, data).await?;
         let mut keys = 0;
         let mut body = json!({});
+        // The id is a key in base64, which has what a path may not have.
+        let escaped = device.as_str().replace('/', "%2F").replace('+', "%2B");
         loop {
-            let path = format!("{PATH}/{device}/events");
+            let path = format!("{PATH}/{escaped}/events");
             let (found, answer) = self.try_call(Method::POST, &path, Some(&body)).await?;
             if !found {
                 bail!("{answer}");

@@ -101,16 +101,6 @@ fn a_restored_history_carries_a_small_sign_and_the_selected_message_says_what_it
 }
 
 #[test]
-fn a_request_to_verify_is_said_in_our_words() {
-    let mut screen = open_room(80, 16);
-    let body = "your client does not support this";
-    let request = json!({"msgtype": "m.key.verification.request", "body": body});
-    screen.tell([events([event(1, BOB, "m.room.message", request)])]);
-    let shown = screen.text();
-    assert!(shown.contains("[asked to verify]") && !shown.contains(body), "{shown}");
-}
-
-#[test]
 fn how_a_message_was_encrypted_is_told_over_the_screen() {
     let mut screen = open_room(80, 20);
     screen.tell([events([undecryptable(3, BOB, UndecryptableReason::BeforeLogin)])]);

@@ -64,7 +64,11 @@ impl Owner {
     fn is_called(&self) -> bool {
         let state = matches!(
             self.told,
-            Some(RecoveryState::NeedsSetup | RecoveryState::NeedsRecovery { .. })
+            Some(
+                RecoveryState::NeedsSetup
+                    | RecoveryState::KeyToKeep
+                    | RecoveryState::NeedsRecovery { .. }
+            )
         );
         !self.careless && (self.shown.is_some() || state && !self.asked)
     }
@@ -105,6 +109,9 @@ impl World {
                 key.map(|secret| Request::Recover { secret })
             }
             (None, Some(RecoveryState::NeedsSetup)) if !self.recovery_keys.contains_key(&user) => {
+                Some(Request::SetUpRecovery { passphrase: None })
+            }
+            (None, Some(RecoveryState::KeyToKeep)) => {
                 Some(Request::SetUpRecovery { passphrase: None })
             }
             (None, _) => None,
