@@ -121,6 +121,11 @@ impl Facts {
         match self.own {
             OwnIdentity::None => RecoveryState::NeedsSetup,
             OwnIdentity::Theirs => self.outside(other_device),
+            // The opening of the storage was interrupted between two secrets, or another device has
+            // yet to sign this one.
+            OwnIdentity::Verified { has_self_signing: false, .. } if !self.cross_signed => {
+                self.outside(other_device)
+            }
             OwnIdentity::Verified { .. } if !self.cross_signed => RecoveryState::Signing,
             OwnIdentity::Verified { .. } if self.lacks_storage() => RecoveryState::NeedsSetup,
             OwnIdentity::Verified { .. } => self.with_backup(other_device),
