@@ -28,6 +28,8 @@ pub(super) struct Seal {
     pub(super) place: u64,
     /// Devices that its device knew and might write to.
     pub(super) listed: BTreeSet<DeviceKey>,
+    /// Those of them that their owners had signed, as far as its device knew.
+    pub(super) signed: BTreeSet<DeviceKey>,
     /// Devices that its device knew to be gone, or had blocked.
     pub(super) barred: BTreeSet<DeviceKey>,
 }
@@ -87,6 +89,7 @@ impl Seal {
             known: known(store),
             place,
             listed: names(listed),
+            signed: signed(store),
             barred: names(barred),
         }
     }
@@ -96,6 +99,17 @@ impl Seal {
 pub(super) fn known(store: &Store) -> u64 {
     let position = store.position().expect("readable");
     position.map_or(0, |it| it.0[1..].parse().expect("our position"))
+}
+
+/// The devices in a store that carry a signature beside their own.
+fn signed(store: &Store) -> BTreeSet<DeviceKey> {
+    let records = store.scan(Table::Device, None).expect("readable");
+    let signed = records.into_iter().filter(|(key, bytes)| {
+        let record: Value = serde_json::from_slice(bytes).expect("records are JSON");
+        let signatures = record["raw"]["signatures"][&key.0].as_object();
+        signatures.is_some_and(|signatures| 1 < signatures.len())
+    });
+    signed.map(|(key, _)| (key.0, key.1)).collect()
 }
 
 /// The devices in a store, and whether they must get nothing.

@@ -117,7 +117,9 @@ fn withheld(world: &World, (sender, seal): (&DeviceKey, &Seal), to: &DeviceKey) 
     if device.keys.is_none() || seal.known < device.since || !(calm || seal.listed.contains(to)) {
         return Some(Cause::TooNew);
     }
-    let signed = device.signed.is_some_and(|signed| signed <= seal.known);
+    // A list that could not be had in time is used as it is.
+    let signed = device.signed.is_some_and(|signed| signed <= seal.known)
+        && (calm || seal.signed.contains(to));
     (!signed).then_some(Cause::Unsigned)
 }
 
@@ -134,7 +136,8 @@ fn fits(cause: Cause, reason: &Reason, (seat, event): (&Seat<'_>, &RoomEvent)) -
             // A notice that got lost in a crash of the sender is not sent again.
             Cause::Unsigned | Cause::Blocked => false,
         },
-        Reason::IndexTooLow => cause != Cause::Blocked,
+        // From then on another device of the user may have had it.
+        Reason::IndexTooLow => true,
         Reason::BeforeJoin => away,
         Reason::Withheld(code) => match cause {
             Cause::Blocked => code == "m.blacklisted",
