@@ -79,24 +79,9 @@ impl Peer {
         self.order(json!({"do": "acknowledge", "user": user}))
     }
 
-    /// No longer wants a user verified.
-    pub(crate) fn withdraw_verification(&mut self, user: &str) -> Value {
-        self.order(json!({"do": "withdraw", "user": user}))
-    }
-
-    /// Sends nothing to this device any more.
-    pub(crate) fn block(&mut self, user: &str, device: &str) {
-        self.order(json!({"do": "trust", "user": user, "device": device, "state": "blocked"}));
-    }
-
     /// Waits until it has every secret of its identity.
     pub(crate) fn has_secrets(&mut self) {
         self.order(json!({"do": "await_secrets"}));
-    }
-
-    /// Asks its own verified devices for the secrets it lacks.
-    pub(crate) fn ask_for_secrets(&mut self) {
-        self.order(json!({"do": "ask_secrets"}));
     }
 
     /// Device and shield of an encrypted event that it has decrypted, as of now.
@@ -137,11 +122,6 @@ impl Peer {
     pub(crate) fn asks_own_devices_to_verify(&mut self) -> Flow {
         let user = self.user.clone();
         self.begins(json!({"do": "verify", "user": user}))
-    }
-
-    /// Asks one device to verify.
-    pub(crate) fn asks_device_to_verify(&mut self, user: &str, device: &str) -> Flow {
-        self.begins(json!({"do": "verify", "user": user, "device": device}))
     }
 
     fn begins(&mut self, command: Value) -> Flow {

@@ -2,11 +2,6 @@
 //! in the room when, whose devices were signed when, who may see what was before, who blocked
 //! whom. It asks nothing of the session layer.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
-};
-
 use grotto::{e2ee::UndecryptableReason as Reason, rooms::EventBody};
 
 use super::Seat;
@@ -31,16 +26,6 @@ pub(in crate::sim) enum Cause {
     TooNew,
 }
 
-const ALL: [Cause; 5] =
-    [Cause::NotThere, Cause::OnlyInvited, Cause::Blocked, Cause::Unsigned, Cause::TooNew];
-static COUNTS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
-
-/// How many events were read, and how many were not for each cause, in all runs so far.
-pub(in crate::sim) fn counts() -> BTreeMap<String, u64> {
-    let names = ALL.iter().map(|cause| format!("{cause:?}")).chain(["read".to_owned()]);
-    names.zip(&COUNTS).map(|(name, count)| (name, count.load(Ordering::Relaxed))).collect()
-}
-
 /// Every message of a timeline can be read, or the protocol keeps it from this device and the program
 /// says so.
 pub(super) fn all(seat: &Seat<'_>) {
@@ -48,11 +33,7 @@ pub(super) fn all(seat: &Seat<'_>) {
     for stored in &seat.stored {
         let why = match &stored.body {
             EventBody::Undecryptable(why) => why,
-            EventBody::Decrypted(_) => {
-                COUNTS[5].fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            EventBody::Clear(_) => continue,
+            EventBody::Decrypted(_) | EventBody::Clear(_) => continue,
         };
         let id = stored.id().expect("it came from the server");
         let event = events.iter().find(|event| event.id == id.as_str()).expect("known");
@@ -70,8 +51,6 @@ pub(super) fn all(seat: &Seat<'_>) {
             seat.world.server.devices[&seat.client.caller.key()].signed,
             seat.world.server.memberships(seat.room, &seat.client.caller.user),
         );
-        let place = ALL.iter().position(|it| Some(*it) == cause).expect("one of all");
-        COUNTS[place].fetch_add(1, Ordering::Relaxed);
     }
 }
 

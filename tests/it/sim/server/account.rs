@@ -34,11 +34,6 @@ impl Server {
         }
     }
 
-    /// The backup of a user that is in force.
-    pub(in crate::sim) fn backup(&self, user: &str) -> Option<&Backup> {
-        self.backups.get(user)?.iter().rev().find(|backup| !backup.deleted)
-    }
-
     pub(super) fn backup_call(
         &mut self,
         caller: &Caller,
