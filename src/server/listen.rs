@@ -271,7 +271,7 @@ mod tests {
             let (_run, stop) = watch::channel(false);
             let mut answer = String::new();
             let served = host.serve(stream, IpAddr::from([127, 0, 0, 1]), stop);
-            let (_, read) = tokio::join!(served, client.read_to_string(&mut answer));
+            let ((), read) = tokio::join!(served, client.read_to_string(&mut answer));
             read.unwrap();
             answer
         })

@@ -56,37 +56,48 @@ fn send_file(alice: &Grotto, room: &str, path: &Path, more: &[&str]) -> String {
     sent[0]["event_id"].as_str().unwrap().to_owned()
 }
 
+fn alice_reads_a_file_of(size: usize, scene: &mut Scene, saved: &Path) {
+    let Scene { alice, tail, bob, room } = scene;
+    let name = format!("from-bob-{size}.bin");
+    let sent = bob.ask(json!({"do": "upload", "room": room, "size": size, "name": name}));
+    let line = tail.find("bob's file", |line| line["event_id"] == sent["event"]);
+    assert_eq!(line["file"]["size"], size, "{line}");
+    // By the process that holds the account, and by one of its own.
+    let event = sent["event"].as_str().unwrap();
+    let got = alice.json(&["download", room, event, "--to", text(saved)]);
+    assert_eq!((&got[0]["size"], &got[0]["encrypted"]), (&json!(size), &json!(true)));
+    assert_eq!(sha256(got[0]["path"].as_str().unwrap()), sent["sha256"]);
+    let output = alice.run(&["download", room, event, "--to", "-"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(output.stdout, fs::read(saved.join(&name)).unwrap());
+}
+
+fn bob_reads_a_file(path: &Path, kind: &str, scene: &mut Scene) {
+    let Scene { alice, bob, room, .. } = scene;
+    send_file(alice, room, path, &["a *caption*"]);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let heard = bob.find("alice's file", |line| line["content"]["filename"] == name);
+    let content = &heard["content"];
+    assert_eq!((&content["msgtype"], &content["body"]), (&json!(kind), &json!("a *caption*")));
+    assert!(content["file"]["url"].is_string() && content.get("url").is_none(), "{heard}");
+    if fs::metadata(path).unwrap().len() > 0 {
+        let got = bob.ask(json!({"do": "download", "content": content}));
+        assert_eq!(got["sha256"], sha256(path), "{got}");
+    }
+}
+
 fn encrypted_files_go_both_ways_between_grotto_and_matrix_nio(on: On) {
-    let Scene { alice, mut tail, mut bob, room } =
-        play(&on.shared().base, Grotto::log_in(on.shared(), "files"));
-    let saved = alice.home.join("saved");
+    let mut scene = play(&on.shared().base, Grotto::log_in(on.shared(), "files"));
+    let saved = scene.alice.home.join("saved");
     fs::create_dir(&saved).unwrap();
     for size in [1, 2_500_000] {
-        let name = format!("from-bob-{size}.bin");
-        let sent = bob.ask(json!({"do": "upload", "room": room, "size": size, "name": name}));
-        let line = tail.find("bob's file", |line| line["event_id"] == sent["event"]);
-        assert_eq!(line["file"]["size"], size, "{line}");
-        // By the process that holds the account, and by one of its own.
-        let event = sent["event"].as_str().unwrap();
-        let got = alice.json(&["download", &room, event, "--to", text(&saved)]);
-        assert_eq!((&got[0]["size"], &got[0]["encrypted"]), (&json!(size), &json!(true)));
-        assert_eq!(sha256(got[0]["path"].as_str().unwrap()), sent["sha256"]);
-        let output = alice.run(&["download", &room, event, "--to", "-"]);
-        assert!(output.status.success(), "{}", said(&output));
-        assert_eq!(output.stdout, fs::read(saved.join(&name)).unwrap());
+        alice_reads_a_file_of(size, &mut scene, &saved);
     }
     for (size, name, kind) in [(0, "empty.txt", "m.file"), (3_000_000, "tune.mp3", "m.audio")] {
-        let path = file(&alice.home, name, size);
-        send_file(&alice, &room, &path, &["a *caption*"]);
-        let heard = bob.find("alice's file", |line| line["content"]["filename"] == name);
-        let content = &heard["content"];
-        assert_eq!((&content["msgtype"], &content["body"]), (&json!(kind), &json!("a *caption*")));
-        assert!(content["file"]["url"].is_string() && content.get("url").is_none(), "{heard}");
-        if size > 0 {
-            let got = bob.ask(json!({"do": "download", "content": content}));
-            assert_eq!(got["sha256"], sha256(&path), "{got}");
-        }
+        let path = file(&scene.alice.home, name, size);
+        bob_reads_a_file(&path, kind, &mut scene);
     }
+    let Scene { alice, mut tail, mut bob, room } = scene;
     assert_eq!(tail.terminate(), Some(0));
     let path = file(&alice.home, "alone.png", 70_000);
     let event = send_file(&alice, &room, &path, &[]);

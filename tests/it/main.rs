@@ -47,7 +47,7 @@ mod headless_secrets;
 mod headless_tail;
 #[cfg(test)]
 mod history_sharing;
-
+#[cfg(test)]
 mod homeserver;
 #[cfg(test)]
 mod hostile_terminal;
@@ -57,6 +57,7 @@ mod identity;
 mod interop;
 #[cfg(test)]
 mod keys;
+#[cfg(test)]
 mod login;
 #[cfg(test)]
 mod meddler;
@@ -108,4 +109,5 @@ mod together;
 mod torture;
 #[cfg(test)]
 mod verification;
+#[cfg(test)]
 mod world;

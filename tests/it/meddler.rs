@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar},
     time::Duration,
 };
 
@@ -38,7 +38,7 @@ struct Orders {
 /// One owner for what all connections and the test look at.
 #[expect(clippy::disallowed_types, reason = "shared between threads of a test's rig")]
 #[derive(Default)]
-struct Shared(Mutex<Orders>, Condvar);
+struct Shared(std::sync::Mutex<Orders>, Condvar);
 
 /// The door; stays open for the life of the process.
 pub(crate) struct Meddler {

@@ -86,17 +86,6 @@ impl Machine {
         self.core.upload_identity(How::Reset, step)
     }
 
-    /// The master key of an identity that the server has not taken yet, unpadded base64.
-    pub(in crate::e2ee) fn identity_on_its_way(
-        &self,
-        step: &Step<'_>,
-    ) -> Result<Option<String>, MachineError> {
-        Ok(match OwnRecord::read(step)?.setup {
-            Setup::Uploading { keys, .. } => Some(keys.master.public()),
-            Setup::Untried | Setup::Asked | Setup::Settled | Setup::Refused { .. } => None,
-        })
-    }
-
     /// The user's proof is on its way: nothing more is wanted until the server answers.
     pub fn auth_offered(&mut self) {
         self.core.cross_signing.auth = None;
@@ -116,6 +105,16 @@ impl Machine {
             Setup::Settled | Setup::Refused { .. } => false,
         })
     }
+}
+
+/// The master key of an identity that the server has not taken yet, unpadded base64.
+pub(in crate::e2ee) fn identity_on_its_way(
+    step: &Step<'_>,
+) -> Result<Option<String>, MachineError> {
+    Ok(match OwnRecord::read(step)?.setup {
+        Setup::Uploading { keys, .. } => Some(keys.master.public()),
+        Setup::Untried | Setup::Asked | Setup::Settled | Setup::Refused { .. } => None,
+    })
 }
 
 impl Core {

@@ -27,7 +27,7 @@ mod record;
 mod sign;
 mod states;
 
-pub(super) use bootstrap::SigningKeysPurpose;
+pub(super) use bootstrap::{SigningKeysPurpose, identity_on_its_way};
 pub(super) use keys::SecretName;
 pub(super) use own::{Imported, Shown};
 pub(super) use record::{CrossSigning, is_verified_master};

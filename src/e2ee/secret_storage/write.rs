@@ -13,7 +13,7 @@ use super::{
 use crate::{
     e2ee::{
         Machine, MachineError,
-        cross_signing::SecretName,
+        cross_signing::{SecretName, identity_on_its_way},
         held_secrets::write_secret,
         recovery_key,
         request::{Call, Purpose, RequestId, RequestKind},
@@ -111,7 +111,7 @@ impl Machine {
     pub fn begin_fresh_start(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         self.reset_identity(step)?;
         let mut record = StorageRecord::read(step)?;
-        let identity = self.identity_on_its_way(step)?;
+        let identity = identity_on_its_way(step)?;
         let key = record.default_key.clone();
         let start = |identity| FreshStart { key, identity, given_up: false };
         record.fresh_start = identity.map(start);

@@ -101,7 +101,7 @@ enum Step {
     Type(String),
     Paste(String),
     Resize(u16, u16),
-    Tell(Update),
+    Tell(Box<Update>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -110,7 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => "[a-zA-Z/+@!# :]{1,5}".prop_map(Step::Type),
         1 => nasty().prop_map(Step::Paste),
         1 => (0_u16..130, 0_u16..60).prop_map(|(w, h)| Step::Resize(w, h)),
-        4 => told().prop_map(Step::Tell),
+        4 => told().prop_map(|it| Step::Tell(Box::new(it))),
     ]
 }
 
@@ -124,7 +124,7 @@ fn take(screen: &mut Screen, step: Step) {
         Step::Type(text) => screen.press(&format!("'{text}'")),
         Step::Paste(text) => screen.input(Input::Paste(text)),
         Step::Resize(width, height) => screen.input(Input::Resize(Size { width, height })),
-        Step::Tell(update) => screen.tell([update]),
+        Step::Tell(update) => screen.tell([*update]),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Two honest sides and a network that loses, repeats, reorders and invents: whatever happens,
 //! nothing is signed that a user did not confirm and keys did not prove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -35,23 +35,36 @@ impl Chance {
 
 type Event = (Kind, Map<String, Value>);
 
-/// What one side's user did and its device was honestly told.
-#[derive(Debug, Default)]
-struct Facts {
-    confirmed: bool,
-    scanned: bool,
-    macs: bool,
-    reciprocated: bool,
-    done: bool,
-    signed: bool,
+/// What one side's user did or its device was honestly told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fact {
+    Confirmed,
+    Scanned,
+    Macs,
+    Reciprocated,
+    Done,
+    Signed,
 }
 
+#[derive(Debug, Default)]
+struct Facts(BTreeSet<Fact>);
+
 impl Facts {
+    fn note(&mut self, fact: Fact, holds: bool) {
+        if holds {
+            self.0.insert(fact);
+        }
+    }
+
+    fn has(&self, fact: Fact) -> bool {
+        self.0.contains(&fact)
+    }
+
     fn may_sign(&self) -> bool {
-        let by_short = self.confirmed && self.macs;
-        let by_shown = self.confirmed && self.reciprocated;
-        let by_scanned = self.scanned && self.done;
-        by_short || by_shown || by_scanned
+        let both = |one, other| self.has(one) && self.has(other);
+        both(Fact::Confirmed, Fact::Macs)
+            || both(Fact::Confirmed, Fact::Reciprocated)
+            || both(Fact::Scanned, Fact::Done)
     }
 }
 
@@ -93,14 +106,14 @@ impl Model {
                     let facts = &mut self.facts[side];
                     assert!(facts.may_sign(), "seed {seed}: {facts:?} signs {verified:?}");
                     assert!(verified.user_master.is_some() && verified.own_device.is_none());
-                    facts.signed = true;
+                    facts.note(Fact::Signed, true);
                 }
                 Effect::Dismiss | Effect::AskSecrets => {}
             }
         }
         let facts = &self.facts[side];
         let is_done = self.flows[side].view().stage == Stage::Done;
-        assert!(!is_done || facts.signed, "seed {seed}: done without a signature");
+        assert!(!is_done || facts.has(Fact::Signed), "seed {seed}: done without a signature");
     }
 
     /// `side` hears an event; `genuine` when the other side said it.
@@ -111,12 +124,12 @@ impl Model {
         if genuine == Genuine::Yes {
             let facts = &mut self.facts[side];
             let reciprocates = text.contains("m.reciprocate.v1") && kind == Kind::Start;
-            facts.macs |= kind == Kind::Mac;
-            facts.done |= kind == Kind::Done;
-            facts.reciprocated |= reciprocates;
+            facts.note(Fact::Macs, kind == Kind::Mac);
+            facts.note(Fact::Done, kind == Kind::Done);
+            facts.note(Fact::Reciprocated, reciprocates);
         } else if kind == Kind::Done {
             // A forged one: what it may do is end what the code proved already.
-            self.facts[side].done = true;
+            self.facts[side].note(Fact::Done, true);
         }
         let effects = self.flows[side].receive(message, &[3; 16]);
         self.follow(side, effects, seed);
@@ -126,8 +139,8 @@ impl Model {
         let (confirms, scans) = (wish == Wish::Confirm, matches!(wish, Wish::Scanned(_)));
         if let Ok(effects) = self.flows[side].wish(wish, &[5; 16]) {
             let refused = matches!(self.flows[side].view().stage, Stage::Cancelled { .. });
-            self.facts[side].confirmed |= confirms && !refused;
-            self.facts[side].scanned |= scans && !refused;
+            self.facts[side].note(Fact::Confirmed, confirms && !refused);
+            self.facts[side].note(Fact::Scanned, scans && !refused);
             self.follow(side, effects, seed);
         }
     }
@@ -135,10 +148,10 @@ impl Model {
     /// The code that a side shows, if it does.
     fn code(&self, side: usize) -> Option<Vec<u8>> {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
-        match self.flows[side].view().stage {
-            Stage::Ready { code, .. } => STANDARD.decode(code?).ok(),
-            _ => None,
-        }
+        let Stage::Ready { code: Some(code), .. } = self.flows[side].view().stage else {
+            return None;
+        };
+        STANDARD.decode(code).ok()
     }
 
     fn step(&mut self, chance: &mut Chance, seed: u64) {
@@ -210,10 +223,10 @@ fn nothing_is_signed_without_a_users_word_and_a_proof_of_keys() {
         for _ in 0..STEPS {
             model.step(&mut chance, seed);
         }
-        let signed = model.facts.iter().filter(|facts| facts.signed);
+        let signed = model.facts.iter().filter(|facts| facts.has(Fact::Signed));
         for facts in signed {
-            by_short += u32::from(facts.macs);
-            by_code += u32::from(facts.scanned || facts.reciprocated);
+            by_short += u32::from(facts.has(Fact::Macs));
+            by_code += u32::from(facts.has(Fact::Scanned) || facts.has(Fact::Reciprocated));
         }
     }
     // Chance gets there in every way, or it would prove nothing.
