@@ -261,7 +261,7 @@ impl Composer {
                 continue;
             }
             let wide = wrap::width(grapheme);
-            if used + wide > columns {
+            if used > 0 && used + wide > columns {
                 rows.push(start..at);
                 (start, used) = (at, 0);
             }
@@ -275,12 +275,14 @@ impl Composer {
         rows
     }
 
-    /// Row and column of the cursor at this width.
+    /// Row and column of the cursor at this width. It is never right of the row, not even behind a
+    /// grapheme cluster that alone is wider than the row.
     pub(in crate::tui) fn cursor_cell(&self, columns: usize) -> (usize, usize) {
         let rows = self.rows(columns);
         let row = rows.iter().rposition(|range| range.start <= self.cursor).unwrap_or(0);
         let start = rows.get(row).map_or(0, |range| range.start);
-        (row, wrap::width(self.text.get(start..self.cursor).unwrap_or_default()))
+        let before = self.text.get(start..self.cursor).unwrap_or_default();
+        (row, wrap::width(before).min(columns.max(2)))
     }
 
     /// A line of the history that was changed is a text of its own; where another one waits already,
@@ -500,6 +502,13 @@ mod tests {
         assert_eq!(composer.cursor_cell(4), (2, 2));
         composer.go(Step::Text, Direction::Back);
         assert!(!composer.go_row(Direction::Back, 4));
+    }
+
+    #[test]
+    fn the_cursor_stays_in_the_row_behind_a_cluster_wider_than_it() {
+        let mut composer = written(&format!("{}\n", "\u{301}\u{200d}👍".repeat(5)));
+        composer.go(Step::Grapheme, Direction::Back);
+        assert_eq!(composer.cursor_cell(7), (0, 7));
     }
 
     proptest! {
