@@ -6,9 +6,11 @@
 //!                                              └─ QR code ─▶ Scanned / Reciprocated ─▶ Done
 //!            any state ── cancel, time-out, changed keys ──▶ Cancelled
 //! ```
-//! A [`flow::Flow`] is one conversation and knows no store; [`desk`] keeps them all, looks keys up
-//! and signs in the end. Flows live in memory only: a restart forgets those under way, and their
-//! time-out ends them on the other side.
+//! A [`flow::Flow`] is one conversation and knows no store: [`heard`] is what the other side does
+//! to it, [`wish`] what our user does. Around it, [`incoming`] and [`invited`] find the flow of an
+//! event or make one, [`begin`] asks others, [`keys`] looks up whose keys it is about, [`settle`]
+//! sends and signs, and [`desk`] keeps them all. Flows live in memory only: a restart forgets those
+//! under way, and their time-out ends them on the other side.
 //!
 //! Nothing counts as verified before [`proof::Verified`] exists, which only the user's word
 //! together with a check of the keys makes.
@@ -17,26 +19,35 @@
 //! Client-Server API, "Key verification framework", "Short Authentication String (SAS)
 //! verification", "QR codes".
 
+mod act;
+mod begin;
 mod code;
 mod content;
 mod desk;
 mod emoji;
 mod flow;
+mod heard;
 mod incoming;
+mod invited;
 mod keys;
 mod outgoing;
+mod place;
+mod progress;
 mod proof;
 mod qr;
 mod sas;
+mod settle;
 mod short;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wish;
 
+pub use act::{VerificationAct, VerificationError};
 pub use code::CancelCode;
 pub(super) use content::PREFIX;
 pub(super) use desk::Verifications;
-pub use desk::{RoomVerification, VerificationAct, VerificationError};
 pub use emoji::Emoji;
+pub use incoming::RoomVerification;
 pub use outgoing::Scan;
 pub use view::{Ending, VerificationId, VerificationStage, VerificationView};

@@ -9,10 +9,12 @@ use super::sides::users;
 use crate::{
     e2ee::verification::{
         content::{Content, Kind, Methods},
-        flow::{Effect, Flow, New, Own, Place, Wish, address},
+        flow::{Effect, Flow, New, Own},
         keys::Bound,
         outgoing::{self, Scan, methods},
+        place::{Place, address},
         view::{VerificationId, VerificationStage as Stage},
+        wish::Wish,
     },
     matrix::OwnedUserId,
     time::Timestamp,
