@@ -131,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// A face is gone; what it began is not gone with it, but nobody waits any more.
+    /// A passphrase was made a key: for the setup that waits for it, or for the storage that is opened.
     pub(super) fn on_derived(
         &mut self,
         derived: DerivedKey,

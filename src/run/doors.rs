@@ -28,8 +28,14 @@ use crate::{
 /// Bytes in flight between client and gateway in this process, each way.
 const DUPLEX_BYTES: usize = 256 << 10;
 
+/// Connections that may wait for the gateway of this process: it takes them at once.
+const DIALS: usize = 4;
+
 /// Guests at once.
 const MAX_GUESTS: usize = 64;
+
+/// How long the end waits for what cannot be cut short: the system looking a name up.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// Where an account's server is.
 #[derive(Clone, Debug)]
@@ -102,7 +108,7 @@ impl Way {
             return Ok(Self { route, options, inside: None });
         }
         let gateway = Gateway::new(options.clone()).map_err(|error| failed(error.into()))?;
-        let (offer, connections) = channel::<DuplexStream>(4);
+        let (offer, connections) = channel::<DuplexStream>(DIALS);
         let connector = DuplexConnector::new(move || {
             let (client, inside) = tokio::io::duplex(DUPLEX_BYTES);
             offer.try_send(inside).map_err(|_closed| io::ErrorKind::ConnectionRefused)?;
@@ -149,6 +155,7 @@ impl Doors {
         let inside = way.inside;
         let thread = thread::Builder::new().name("doors".to_owned()).spawn(move || {
             runtime.block_on(serve(inside, socket, guests, is_open));
+            runtime.shutdown_timeout(LAST_WORK);
         })?;
         Ok((Self { open, brief: counted, thread }, way.route))
     }
@@ -160,7 +167,7 @@ impl Doors {
         drop(self.brief.wait_for(|brief| *brief == 0).await);
     }
 
-    /// Ends the thread.
+    /// Ends the thread, and waits for that: a moment, or a little more than [`LAST_WORK`].
     pub(super) fn close(self) {
         self.open.send_replace(Open::None);
         if self.thread.join().is_err() {

@@ -40,7 +40,11 @@ const KEYS_TIME: Duration = Duration::from_secs(3);
 /// How long the end waits for the engine, which may be writing.
 const ENGINE_TIME: Duration = Duration::from_secs(10);
 
-/// Names the request for that; no command counts so far.
+/// How long the engine's end waits for what cannot be cut short: a file being written, a name being
+/// looked up.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// Names the request to back keys up; no command counts so far.
 const FLUSH: CommandId = CommandId(u64::MAX);
 
 /// Faces on their way to the engine.
@@ -85,7 +89,7 @@ impl Ground {
         let (ended, engine) = oneshot::channel();
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
             let result = runtime.block_on(driver::run_renewing(store, route, queue, renewer));
-            drop(runtime);
+            runtime.shutdown_timeout(LAST_WORK);
             // Nobody waits any more if the end took too long.
             drop(ended.send(result));
         })?;

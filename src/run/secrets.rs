@@ -18,8 +18,8 @@ use crate::{
     secret::Secret,
 };
 
-/// Longer secrets are a mistake: somebody gave the wrong file.
-const LIMIT: u64 = 4096;
+/// Longest secret, in bytes; more is a mistake: somebody gave the wrong file.
+const LIMIT: usize = 4096;
 
 /// The first line of a file or of standard input.
 ///
@@ -46,15 +46,15 @@ pub(super) fn read_file(path: &Path) -> Result<Secret<String>, Failure> {
 
 fn first_line(from: impl Read, name: &str) -> Result<Secret<String>, Failure> {
     // Room for all of it at once, so that no copy is left behind by a growing buffer.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4097));
-    from.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|error| {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
+    from.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(|error| {
         Failure::new(Exit::Failed, anyhow::Error::new(error).context(format!("cannot read {name}")))
     })?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let wrong = |what: &str| Failure::say(Exit::Failed, format!("the first line of {name} {what}"));
-    if line.len() > 4096 {
-        return Err(wrong("is longer than 4096 bytes; is it the right file?"));
+    if LIMIT < line.len() {
+        return Err(wrong(&format!("is longer than {LIMIT} bytes; is it the right file?")));
     }
     match std::str::from_utf8(line) {
         Ok("") => Err(wrong("is empty")),

@@ -33,6 +33,7 @@ const NAMES: &[(&str, &str)] = &[
     ("rocket", "🚀"),
     ("sad", "😞"),
     ("scream", "😱"),
+    ("seedling", "🌱"),
     ("shrug", "🤷"),
     ("smile", "😄"),
     ("smiley", "😃"),
@@ -62,6 +63,7 @@ mod tests {
     fn names_become_emoji_and_other_text_stays() {
         assert_eq!(expand(" :tada: "), "🎉");
         assert_eq!(expand("+1"), "👍");
+        assert_eq!(expand(":seedling:"), "🌱");
         assert_eq!(expand("🦀"), "🦀");
         assert_eq!(expand(":nope:"), ":nope:");
     }
