@@ -2,7 +2,7 @@
 //!
 //! Nothing that was typed ahead is lost: the terminal stays in its line mode, only echo changes, and
 //! no more is read than the line that is asked for. However a question ends, by an answer, Ctrl-C,
-//! Ctrl-D, Ctrl-Z or a signal that ends the process, the terminal is as it was.
+//! Ctrl-D, Ctrl-Z, Ctrl-\ or a signal that asks the process to end, the terminal is as it was.
 //!
 //! Once a question was asked, a signal that comes while none is asked and nobody waits for signals
 //! is lost: what comes after questions begins by waiting for them.
@@ -36,8 +36,10 @@ const LIMIT: usize = 4096;
 /// How often a question looks whether it was interrupted.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// Ctrl-Z; it ends a hidden line, so that the terminal can be given back before we stop.
+/// Ctrl-Z and Ctrl-\; each ends a hidden line, so that the terminal can be given back before we stop
+/// or are ended.
 const SUSPEND: u8 = 0x1a;
+const QUIT: u8 = 0x1c;
 
 /// Whether an answer is seen while it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +66,9 @@ pub(super) fn ask(question: &str, echo: Echo) -> io::Result<Secret<String>> {
         drop(mode);
         match end? {
             End::Line(line) => return text(&line),
-            End::Suspend => {
+            End::Signal(signal) => {
                 let _shown = Mode::set(Echo::Shown)?;
-                kill_current_process_group(Signal::TSTP)?;
+                kill_current_process_group(signal)?;
             }
         }
     }
@@ -75,8 +77,8 @@ pub(super) fn ask(question: &str, echo: Echo) -> io::Result<Secret<String>> {
 /// How the reading of a line ends.
 enum End {
     Line(Zeroizing<Vec<u8>>),
-    /// We are to stop, and to ask again when we go on.
-    Suspend,
+    /// A key that means this signal: we are to stop, and to ask again when we go on, or to end.
+    Signal(Signal),
 }
 
 /// Reads to the end of a line and no further, byte by byte: what comes after it answers the next
@@ -97,7 +99,8 @@ fn read_line(interrupts: &Interrupts) -> io::Result<End> {
         }
         match *byte {
             [b'\n' | b'\r'] => break,
-            [SUSPEND] => return Ok(End::Suspend),
+            [SUSPEND] => return Ok(End::Signal(Signal::TSTP)),
+            [QUIT] => return Ok(End::Signal(Signal::QUIT)),
             [_] if line.len() == LIMIT => is_long = true,
             [other] => line.push(other),
         }
@@ -161,11 +164,15 @@ impl Mode {
         match echo {
             Echo::Shown => {
                 during.local_modes.insert(LocalModes::ECHO);
-                exchange(&mut during, SpecialCodeIndex::VEOL, SpecialCodeIndex::VSUSP);
+                for (key, signal, line_end) in KEYS {
+                    exchange(&mut during, key, (line_end, signal));
+                }
             }
             Echo::Hidden => {
                 during.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
-                exchange(&mut during, SpecialCodeIndex::VSUSP, SpecialCodeIndex::VEOL);
+                for (key, signal, line_end) in KEYS {
+                    exchange(&mut during, key, (signal, line_end));
+                }
             }
         }
         // At once: nothing typed ahead is thrown away.
@@ -183,11 +190,17 @@ impl Drop for Mode {
     }
 }
 
-/// Has Ctrl-Z mean something else, if it means the first.
-fn exchange(mode: &mut Termios, from: SpecialCodeIndex, to: SpecialCodeIndex) {
-    if mode.special_codes[from] == SUSPEND {
+/// Keys that mean a signal, and what of a line's ends they are while nothing is shown.
+const KEYS: [(u8, SpecialCodeIndex, SpecialCodeIndex); 2] = [
+    (SUSPEND, SpecialCodeIndex::VSUSP, SpecialCodeIndex::VEOL),
+    (QUIT, SpecialCodeIndex::VQUIT, SpecialCodeIndex::VEOL2),
+];
+
+/// Has a key mean something else, if it means the first.
+fn exchange(mode: &mut Termios, key: u8, (from, to): (SpecialCodeIndex, SpecialCodeIndex)) {
+    if mode.special_codes[from] == key {
         mode.special_codes[from] = 0;
-        mode.special_codes[to] = SUSPEND;
+        mode.special_codes[to] = key;
     }
 }
 

@@ -116,7 +116,8 @@ fn however_a_question_ends_the_terminal_is_as_it_was() {
         "$@"; check "ended by $?, again"
         set -m
         "$@"; check stopped
-        fg > /dev/null; check "ended by $?, after a stop""#;
+        fg > /dev/null; check "ended by $?, after a stop"
+        "$@"; check "ended by $?, for good""#;
     let mut shell = asked.start(&[&["bash", "-c", script, "bash", GROTTO], &arguments]);
     asks(&mut shell, "Password of", 1);
     shell.type_keys("open sesam\u{3}");
@@ -130,6 +131,9 @@ fn however_a_question_ends_the_terminal_is_as_it_was() {
     asks(&mut shell, "Password of", 4);
     shell.type_keys("\u{4}");
     shell.shows("ended by 1, after a stop: as it was");
+    asks(&mut shell, "Password of", 5);
+    shell.type_keys("open sesam\u{1c}");
+    shell.shows("ended by 131, for good: as it was");
     assert_eq!(shell.exit_status(), 0);
     nothing_was_shown(&shell);
 }
