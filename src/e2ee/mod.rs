@@ -57,7 +57,7 @@ mod upload;
 mod verification;
 
 pub use attachment::{AttachmentError, Decryptor, EncryptedFile, Encryptor, FileKey, SealedFile};
-pub use backup::{BackupProblem, BackupState};
+pub use backup::{BackupProblem, BackupSearch, BackupState};
 pub use cross_signing::{AuthNeeded, Bootstrap, IdentityState, IdentityStatus, OwnIdentity};
 pub use error::{EncryptError, MachineError, ShareError};
 pub use exported::ImportCounts;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use vodozemac::megolm::MegolmMessage;
 
 use super::{
-    Machine, MachineError,
+    BackupSearch, IdentityState, Machine, MachineError,
     decrypt::session_named,
     megolm::{Source, inbound::InboundSession, withheld},
     step::Step,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The story of the key of one encrypted event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyStory {
     /// The session it names, if it names one.
     pub session_id: Option<String>,
@@ -26,6 +26,19 @@ pub struct KeyStory {
     pub held: Option<HeldKey>,
     /// The last word that the key is kept from us.
     pub withheld: Option<WithheldKey>,
+    /// What came of looking for the session in the key backup, where what this device has of it
+    /// cannot read the event.
+    pub backup: Option<BackupSearch>,
+    /// How the identity of the event's sender stands.
+    pub identity: Option<IdentityState>,
+}
+
+impl KeyStory {
+    /// Whether what this device has of the session reads the event.
+    fn is_readable(&self) -> bool {
+        let begins = self.held.as_ref().map(|held| held.first_known_index);
+        begins.is_some_and(|begins| self.message_index.is_none_or(|index| begins <= index))
+    }
 }
 
 /// A session that this device has.
@@ -89,12 +102,18 @@ pub(super) fn tell(
 ) -> Result<KeyStory, MachineError> {
     let message = event.content_str("ciphertext").map(MegolmMessage::from_base64);
     let message_index = message.and_then(Result::ok).map(|message| message.message_index());
-    let mut story = KeyStory { session_id: None, message_index, held: None, withheld: None };
+    let mut story = KeyStory { message_index, ..KeyStory::default() };
+    if let Some(sender) = &event.sender {
+        story.identity = Some(machine.identity_status(sender, step)?.state);
+    }
     if let Some(session) = session_named(event) {
         let held = machine.megolm.inbound(room, session, step)?;
         story.held = held.map(|cached| HeldKey::of(&cached.record));
         story.withheld = withheld::notice(room, session, step)?;
         story.session_id = Some(session.to_owned());
+        if !story.is_readable() {
+            story.backup = Some(machine.backup.search_of(room, session));
+        }
     }
     Ok(story)
 }

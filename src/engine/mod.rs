@@ -58,10 +58,10 @@ pub use update::{
 // What faces need of the modules below, so that they need not name those.
 pub use crate::{
     e2ee::{
-        Alarm, BackupProblem, BackupState, CancelCode, DevicePolicy, Emoji, Ending, HeldKey,
-        IdentityState, IdentityStatus, ImportCounts, KeyFileError, KeyFileReader, KeyFileWriter,
-        KeySource, KeyStatus, KeyStory, LeftOut, LeftOutReason, OwnIdentity, Scan, VerificationAct,
-        VerificationId, VerificationStage, VerificationView, WithheldKey,
+        Alarm, BackupProblem, BackupSearch, BackupState, CancelCode, DevicePolicy, Emoji, Ending,
+        HeldKey, IdentityState, IdentityStatus, ImportCounts, KeyFileError, KeyFileReader,
+        KeyFileWriter, KeySource, KeyStatus, KeyStory, LeftOut, LeftOutReason, OwnIdentity, Scan,
+        VerificationAct, VerificationId, VerificationStage, VerificationView, WithheldKey,
     },
     link::LinkState,
 };

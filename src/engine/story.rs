@@ -1,5 +1,7 @@
 //! The story of one message: how it was encrypted, with whose key, why it cannot be read.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
     turn::Turn,
 };
 use crate::{
-    e2ee::{HeldKey, KeySource, KeyStory},
+    e2ee::{BackupSearch, HeldKey, KeySource, KeyStory},
     matrix::{EventId, OwnedEventId, OwnedUserId, RoomId, SafeText},
     rooms::{
         EventBody, Shield, StoredEvent, UndecryptableReason, shield_meaning, why_undecryptable,
@@ -26,6 +28,8 @@ pub struct MessageStory {
     pub sender: Option<OwnedUserId>,
     /// When, says the server.
     pub ts: Timestamp,
+    /// When this was told.
+    pub told_at: Timestamp,
     /// How far the sender is proved.
     pub shield: Shield,
     /// Why it cannot be read, if it cannot.
@@ -49,10 +53,22 @@ impl MessageStory {
             }
             (None, Shield::None) => {}
         }
-        let Some(key) = &self.key else {
-            add("encryption", "none");
-            return lines;
-        };
+        match &self.key {
+            None => add("encryption", "none"),
+            Some(key) => {
+                lines.extend(self.key_lines(key));
+                lines.push(("event", SafeText::line(self.event_id.as_str())));
+            }
+        }
+        lines
+    }
+
+    fn key_lines(&self, key: &KeyStory) -> Vec<(&'static str, SafeText)> {
+        let mut lines = Vec::new();
+        let mut add = |about, words: &str| lines.push((about, SafeText::line(words)));
+        if let (Some(sender), Some(identity)) = (&self.sender, key.identity) {
+            add("trust", &format!("{sender} {}", identity.meaning()));
+        }
         let index = key.message_index.map(|index| format!(", message {index} of it"));
         match &key.session_id {
             Some(id) => add("session", &format!("{id}{}", index.unwrap_or_default())),
@@ -61,25 +77,59 @@ impl MessageStory {
         match &key.held {
             None => add("key", "this device does not have it"),
             Some(held) => {
-                let from = match held.first_known_index {
-                    0 => "from the first message on".to_owned(),
-                    index => format!("from message {index} on"),
-                };
-                let source = match &held.shared_by {
-                    Some(inviter) => format!("history shared by {inviter}"),
-                    None => source(held.source).to_owned(),
-                };
-                add("key", &format!("{source}; {from}"));
+                add("key", &origin(held));
                 add("made by", &maker(held));
                 add("fingerprint", &held.ed25519);
             }
         }
         if let Some(withheld) = &key.withheld {
-            let word = format!("{} says {} (not proved)", withheld.sender, withheld.code);
+            let ago = span(self.told_at.since(withheld.at));
+            let word =
+                format!("{} said {ago} ago: {} (not proved)", withheld.sender, withheld.code);
             add("withheld", &word);
         }
-        add("event", self.event_id.as_str());
+        if let Some(search) = &key.backup {
+            add("key backup", &searched(search, self.told_at));
+        }
         lines
+    }
+}
+
+fn origin(held: &HeldKey) -> String {
+    let from = match held.first_known_index {
+        0 => "from the first message on".to_owned(),
+        index => format!("from message {index} on"),
+    };
+    let source = match &held.shared_by {
+        Some(inviter) => format!("history shared by {inviter}"),
+        None => source(held.source).to_owned(),
+    };
+    format!("{source}; {from}")
+}
+
+fn searched(search: &BackupSearch, now: Timestamp) -> String {
+    match *search {
+        BackupSearch::NotConnected => {
+            "this device is connected to none; see: grotto recover, or alt-s".to_owned()
+        }
+        BackupSearch::Asking => "the key is being looked for".to_owned(),
+        BackupSearch::Missing { times, last_at, retry_at } => {
+            let last =
+                last_at.map(|at| format!(" {} ago", span(now.since(at)))).unwrap_or_default();
+            let again = span(retry_at.since(now));
+            format!("the key was not there{last} (looked {times} times), again in {again}")
+        }
+    }
+}
+
+/// A span of time in its largest unit.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -118,7 +168,7 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let result = if let Some(stored) = turn.store.event(room, event)? {
-            Ok(Outcome::KeyStory(self.story_of(room, event, &stored, turn)?))
+            Ok(Outcome::KeyStory(Box::new(self.story_of(room, event, &stored, turn)?)))
         } else {
             let words = format!("this device has no event {event}; see: grotto history");
             Err(refusal("unknown_event", words))
@@ -148,6 +198,7 @@ impl Engine {
             event_id: event.to_owned(),
             sender: stored.event.sender.clone(),
             ts: stored.event.origin_server_ts,
+            told_at: turn.step.now(),
             shield: stored.shield(),
             undecryptable,
             key,

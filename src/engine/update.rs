@@ -211,7 +211,7 @@ pub enum Outcome {
         all: Vec<VerificationView>,
     },
     /// How an event was encrypted.
-    KeyStory(MessageStory),
+    KeyStory(Box<MessageStory>),
     /// How much the server has not taken yet.
     Unsent {
         /// Messages and requests.

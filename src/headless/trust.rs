@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     engine::{
-        AuthPrompt, CommandError, DeviceLine, DevicePolicy, IdentityState, IdentityStatus,
-        LeftOutReason, Outcome, OwnIdentity, Request, RoomTrust, SecretText,
+        AuthPrompt, CommandError, DeviceLine, DevicePolicy, IdentityStatus, LeftOutReason, Outcome,
+        OwnIdentity, Request, RoomTrust, SecretText,
     },
     matrix::{OwnedDeviceId, OwnedUserId},
 };
@@ -239,16 +239,7 @@ fn trust_words(state: &OwnState) -> String {
 fn user_words(status: &IdentityStatus) -> String {
     let user = safe(status.user.as_str());
     let key = status.master_key.as_deref().map(safe).unwrap_or_default();
-    let words = match status.state {
-        IdentityState::None => "has no identity",
-        IdentityState::Pinned => "has the identity that was seen first or accepted",
-        IdentityState::PinViolation => "has ANOTHER identity than before; nothing is sent",
-        IdentityState::Verified => "is verified",
-        IdentityState::VerificationViolation => {
-            "was verified and has ANOTHER identity now; nothing is sent"
-        }
-    };
-    format!("{user} {words}  {key}")
+    format!("{user} {}  {key}", status.state.meaning())
 }
 
 /// Replaces our identity. `ask` is asked for the password when the server wants one.

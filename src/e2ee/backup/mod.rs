@@ -23,6 +23,7 @@ mod state;
 mod upload;
 mod version;
 
+pub use search::BackupSearch;
 pub(super) use state::{Backup, BackupPurpose};
 pub use state::{BackupProblem, BackupState};
 pub(super) use upload::{has_pending, session_changed};

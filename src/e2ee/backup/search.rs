@@ -35,6 +35,9 @@ pub(super) struct Search {
     /// How often it was not there.
     pub(super) failures: u32,
     pub(super) retry_at: Timestamp,
+    /// When it was not there last.
+    #[serde(default)]
+    pub(super) missed_at: Option<Timestamp>,
     /// Whether somebody looks at an event that needs it.
     #[serde(skip)]
     pub(super) is_wanted: bool,
@@ -45,12 +48,45 @@ impl Search {
     pub(super) fn failed(&mut self, now: Timestamp) {
         let factor = 2_u32.saturating_pow(self.failures.min(20));
         self.failures = self.failures.saturating_add(1);
+        self.missed_at = Some(now);
         self.retry_at = now.plus(FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE));
         self.is_wanted = false;
     }
 }
 
+/// What came of looking for a session in the key backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum BackupSearch {
+    /// There is no backup that this device can read.
+    NotConnected,
+    /// It is being looked for, or is next.
+    Asking,
+    /// It was not there.
+    Missing {
+        /// How often.
+        times: u32,
+        /// When last; `None` if that was not kept.
+        last_at: Option<Timestamp>,
+        /// When it is looked for again.
+        retry_at: Timestamp,
+    },
+}
+
 impl Backup {
+    /// What came of looking for a session.
+    pub(in crate::e2ee) fn search_of(&self, room: &RoomId, session_id: &str) -> BackupSearch {
+        if self.readable().is_none() {
+            return BackupSearch::NotConnected;
+        }
+        match self.searches.get(&(room.to_owned(), session_id.to_owned())) {
+            Some(Search { failures: times @ 1.., retry_at, missed_at, .. }) => {
+                BackupSearch::Missing { times: *times, last_at: *missed_at, retry_at: *retry_at }
+            }
+            Some(_) | None => BackupSearch::Asking,
+        }
+    }
+
     /// When the next search is due.
     pub(super) fn next_search(&self) -> Option<Timestamp> {
         self.readable()?;
@@ -103,7 +139,8 @@ impl Machine {
         let name = (room.to_owned(), session_id.to_owned());
         let is_known = self.backup.searches.contains_key(&name);
         if !is_known && self.backup.searches.len() < MAX_SEARCHES {
-            let mut search = Search { failures: 0, retry_at: step.now(), is_wanted: false };
+            let mut search =
+                Search { failures: 0, retry_at: step.now(), missed_at: None, is_wanted: false };
             if self.backup.fetched.get(room) == Some(&Extent::Whole) {
                 // It was not there.
                 search.failed(step.now());

@@ -66,6 +66,19 @@ impl IdentityState {
             Self::VerificationViolation => "verification_violation",
         }
     }
+
+    /// The state for people, to follow the name of the user.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::None => "has no identity",
+            Self::Pinned => "has the identity that was seen first or accepted",
+            Self::PinViolation => "has ANOTHER identity than before; nothing is sent",
+            Self::Verified => "is verified",
+            Self::VerificationViolation => {
+                "was verified and has ANOTHER identity now; nothing is sent"
+            }
+        }
+    }
 }
 
 /// The identity of a user, for people.

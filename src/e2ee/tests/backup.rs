@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     e2ee::{
-        Alarm, BackupProblem, BackupState, Decryption, Machine, Notice, OutgoingRequest,
-        RequestFailure, RequestKind, Shield, ShieldReason, Step, Table, UndecryptableReason,
+        Alarm, BackupProblem, BackupSearch, BackupState, Decryption, Machine, Notice,
+        OutgoingRequest, RequestFailure, RequestKind, Shield, ShieldReason, Step, Table,
+        UndecryptableReason,
         cross_signing::Imported,
         megolm::{Source, inbound::InboundSession},
     },
@@ -448,6 +449,12 @@ fn a_missing_session_is_looked_for_with_growing_pauses_until_it_is_there() {
     }
     assert_eq!(asked(&world), 3, "after 5, 10 and 20 seconds more each");
     world.clients[0].restart(world.now);
+    let story = world.do_at(0, |machine, step| machine.key_story(&room(0), &event, step).unwrap());
+    let Some(BackupSearch::Missing { times, last_at: Some(last), retry_at }) = story.backup else {
+        panic!("{:?}", story.backup);
+    };
+    assert_eq!((times, retry_at.since(last)), (4, Duration::from_secs(40)));
+    assert!(world.now.since(last) < Duration::from_secs(40), "it says when it looked last");
     // Another device has it and uploads it.
     let other = world.log_in("@a:x", "OTHER");
     world.settle();

@@ -46,7 +46,6 @@ pub(super) enum FromGuest {
 /// A line of the holder.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "of", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on its way")]
 pub(super) enum FromHolder {
     /// The first line: the guest is let in.
     Welcome {

@@ -2,7 +2,8 @@
 
 use grotto::{
     engine::{
-        Alarm, Command, KeyStory, LinkState, MessageStory, Outcome, Request, Update, WithheldKey,
+        Alarm, BackupSearch, Command, IdentityState, KeyStory, LinkState, MessageStory, Outcome,
+        Request, Update, WithheldKey,
     },
     matrix::Membership,
     rooms::{
@@ -121,16 +122,23 @@ fn how_a_message_was_encrypted_is_told_over_the_screen() {
         message_index: Some(7),
         held: None,
         withheld: Some(withheld),
+        backup: Some(BackupSearch::Missing {
+            times: 3,
+            last_at: Some(Timestamp(50_000)),
+            retry_at: Timestamp(7_300_000),
+        }),
+        identity: Some(IdentityState::Pinned),
     };
     let story = MessageStory {
         event_id: event.clone(),
         sender: Some(BOB.try_into().unwrap()),
         ts: Timestamp(1),
+        told_at: Timestamp(100_000),
         shield: Shield::None,
         undecryptable: Some(UndecryptableReason::BeforeLogin),
         key: Some(key),
     };
-    screen.tell([Update::Outcome { id, result: Ok(Outcome::KeyStory(story)) }]);
+    screen.tell([Update::Outcome { id, result: Ok(Outcome::KeyStory(Box::new(story))) }]);
     seen("story", &mut screen);
     screen.press("esc");
     assert!(!screen.text().contains("This message"));
