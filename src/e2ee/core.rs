@@ -73,6 +73,7 @@ impl Core {
         core.resume_unwedging(step)?;
         core.publish_keys(step)?;
         core.track([user], step)?;
+        core.sign_ourselves(step)?;
         Ok(core)
     }
 

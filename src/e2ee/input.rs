@@ -110,6 +110,8 @@ impl Machine {
             Purpose::KeysUpload(purpose) => {
                 self.core.receive_upload(*purpose, answer, step)?;
                 self.core.resume_bootstrap(step)?;
+                // What came before it could not be used to sign.
+                self.core.sign_ourselves(step)?;
             }
             Purpose::KeysQuery(purpose) => {
                 self.core.receive_query(id, purpose, answer, step)?;

@@ -291,4 +291,22 @@ mod tests {
         facts.storage.exists = false;
         assert_eq!(facts.state(false), RecoveryState::NeedsSetup, "the server has none of it");
     }
+
+    #[test]
+    fn a_device_that_has_but_the_master_key_asks_for_the_recovery_key_again() {
+        let verified = |has_self_signing| OwnIdentity::Verified {
+            has_master: true,
+            has_self_signing,
+            has_user_signing: false,
+        };
+        let storage = StorageStatus { exists: true, ..StorageStatus::default() };
+        let backup = BackupState::default();
+        let mut facts = Facts { own: verified(false), cross_signed: false, storage, backup };
+        let RecoveryState::NeedsRecovery { ways } = facts.state(true) else { panic!("it waits") };
+        assert!(
+            ways.contains(&RecoveryWay::RecoveryKey) && ways.contains(&RecoveryWay::OtherDevice)
+        );
+        facts.own = verified(true);
+        assert_eq!(facts.state(true), RecoveryState::Signing, "its signature is on its way");
+    }
 }

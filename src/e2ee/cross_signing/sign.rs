@@ -181,7 +181,10 @@ impl Core {
 
     /// Makes the signatures by which this device and our identity belong together, as far as they
     /// are missing and nothing is under way. Does nothing before this device verified it.
-    pub(super) fn sign_ourselves(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+    pub(in crate::e2ee) fn sign_ourselves(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
         let record = OwnRecord::read(step)?;
         let own = identity(&self.user, step)?.filter(|own| record.verifies(own));
         let Some(own) = own else { return Ok(()) };

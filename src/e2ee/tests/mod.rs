@@ -16,6 +16,7 @@ mod ratchets;
 mod recovery;
 mod secrets;
 mod sessions;
+mod signing;
 mod tracking;
 mod unwedging;
 mod verification;
