@@ -105,17 +105,6 @@ pub(super) fn raise(
     Ok(Raised::Yes)
 }
 
-/// Whether the creator's device is signed by its owner now.
-pub(super) fn is_signed(
-    (creator, sender): (&Creator, &SenderData),
-    step: &Step<'_>,
-) -> Result<bool, MachineError> {
-    let SenderData::Device { user, device, .. } = sender else { return Ok(false) };
-    let identity = step.get::<Identity>(Table::Identity, user.as_str(), "")?;
-    let device = find_device(user, device, step)?.filter(|it| owns(it, creator));
-    Ok(identity.zip(device).is_some_and(|(identity, device)| identity.signs(&device)))
-}
-
 /// How the creator of a session stands now. That an identity vouches for it is noted when it is
 /// seen first.
 pub(super) fn standing(

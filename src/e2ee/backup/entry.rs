@@ -22,6 +22,9 @@ const MAX_ENTRY_BYTES: usize = 16 << 10;
 pub(super) struct Entry {
     first_message_index: u32,
     forwarded_count: u32,
+    /// Never said. Nobody could rely on it, and of two copies servers keep one with it, however late
+    /// it begins: a new device, sure of whose session it got the end of, would push out the copy of
+    /// an old one that opens everything.
     is_verified: bool,
     session_data: Sealed,
 }
@@ -39,18 +42,10 @@ struct Sealed {
     mac: String,
 }
 
-/// How sure we are of the creator of a session, as we tell our other devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
-    Verified,
-    Unverified,
-}
-
 impl Entry {
     /// Seals a session; `None` when the backup's key is not one that anything can be sealed for.
     pub(super) fn seal(
         record: &InboundSession,
-        proof: Proof,
         key: Curve25519PublicKey,
     ) -> Result<Option<Self>, MachineError> {
         let session = ExportedSession::of(record);
@@ -59,7 +54,7 @@ impl Entry {
         Ok(Some(Self {
             first_message_index: record.session.first_known_index(),
             forwarded_count: 0,
-            is_verified: proof == Proof::Verified,
+            is_verified: false,
             session_data: Sealed {
                 ephemeral: message.ephemeral_key.to_base64(),
                 ciphertext: LENIENT.encode(message.ciphertext),

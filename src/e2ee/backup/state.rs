@@ -87,6 +87,8 @@ pub(in crate::e2ee) struct Backup {
     pub(super) checked: bool,
     /// Whether it is being asked.
     pub(super) asking: bool,
+    /// Whether the answer under way may be from before something changed.
+    pub(super) asked_early: bool,
     pub(super) creating: bool,
     /// A key that is to be used if it fits the backup, which is being asked for.
     pub(super) candidate: Option<Seed>,

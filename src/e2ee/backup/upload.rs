@@ -6,20 +6,16 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
-    entry::{Entry, Proof},
+    entry::Entry,
     record::{Name, curve25519_from_base64},
     state::{BackupProblem, BackupPurpose},
 };
 use crate::{
     e2ee::{
         Machine, MachineError, RecordKey, RequestKind, Table,
-        megolm::{
-            Megolm, Source,
-            inbound::{Creator, InboundSession},
-        },
+        megolm::{Megolm, Source, inbound::InboundSession},
         request::{Call, Purpose},
         step::{Step, encode_text},
-        trust::{self, SenderData},
     },
     matrix::{MatrixError, OwnedRoomId, RoomId},
 };
@@ -216,28 +212,12 @@ fn batch(name: &Name, step: &mut Step<'_>) -> Result<Option<(String, Uploaded)>,
                 step.delete(Table::ToBackUp, &room, &id);
                 continue;
             };
-            let proof = proof(&record, step)?;
-            let Some(entry) = Entry::seal(&record, proof, key)? else { return Ok(None) };
+            let Some(entry) = Entry::seal(&record, key)? else { return Ok(None) };
             sessions.push((owner, id.clone(), record.session.first_known_index()));
             upload.rooms.entry(room).or_default().sessions.insert(id, entry);
         }
     }
     Ok(Some((encode_text(Table::Request, &upload)?, sessions)))
-}
-
-/// Whether the session is from a device that its owner signed.
-fn proof(record: &InboundSession, step: &Step<'_>) -> Result<Proof, MachineError> {
-    let InboundSession { creator, sender, source, .. } = record;
-    let is_proved = match source {
-        Source::Own => true,
-        Source::Olm => is_signed((creator, sender), step)?,
-        Source::Forwarded | Source::Bundle | Source::Backup | Source::Import => false,
-    };
-    Ok(if is_proved { Proof::Verified } else { Proof::Unverified })
-}
-
-fn is_signed(of: (&Creator, &SenderData), step: &Step<'_>) -> Result<bool, MachineError> {
-    trust::is_signed(of, step)
 }
 
 /// A random delay. Without randomness there is none.

@@ -75,12 +75,19 @@ impl Machine {
             self.connect_backup(seed, step)?;
             return Ok(Imported::Kept);
         }
-        if self.backup.checked && pinned.is_none() {
-            return Ok(Imported::NothingToFit);
-        }
+        // The last answer may be from before another device made the backup that this is the key of.
         self.backup.candidate = Some(seed);
-        self.check_backup(step)?;
+        self.check_backup_anew(step)?;
         Ok(Imported::Asked)
+    }
+
+    /// Something of the backup changed: an answer to what was asked before is not worth waiting for.
+    pub(in crate::e2ee) fn check_backup_anew(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.backup.asked_early = self.backup.asking;
+        self.check_backup(step)
     }
 
     /// The private key of the backup, if this device has it.
@@ -130,6 +137,9 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         self.backup.asking = false;
+        if std::mem::take(&mut self.backup.asked_early) {
+            return self.check_backup(step);
+        }
         let about = match answer {
             Ok(body) => serde_json::from_str::<About>(body).ok(),
             Err(error) if error.status == 404 => return self.on_no_backup(step),

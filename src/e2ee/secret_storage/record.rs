@@ -209,7 +209,8 @@ impl Machine {
         Ok(record.fresh_start.as_ref().filter(is_in_force))
     }
 
-    /// Takes an event of the account data: which key is the default, and how keys are made.
+    /// Takes an event of the account data: which key is the default, how keys are made, that there is a
+    /// backup.
     ///
     /// # Errors
     /// When the store fails.
@@ -241,6 +242,9 @@ impl Machine {
             if !changed {
                 return Ok(());
             }
+        } else if event.kind == SecretName::BackupKey.as_str() {
+            // A client of this account made a backup.
+            return self.check_backup_anew(step);
         } else {
             return Ok(());
         }

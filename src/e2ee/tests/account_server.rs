@@ -132,7 +132,7 @@ impl Backup {
         if method == "PUT" {
             for (room, sessions) in members(&body["rooms"]) {
                 for (session, entry) in members(&sessions["sessions"]) {
-                    self.keys.insert((room.clone(), session.clone()), entry.clone());
+                    self.take((room.clone(), session.clone()), entry);
                 }
             }
             let count = self.keys.len();
@@ -151,6 +151,17 @@ impl Backup {
         match name {
             [room] => Ok(answer["rooms"].get(*room).cloned().unwrap_or(json!({ "sessions": {} }))),
             _ => Ok(answer),
+        }
+    }
+
+    /// Keeps the better one of two entries, as the specification has it.
+    fn take(&mut self, name: (String, String), entry: &Value) {
+        let rank = |entry: &Value| {
+            let number = |name: &str| entry[name].as_u64();
+            (entry["is_verified"] != true, number("first_message_index"), number("forwarded_count"))
+        };
+        if self.keys.get(&name).is_none_or(|known| rank(entry) < rank(known)) {
+            self.keys.insert(name, entry.clone());
         }
     }
 }

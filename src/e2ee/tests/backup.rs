@@ -178,6 +178,56 @@ fn keys_of_one_device_are_uploaded_and_come_down_on_another() {
 }
 
 #[test]
+fn a_backup_that_was_made_after_this_device_asked_is_found_by_its_key() {
+    let mut world = World::new(&["@a:x"]);
+    let other = world.log_in("@a:x", "OTHER");
+    world.settle();
+    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.settle();
+    let state = world.state(other);
+    assert!(state.checked && state.version.is_none(), "there was none");
+    let key = world.key(0);
+    assert_eq!(world.give_key(other, key), Imported::Asked);
+    world.rest();
+    assert!(world.state(other).connected);
+}
+
+#[test]
+fn a_key_outlives_an_answer_from_before_its_backup_was_made() {
+    let mut world = World::new(&["@a:x"]);
+    let other = world.log_in("@a:x", "OTHER");
+    let is_version = |it: &OutgoingRequest| it.path.ends_with("/room_keys/version");
+    let place = world.clients[other].outbox.iter().position(is_version).unwrap();
+    let asked = world.clients[other].outbox.remove(place).unwrap();
+    let name = world.clients[other].name();
+    let early = world.server.serve(&name, &asked);
+    assert!(early.is_err(), "there is none yet");
+    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.settle();
+    let key = world.key(0);
+    world.give_key(other, key);
+    world.do_at(other, |machine, step| {
+        let early = early.as_ref().map(String::as_str).map_err(Clone::clone);
+        machine.receive_response(&asked.id, early, step).unwrap();
+    });
+    world.rest();
+    assert!(world.state(other).connected);
+}
+
+#[test]
+fn a_backup_that_another_client_makes_is_looked_at_when_its_key_is_stored() {
+    let mut world = World::new(&["@a:x"]);
+    let other = world.log_in("@a:x", "OTHER");
+    world.settle();
+    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.settle();
+    let event = Event::state("m.megolm_backup.v1", "", Map::new());
+    world.do_at(other, |machine, step| machine.receive_account_data(&event, step).unwrap());
+    world.settle();
+    assert_eq!(world.state(other).version.as_deref(), Some("1"));
+}
+
+#[test]
 fn a_long_list_of_keys_is_taken_in_small_steps() {
     let mut world = backed_up(120);
     for entries in world.backup().keys.clone() {
@@ -421,6 +471,41 @@ fn an_earlier_index_from_the_backup_extends_a_proved_session_and_keeps_its_proof
         assert_eq!((session.source, session.session.first_known_index()), (Source::Olm, 0));
     });
     let found = world.decrypt(0, &room(0), &event);
+    assert!(matches!(found, Decryption::Decrypted(_)), "{found:?}");
+}
+
+#[test]
+fn a_late_copy_that_is_proved_does_not_push_an_early_one_out_of_the_backup() {
+    let mut world = backed_up(0);
+    let mut group = group();
+    let whole = exported(&group, &room(0), 0);
+    let event = message(&mut group, &room(0), "@a:x");
+    let id = group.session_id();
+    // One device has all of it and cannot prove whose it is; a later one got the rest of its maker.
+    let late = world.log_in("@a:x", "LATE");
+    world.settle();
+    let key = world.key(0);
+    world.give_key(late, key.clone());
+    world.rest();
+    world.import(late, &[exported(&group, &room(0), 1)]);
+    world.do_at(late, |_, step| {
+        let name = (Table::InboundGroupSession, room(0));
+        let read: Option<InboundSession> = step.get(name.0, name.1.as_str(), &id).unwrap();
+        let session = InboundSession { source: Source::Own, ..read.unwrap() };
+        step.put(name.0, name.1.as_str(), &id, &session).unwrap();
+    });
+    world.clients[late].restart(world.now);
+    world.import(0, &[whole]);
+    world.do_at(0, |machine, step| machine.flush_backup(step).unwrap());
+    while world.send_one(0) {}
+    world.rest();
+    assert_eq!(world.state(late).to_upload, 0);
+    let newest = world.log_in("@a:x", "NEWEST");
+    world.has_encrypted(newest, &room(0));
+    world.settle();
+    world.give_key(newest, key);
+    world.rest();
+    let found = world.decrypt(newest, &room(0), &event);
     assert!(matches!(found, Decryption::Decrypted(_)), "{found:?}");
 }
 
