@@ -107,7 +107,7 @@ fn a_newcomer_chats_with_the_guide_finds_the_group_and_leaves_nothing_behind() {
     newcomer.sees("10/16");
 
     newcomer.types("/verify @guide:demo\r");
-    newcomer.sees("Compare emoji");
+    newcomer.sees("How do you want to compare?");
     newcomer.types("y");
     newcomer.sees("They are the same");
     newcomer.sees("I see: ");

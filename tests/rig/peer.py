@@ -50,6 +50,10 @@ class Client(nio.AsyncClient):
                 await asyncio.sleep(0.2)
 
 
+# nio does not ask for what a limited timeline left out, so that a slow machine would look like a loss.
+WHOLE = {"room": {"timeline": {"limit": 1000}}}
+
+
 class Peer:
     def __init__(self, base, user, password, folder, echo):
         os.makedirs(folder, exist_ok=True)
@@ -72,7 +76,7 @@ class Peer:
         """Syncs for ever; a homeserver that is gone for a while is asked again."""
         while True:
             try:
-                await self.client.sync_forever(timeout=30000, full_state=not self.client.next_batch)
+                await self.client.sync_forever(timeout=30000, sync_filter=WHOLE, full_state=not self.client.next_batch)
             except Exception as error:  # nio lets through what the connection raised
                 say(k="trouble", error=repr(error))
                 await asyncio.sleep(0.2)

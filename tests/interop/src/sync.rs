@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 
 use crate::{peer::Peer, say};
 
+/// `{"room":{"timeline":{"limit":1000}}}`: what a limited timeline leaves out is not asked for here, so
+/// that a slow machine would look like a loss.
+const WHOLE: &str = "%7B%22room%22%3A%7B%22timeline%22%3A%7B%22limit%22%3A1000%7D%7D%7D";
+
 impl Peer {
     /// Syncs for ever.
     pub async fn follow(&self, mut since: String) -> Result<()> {
@@ -28,9 +32,9 @@ impl Peer {
 
     /// One sync.
     pub async fn sync(&self, since: Option<&str>) -> Result<String> {
-        let path = since.map_or("/sync?timeout=0".to_owned(), |since| {
-            format!("/sync?timeout=30000&since={since}")
-        });
+        let moment =
+            since.map_or("timeout=0".to_owned(), |since| format!("timeout=30000&since={since}"));
+        let path = format!("/sync?filter={WHOLE}&{moment}");
         let answer = self.call(Method::GET, &path, None).await?;
         let next = answer["next_batch"].as_str().context("no next_batch")?.to_owned();
         self.take_keys(&answer, &next).await?;
