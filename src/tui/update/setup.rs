@@ -29,10 +29,12 @@ pub(super) fn on_state(state: &mut State, recovery: RecoveryState) {
     let before = state.recovery.as_ref().filter(|before| **before != RecoveryState::Ready);
     if let Some(before) = before.filter(|_| recovery == RecoveryState::Ready) {
         let words = match before {
-            RecoveryState::KeyToKeep => "a new login reads everything with your recovery key",
+            // Whoever says at once that they have the key never sees the second.
+            RecoveryState::SettingUp | RecoveryState::KeyToKeep => {
+                "a new login reads everything with your recovery key"
+            }
             RecoveryState::NeedsSetup
             | RecoveryState::NeedsRecovery { .. }
-            | RecoveryState::SettingUp
             | RecoveryState::Unlocking
             | RecoveryState::Signing
             | RecoveryState::ConnectingBackup
