@@ -60,6 +60,28 @@ fn strings_that_differ_end_it_on_both_sides() {
     assert_eq!(rig.try_act(0, Act::Confirm).unwrap_err().code(), "out_of_turn");
 }
 
+// T-83: the MAC over the names of the keys.
+#[test]
+fn a_mac_too_many_or_too_few_ends_it() {
+    for is_added in [true, false] {
+        let mut rig = Rig::couple();
+        rig.compare(0, 1, 0);
+        rig.try_act(1, Act::Confirm).unwrap();
+        let mut mac = rig.take_notices().pop().unwrap();
+        let macs = mac.content["mac"].as_object_mut().unwrap();
+        if is_added {
+            macs.insert("ed25519:OTHER".to_owned(), json!("AAAA"));
+        } else {
+            macs.remove("ed25519:DEVICE1").unwrap();
+        }
+        rig.hear(0, &mac);
+        drop(rig.try_act(0, Act::Confirm));
+        rig.settle();
+        assert_eq!(rig.ending(0).0.as_str(), "m.key_mismatch");
+        assert!(!rig.trusts(0, 1));
+    }
+}
+
 // T-80, T-86
 #[test]
 fn a_key_that_was_not_promised_ends_it() {
