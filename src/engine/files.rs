@@ -62,6 +62,7 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let FileDraft { room, txn, path, content } = draft;
+        self.greet_newcomers(&room, turn)?;
         let item = OutboxItem::File(FileItem { path, content, uploaded: None });
         self.enqueue((room, txn), item, turn)
     }

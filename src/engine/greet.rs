@@ -66,6 +66,7 @@ impl Engine {
             if !self.faces.viewers(&room).is_empty() {
                 let names = self.rooms.state(&room, turn.store)?.names();
                 self.tell_openers(&room, &Update::Members { room: room.clone(), names }, turn);
+                self.tell_news_of_members(&room, turn)?;
             }
         }
         self.tick_rooms(turn);

@@ -345,7 +345,8 @@ impl Engine {
         turn.tell(one, Update::Typing { room: room.to_owned(), users });
         let names = self.rooms.state(room, turn.store)?.names();
         turn.tell(one, Update::Members { room: room.to_owned(), names });
-        self.tell_trust(face, room, turn)
+        self.tell_trust(face, room, turn)?;
+        self.look_for_newcomers(room, turn)
     }
 }
 

@@ -76,7 +76,9 @@ impl Engine {
             listed.insert(user);
         }
         self.drop_unlisted(room, &listed, &changed, turn)?;
-        self.rooms.touch(room, turn.store)?.record.members_complete = true;
+        let record = &mut self.rooms.touch(room, turn.store)?.record;
+        record.members_complete = true;
+        record.newcomers.know();
         self.pump(room, turn)
     }
 
@@ -130,7 +132,8 @@ impl Engine {
     }
 }
 
-fn member_of(event: &Event) -> Option<OwnedUserId> {
+/// Whose membership an event is about; `None` when it is none.
+pub(super) fn member_of(event: &Event) -> Option<OwnedUserId> {
     if event.kind != "m.room.member" {
         return None;
     }

@@ -17,6 +17,7 @@ mod input;
 mod keys;
 mod leave;
 mod members;
+mod newcomers;
 mod outbox;
 mod receipts;
 mod recovery;

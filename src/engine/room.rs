@@ -12,7 +12,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::error::EngineError;
+use super::{error::EngineError, members::member_of, newcomers::Newcomers};
 
 /// How far apart two live stretches stand, so that the history between them fits in.
 const STRIDE: i64 = 1 << 20;
@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) heroes: RoomHeroes,
     /// Whether the state holds every member.
     pub(super) members_complete: bool,
+    /// Who came since we last wrote.
+    pub(super) newcomers: Newcomers,
     /// Whether the server was asked, since anything was doubtful, if the room is encrypted.
     pub(super) encryption_asked: bool,
     /// For whom `m.direct` names the room.
@@ -104,10 +106,16 @@ impl Room {
 
     /// Takes a state event.
     pub(super) fn apply(&mut self, event: &Event) {
+        let member = member_of(event).map(|user| (self.state.membership(&user), user));
         self.state.apply(event);
-        if let (Some(changed), "m.room.member") = (&mut self.changed_members, event.kind.as_str()) {
-            let user = event.state_key.as_deref().and_then(|key| OwnedUserId::try_from(key).ok());
-            changed.extend(user);
+        if let Some((before, user)) = member {
+            if user != *self.state.own_user() {
+                let now = self.state.membership(&user);
+                self.record.newcomers.note(&user, before, now);
+            }
+            if let Some(changed) = &mut self.changed_members {
+                changed.insert(user);
+            }
         }
     }
 

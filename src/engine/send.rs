@@ -90,6 +90,7 @@ impl Engine {
     /// Takes a message: it is on disk with this step.
     pub(super) fn on_send(&mut self, draft: Draft, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let Draft { room, txn, kind, content } = draft;
+        self.greet_newcomers(&room, turn)?;
         self.enqueue((room, txn), OutboxItem::Event { kind, content }, turn)
     }
 

@@ -296,7 +296,10 @@ impl Engine {
         }
         match changes.membership {
             // Queued messages for a room that is joined by now, and members that became known.
-            Membership::Join => self.pump(room, turn),
+            Membership::Join => {
+                self.look_for_newcomers(room, turn)?;
+                self.pump(room, turn)
+            }
             Membership::Invite | Membership::Knock | Membership::Leave => Ok(()),
         }
     }

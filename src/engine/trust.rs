@@ -69,8 +69,10 @@ impl Engine {
         let devices = self.machine.device_policy(room, &turn.step)?;
         let Some(room) = room else {
             let (known, left_out, changed) = (0, Vec::new(), Vec::new());
-            return Ok(RoomTrust { room_id: None, devices, known, left_out, changed });
+            let newcomers = Vec::new();
+            return Ok(RoomTrust { room_id: None, devices, known, left_out, changed, newcomers });
         };
+        let newcomers = self.rooms.get(room, turn.store)?.record.newcomers.users();
         let to = self.rooms.state(room, turn.store)?.recipients();
         let (known, left_out) = self.machine.left_out(room, &to, &turn.step)?;
         let mut changed: Vec<IdentityStatus> = Vec::new();
@@ -79,7 +81,8 @@ impl Engine {
                 changed.push(self.machine.identity_status(user, &turn.step)?);
             }
         }
-        Ok(RoomTrust { room_id: Some(room.to_owned()), devices, known, left_out, changed })
+        let room_id = Some(room.to_owned());
+        Ok(RoomTrust { room_id, devices, known, left_out, changed, newcomers })
     }
 
     /// Tells a face that opened an encrypted room.

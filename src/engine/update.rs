@@ -248,6 +248,9 @@ pub struct RoomTrust {
     pub left_out: Vec<LeftOut>,
     /// Members whose identity changed; nothing is sent until that is settled.
     pub changed: Vec<IdentityStatus>,
+    /// Who came since we last wrote there, and will be able to read the next message.
+    #[serde(default)]
+    pub newcomers: Vec<OwnedUserId>,
 }
 
 /// A device.

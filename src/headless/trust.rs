@@ -108,6 +108,9 @@ fn policy_words(trust: &RoomTrust) -> String {
     for status in &trust.changed {
         words.extend(["\n", &user_words(status)]);
     }
+    for user in &trust.newcomers {
+        words.extend(["\nnew since you last wrote: ", &safe(user.as_str())]);
+    }
     words
 }
 

@@ -26,6 +26,8 @@ mod differ;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod evil_homeserver;
+#[cfg(test)]
 mod evil_server;
 #[cfg(test)]
 mod files;
@@ -77,6 +79,8 @@ mod rotation;
 mod scenario;
 #[cfg(test)]
 mod screens;
+#[cfg(test)]
+mod secret_hunt;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn a_recovery_key_opens_old_messages_on_the_next_device(on: On) {
 }
 
 /// Waits until the backup has all keys.
-fn await_backup(grotto: &Grotto) {
+pub(crate) fn await_backup(grotto: &Grotto) {
     let mut last = Value::Null;
     for _ in 0..1_000 {
         last = grotto.json(&["keys", "status"]).remove(0)["backup"].take();

@@ -1,5 +1,6 @@
 //! Any sequence of steps leaves the store as a naive model of it, also after it was closed and
-//! opened again, and a step that fails leaves it as it was.
+//! opened again, and a step that fails leaves it as it was. Every identifier has letters in it that
+//! mean something in SQL.
 
 use std::collections::BTreeMap;
 
@@ -60,8 +61,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A-18: they end texts, begin comments and stand for others, where somebody writes them into a
+/// statement.
+const QUOTES: &str = "'\"`;--%_?1\\";
+
 fn room(n: u8) -> OwnedRoomId {
-    format!("!r{n}:x").try_into().unwrap()
+    format!("!r{QUOTES}{n}:x").try_into().unwrap()
 }
 
 fn event(kind: &str, id: &str, n: u8) -> Event {
@@ -69,19 +74,19 @@ fn event(kind: &str, id: &str, n: u8) -> Event {
 }
 
 fn state_event(key: u8, n: u8) -> Event {
-    Event { state_key: Some(key.to_string()), ..event("t", "$s", n) }
+    Event { state_key: Some(format!("{key}{QUOTES}")), ..event(QUOTES, "$s", n) }
 }
 
 fn stored(position: i64, id: u8, body: &Body) -> StoredEvent {
     let (n, body) = match body {
         Body::Clear(n) => (*n, EventBody::Clear(Shield::None)),
         Body::Waiting(session) => {
-            let session_id = Some(session.to_string());
+            let session_id = Some(format!("{session}{QUOTES}"));
             let reason = UndecryptableReason::NoRoomKey;
             (*session, EventBody::Undecryptable(Undecryptable { session_id, reason }))
         }
     };
-    StoredEvent { position, event: event("m", &format!("${id}"), n), body }
+    StoredEvent { position, event: event("m", &format!("${id}{QUOTES}"), n), body }
 }
 
 fn outbox_row(txn: u8, n: u8) -> OutboxRow {
@@ -89,7 +94,7 @@ fn outbox_row(txn: u8, n: u8) -> OutboxRow {
     OutboxRow {
         seq: 0,
         room: room(0),
-        txn: txn.to_string().into(),
+        txn: format!("{QUOTES}{txn}").into(),
         at: Timestamp(u64::from(n)),
         item: OutboxItem::Event { kind: "m".to_owned(), content },
         state: OutboxState::Queued,
@@ -126,7 +131,7 @@ impl Model {
     fn apply(&mut self, op: &Op, places: &mut i64, writes: &mut Writes) {
         match op {
             Op::Record(key, value) => {
-                let key = RecordKey(key.to_string(), "k".to_owned());
+                let key = RecordKey(format!("{QUOTES}{key}"), QUOTES.to_owned());
                 match value {
                     Some(value) => drop(self.records.insert(key.clone(), vec![*value])),
                     None => drop(self.records.remove(&key)),
@@ -176,7 +181,7 @@ impl Model {
     fn apply_small(&mut self, op: &Op, writes: &mut Writes) {
         match op {
             Op::OpenGap(n, at, token) => {
-                let gap = Gap { position: i64::from(*at), token: Some(token.to_string()) };
+                let gap = Gap { position: i64::from(*at), token: Some(format!("{QUOTES}{token}")) };
                 let gaps = &mut self.room(*n).gaps;
                 gaps.retain(|known| known.position != gap.position);
                 gaps.push(gap.clone());
@@ -212,7 +217,7 @@ impl Model {
                 writes.outbox.push(OutboxWrite::Remove { txn });
             }
             Op::Position(n) => {
-                self.position = Some(Position(n.to_string()));
+                self.position = Some(Position(format!("{QUOTES}{n}")));
                 writes.position.clone_from(&self.position);
             }
             Op::Record(..) | Op::Gone(_) | Op::ResetState(_) | Op::State(..) | Op::Event(..) => {
@@ -244,6 +249,33 @@ impl Model {
             outbox: outbox.into_iter().map(|row| OutboxRow { seq: 0, ..row }).collect(),
             position: store.position().unwrap(),
         }
+    }
+}
+
+/// Looks every thing up by its name.
+fn look_up(store: &Store, model: &Model) {
+    for (key, value) in &model.records {
+        assert_eq!(store.get(Table::Misc, key).unwrap().as_deref(), Some(value));
+        let found = store.scan(Table::Misc, Some(&key.0)).unwrap();
+        assert_eq!(found.iter().map(|(key, _)| key).collect::<Vec<_>>(), [key]);
+    }
+    for (id, room) in &model.rooms {
+        for stored in &room.events {
+            let event = stored.event.event_id.as_deref().unwrap();
+            assert_eq!(store.event(id, event).unwrap().as_ref(), Some(stored));
+        }
+        for session in (0..4).map(|session| format!("{session}{QUOTES}")) {
+            let waits = |it: &&StoredEvent| match &it.body {
+                EventBody::Undecryptable(it) => it.session_id.as_ref() == Some(&session),
+                EventBody::Clear(_) | EventBody::Decrypted(_) => false,
+            };
+            let waiting = room.events.iter().filter(waits).count();
+            assert_eq!(store.undecrypted(id, &session).unwrap().len(), waiting);
+        }
+    }
+    for row in &model.outbox {
+        let found = store.outbox_row(row.txn.as_str()).unwrap();
+        assert_eq!(found.map(|it| it.txn), Some(row.txn.clone()));
     }
 }
 
@@ -286,6 +318,7 @@ fn check(mut store: Store, steps: Vec<Vec<Op>>, mut reopen: impl FnMut(Store) ->
         assert_eq!(Model::of(&store), model, "a failed step left a trace");
         store.commit(Pending::new(writes, ())).unwrap();
         assert_eq!(Model::of(&store), next);
+        look_up(&store, &next);
         store = reopen(store);
         assert_eq!(Model::of(&store), next, "after opening again");
         model = next;

@@ -51,6 +51,10 @@ const PURE: &[&str] = &[
 const DRIVERS: &[&str] = &["engine/driver/"];
 const IO_WORDS: &[&str] = &["tokio", "rusqlite", "std::fs", "std::net", "SystemTime", "async fn"];
 const MAX_LINES: usize = 600;
+/// How a program starts another one. Nothing that a stranger wrote is run, opened or given to a
+/// shell, because nothing is.
+const STARTS_PROGRAMS: &[&str] =
+    &["process::Command", "Command::new", "CommandExt", "posix_spawn", "execv", "libc::system"];
 
 #[test]
 fn the_house_is_tidy() {
@@ -119,6 +123,8 @@ fn problems(name: &str, text: &str) -> Vec<String> {
                 .map(|word| format!("is pure, must not say {word}")),
         );
     }
+    let starts = STARTS_PROGRAMS.iter().filter(|word| !is_test && code.contains(**word));
+    found.extend(starts.map(|word| format!("must start no program: {word}")));
     let module = name.split(['/', '.']).next().unwrap_or_default();
     let allowed = MAY_IMPORT.iter().find(|row| row.0 == module).map_or(&[][..], |row| row.1);
     if !COMPOSITION.contains(&name) {
@@ -230,4 +236,6 @@ fn breaches_are_found() {
         problems("wire/frame.rs", text),
         ["is pure, must not say async fn", "must not import store"]
     );
+    let text = "//! Links.\nfn open() { std::process::Command::new(\"xdg-open\"); }\n";
+    assert_eq!(problems("tui/link.rs", text).len(), 2);
 }

@@ -20,7 +20,7 @@ use crate::{
         cross_signing::Imported,
         megolm::{Source, inbound::InboundSession},
     },
-    matrix::{Event, OwnedRoomId, OwnedUserId, RoomId},
+    matrix::{CanonicalText, CanonicalValue, Event, OwnedRoomId, OwnedUserId, RoomId},
     secret::Secret,
 };
 
@@ -567,4 +567,37 @@ fn a_server_that_asks_to_wait_is_waited_for() {
     world.pass(Duration::from_secs(61));
     world.rest();
     assert_eq!(world.state(0).to_upload, 0);
+}
+
+//
+#[test]
+fn a_backup_whose_key_yields_no_secret_gets_nothing_although_it_is_signed() {
+    let key = |last: u8| {
+        let mut bytes = [0; 32];
+        bytes[0] = last;
+        vodozemac::Curve25519PublicKey::from_bytes(bytes).to_base64()
+    };
+    let good = PkDecryption::new().public_key().to_base64();
+    for (key, uploads) in [(good, 1), (key(0), 0), (key(1), 0)] {
+        let mut world = World::new(&["@a:x"]);
+        world.do_at(0, Machine::bootstrap_cross_signing).unwrap();
+        world.settle();
+        let data = json!({ "public_key": key }).to_string();
+        let mut data = CanonicalValue::parse_object(&data).unwrap();
+        world.do_at(0, |machine, step| machine.sign_with_master(&mut data, step)).unwrap();
+        let data: Value = serde_json::from_str(&CanonicalText(&data).to_string()).unwrap();
+        let about = json!({
+            "algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": data,
+        });
+        let user = world.clients[0].user.clone();
+        world.server.backups.insert(user, vec![Backup { about, ..Backup::default() }]);
+        let group = group();
+        world.import(0, &[exported(&group, &room(0), 0)]);
+        world.do_at(0, Machine::check_backup).unwrap();
+        world.rest();
+        world.do_at(0, Machine::flush_backup).unwrap();
+        world.rest();
+        assert!(world.state(0).trusted, "it is signed");
+        assert_eq!(world.uploads().len(), uploads, "{key}");
+    }
 }

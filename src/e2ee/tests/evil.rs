@@ -21,7 +21,8 @@ use super::{
 use crate::{
     e2ee::{
         Alarm, HistoryVisibility, Machine, Notice, OutgoingRequest, Readiness, Recipients,
-        RecoverySecret, RequestKind, Step, Table, cross_signing::SecretName,
+        RecoverySecret, RequestKind, Step, Table,
+        cross_signing::{SecretName, Signed},
     },
     matrix::{Event, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId},
     secret::Secret,
@@ -89,8 +90,18 @@ fn share(world: &mut World) {
 
 /// The server makes a device up, with keys of its own, one-time keys too.
 fn make_up(world: &mut World, user: &OwnedUserId, device: &str) -> Account {
+    make_up_as(world, user, device, |_| {})
+}
+
+/// The same; `change` may say more of it before it is signed.
+fn make_up_as(
+    world: &mut World,
+    user: &OwnedUserId,
+    device: &str,
+    change: impl FnOnce(&mut Value),
+) -> Account {
     let olm = Account::new();
-    let object = device_keys(user.as_str(), device, &olm, |_| {});
+    let object = device_keys(user.as_str(), device, &olm, change);
     let id = OwnedDeviceId::from(device);
     world.server.device_keys.get_mut(user).unwrap().insert(id.clone(), object);
     let key = json!({ "key": Account::new().curve25519_key().to_base64() });
@@ -162,6 +173,32 @@ fn nothing_that_leaves_is_for_a_device_that_the_server_made_up() {
     assert!((1..5).contains(&withheld.len()), "it is told, and not without end");
     let alarm = Notice::Alarm(Alarm::NewOwnDevice("GHOST".into()));
     assert!(world.clients[ALICE].take_notices().contains(&alarm));
+}
+
+// nobody sits at a dehydrated device, so that nobody there can have asked.
+#[test]
+fn a_dehydrated_device_gets_no_secret_although_it_is_signed() {
+    for is_dehydrated in [false, true] {
+        let (mut world, _) = world();
+        let alice = world.clients[ALICE].name();
+        let olm = make_up_as(&mut world, &alice.0, "SLEEPER", |it| {
+            if is_dehydrated {
+                it["dehydrated"] = json!(true);
+            }
+        });
+        world.settle();
+        let (device, key) = (OwnedDeviceId::from("SLEEPER"), olm.ed25519_key().to_base64());
+        let signed = at(&mut world, ALICE, |it, step| it.sign_own_device(&device, &key, step));
+        assert_eq!(signed.unwrap(), Signed::Yes);
+        rest(&mut world);
+        let ask = json!({ "action": "request", "name": SecretName::Master.as_str(),
+            "request_id": "1", "requesting_device_id": device });
+        world.server.put_in_inbox(&alice, "m.secret.request", &alice.0, ask);
+        rest(&mut world);
+        let sealed = sent_by(&world, ALICE).filter(|it| it.path.contains("m.room.encrypted"));
+        let got = sealed.filter(|it| it.body.contains("SLEEPER")).count();
+        assert_eq!(got, usize::from(!is_dehydrated), "dehydrated: {is_dehydrated}");
+    }
 }
 
 /// The common spellings of 32 bytes.

@@ -9,14 +9,21 @@ use crate::{
 /// Columns of an emoji: place, name, picture; two of them fit into a narrow screen.
 const CELL: usize = 18;
 
-/// Whom it is with; safe text.
+/// Whom it is with; safe text. A user id is spelled out: its letters could look like those of another.
 pub(in crate::tui) fn whom(view: &VerificationView) -> String {
-    let user = SafeText::line(view.user.as_str());
+    let user = spelled_out(view.user.as_str());
     match view.device.as_ref().map(|device| SafeText::line(device.as_str())) {
         Some(device) if view.is_own => format!("your device {device}"),
         None if view.is_own => "another device of yours".to_owned(),
-        Some(_) | None => user.to_string(),
+        Some(_) | None => user,
     }
+}
+
+/// In printable ASCII; everything else by its number.
+fn spelled_out(id: &str) -> String {
+    let letter =
+        |c: char| if c.is_ascii_graphic() { c.into() } else { c.escape_unicode().to_string() };
+    id.chars().map(letter).collect()
 }
 
 /// Where it stands, in words.

@@ -237,6 +237,15 @@ impl State {
         self.trust.get(self.current.as_ref()?)
     }
 
+    /// How many came into the open room since we last wrote there, in words; `None` for nobody.
+    pub(in crate::tui) fn newcomers_here(&self) -> Option<String> {
+        match self.trust_here()?.newcomers.len() {
+            0 => None,
+            1 => Some("1 new member".to_owned()),
+            many => Some(format!("{many} new members")),
+        }
+    }
+
     /// Whether this room is open.
     pub(in crate::tui) fn is_current(&self, room: &RoomId) -> bool {
         self.current.as_deref() == Some(room)

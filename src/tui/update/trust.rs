@@ -57,5 +57,9 @@ fn lines(trust: &RoomTrust) -> Vec<(&'static str, SafeText)> {
         let words = format!("{} of {}: {why}", device.device_id, device.user_id);
         lines.push(("", SafeText::line(&words)));
     }
+    for (place, user) in trust.newcomers.iter().enumerate() {
+        let label = if place == 0 { "new here" } else { "" };
+        lines.push((label, SafeText::line(user.as_str())));
+    }
     lines
 }

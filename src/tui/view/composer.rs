@@ -1,5 +1,7 @@
 //! The composer: what it is for, the text, the cursor.
 
+use std::borrow::Cow;
+
 use ratatui::layout::{Position, Rect};
 
 use super::{hints, screen::rect};
@@ -34,7 +36,7 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
     }
     if composer.is_empty() {
         let words = placeholder(state);
-        canvas.text(area, (2, 0), words, StyleName::ComposerPlaceholder);
+        canvas.text(area, (2, 0), &words, StyleName::ComposerPlaceholder);
     }
     let x = u16::try_from(column).unwrap_or(u16::MAX).saturating_add(2);
     let y = u16::try_from(row - first).unwrap_or(u16::MAX);
@@ -42,16 +44,19 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
     Some(Position { x: (area.x + x).min(last.x), y: (area.y + y).min(last.y) })
 }
 
-fn placeholder(state: &State) -> &'static str {
+fn placeholder(state: &State) -> Cow<'static, str> {
     let is_encrypted = state
         .current
         .as_ref()
         .and_then(|room| state.rooms.get(room))
         .is_some_and(|room| room.summary.encrypted);
     match (state.focus, is_encrypted) {
-        (Focus::Composer, true) => "Write an encrypted message",
-        (Focus::Composer, false) => "Write a message: this room is NOT encrypted",
-        (Focus::Rooms | Focus::Messages, _) => "",
+        (Focus::Composer, true) => match state.newcomers_here() {
+            Some(new) => format!("Write an encrypted message: {new} will read it").into(),
+            None => "Write an encrypted message".into(),
+        },
+        (Focus::Composer, false) => "Write a message: this room is NOT encrypted".into(),
+        (Focus::Rooms | Focus::Messages, _) => "".into(),
     }
 }
 

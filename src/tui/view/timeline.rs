@@ -61,6 +61,9 @@ fn header(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
         let words = format!("{} of {} devices left out", trust.left_out.len(), trust.known);
         x = canvas.text(area, (x, 0), &words, StyleName::MessageWarning) + 2;
     }
+    if let Some(words) = state.newcomers_here() {
+        x = canvas.text(area, (x, 0), &words, StyleName::MessageWarning) + 2;
+    }
     if let Some(topic) = &room.summary.topic {
         let left = usize::from(area.width.saturating_sub(x + 1));
         let topic = SafeText::line(topic);

@@ -1,7 +1,7 @@
 //! Whatever comes in, at whatever size: no panic, and nothing but text on the screen.
 
 use grotto::{
-    engine::Update,
+    engine::{Command, Update},
     rooms::{SendState, Shield, ShieldReason, TimelineDelta, UndecryptableReason},
     tui::{Action, Input, Size},
 };
@@ -138,5 +138,66 @@ proptest! {
             take(&mut screen, step);
             assert_clean(&screen.frame());
         }
+    }
+}
+
+/// What strangers write as HTML, and nesting without end; every word of it says EVIL.
+fn corpus() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/html");
+    let files = std::fs::read_dir(folder).unwrap();
+    let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let mut texts: Vec<String> = texts.collect();
+    assert!(5 < texts.len());
+    texts.push(format!("{}EVIL{}", "<b>".repeat(20_000), "</b>".repeat(20_000)));
+    texts.push("<blockquote><ul><li>".repeat(10_000) + "EVIL");
+    texts
+}
+
+// the plain body is what is shown, quoted, edited and sent on; HTML is not read at all.
+#[test]
+fn of_html_nothing_is_shown_loaded_or_sent_on() {
+    for html in corpus() {
+        let formatted = |msgtype: &str, body: &str| {
+            json!({"msgtype": msgtype, "body": body, "format": "org.matrix.custom.html",
+                "formatted_body": html})
+        };
+        let mut edit = formatted("m.text", "* plain edit");
+        edit["m.new_content"] = formatted("m.text", "plain edit");
+        edit["m.relates_to"] = json!({"rel_type": "m.replace", "event_id": "$e1"});
+        let mut reply = formatted("m.text", "plain reply");
+        reply["m.relates_to"] = json!({"m.in_reply_to": {"event_id": "$e2"}});
+        let mut caption = formatted("m.image", "plain caption");
+        caption["filename"] = json!("cat.png");
+        let contents = [
+            formatted("m.text", "plain first"),
+            formatted("m.notice", "plain notice"),
+            formatted("m.emote", "plain emote"),
+            edit,
+            caption,
+            reply,
+        ];
+        let mut screen = open_room(100, 40);
+        let told = (1..).zip(contents);
+        let sent =
+            told.map(|(at, content)| event(at, "@bob:example.org", "m.room.message", content));
+        screen.tell([events(sent)]);
+        let text = screen.text();
+        for shown in ["plain edit", "plain notice", "plain emote", "plain caption", "plain reply"] {
+            assert!(text.contains(shown), "{shown} in {text}");
+        }
+        // The details of the newest, an answer to it that is sent.
+        screen.press("tab w");
+        let details = screen.text();
+        screen.press("esc tab r 'fine' enter");
+        let quoted = screen.text();
+        for text in [text, details, quoted] {
+            assert!(!text.to_uppercase().contains("EVIL"), "{text}");
+        }
+        let asked = screen.asked();
+        let sends = asked.iter().filter(|it| matches!(it, Command::Send(_))).count();
+        assert_eq!(sends, 1, "{asked:?}");
+        assert!(!format!("{asked:?}").contains("EVIL"), "{asked:?}");
+        assert!(!format!("{asked:?}").contains("Download"), "{asked:?}");
+        assert!(screen.terminal.is_empty(), "{:?}", screen.terminal);
     }
 }

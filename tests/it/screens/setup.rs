@@ -107,6 +107,7 @@ fn trust(state: Option<IdentityState>, left_out: Vec<LeftOut>) -> Update {
         known: 31,
         left_out,
         changed: changed.into_iter().collect(),
+        newcomers: Vec::new(),
     })
 }
 

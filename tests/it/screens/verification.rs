@@ -98,3 +98,17 @@ fn a_cancelled_verification_says_why() {
         screen.tell([told(Stage::Cancelled { code: CancelCode::MismatchedSas, by: Ending::Them })]);
     });
 }
+
+// a user id that looks like another's, from a server that lets such in.
+#[test]
+fn a_user_id_is_spelled_out_where_one_is_verified() {
+    let mut screen = open_room(80, 24);
+    let mut view = told(Stage::Invited);
+    if let Update::Verification(view) = &mut view {
+        view.user = "@b\u{43e}b:example.org".try_into().unwrap();
+    }
+    screen.tell([view]);
+    screen.press("alt-v");
+    let text = screen.text();
+    assert!(text.contains("@b\\u{43e}b:example.org"), "{text}");
+}

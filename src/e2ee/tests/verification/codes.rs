@@ -80,6 +80,21 @@ fn a_code_of_another_verification_is_refused() {
     assert!(!rig.trusts(0, 1) && !rig.trusts(1, 0));
 }
 
+// The keys are right, only the name is another's: who scans it says nothing of its secret.
+#[test]
+fn a_code_that_names_another_verification_is_refused_by_whoever_scans_it() {
+    let mut rig = Rig::couple();
+    rig.ready(0, 1, (Scan::Yes, Scan::Yes));
+    let mut bytes = STANDARD.decode(code(&rig, 0)).unwrap();
+    // The last letter of the name: eight bytes of head, two of length.
+    let end = 10 + usize::from(u16::from_be_bytes([bytes[8], bytes[9]]));
+    bytes[end - 1] ^= 1;
+    let said = rig.log.len();
+    rig.act(1, Act::Scanned { code: STANDARD.encode(bytes) });
+    assert_eq!(rig.ending(1).0.as_str(), "m.unknown_transaction");
+    assert!(rig.log[said..].iter().all(|said| said.kind.ends_with(".cancel")));
+}
+
 #[test]
 fn a_wrong_secret_ends_the_verification() {
     let mut rig = Rig::couple();

@@ -171,6 +171,19 @@ fn macs_of_another_verification_or_sent_back_to_us_are_refused() {
     assert!(!check(&some));
 }
 
+// should such a device ever be known, its MAC still stands for neither of the two keys.
+#[test]
+fn macs_of_a_device_named_like_the_master_key_are_refused() {
+    let mut bob = side("@bob:example.org", "BBBBBB");
+    bob.device = bob.master.as_deref().unwrap().into();
+    let (alice, bob) = pair(side("@alice:example.org", "AAAAAA"), bob);
+    let (ours, theirs) = secrets();
+    let version = MacVersion::V2;
+    let macs = our_macs(&theirs, version, (&bob, "txn"));
+    let refused = check_macs(&ours, version, (&alice, "txn"), &macs).unwrap_err();
+    assert_eq!(refused.as_str(), "m.key_mismatch");
+}
+
 // T-86, A-21
 #[test]
 fn keys_that_make_no_secret_and_our_own_are_refused() {
