@@ -242,6 +242,11 @@ fn an_edit_that_is_none_changes_nothing_that_is_shown(on: On) {
     terminal.shows("pay Bob");
     let content = edit("pay Mallory");
     mallory.order(json!({ "do": "send", "room": room, "content": content }));
+    // One that is his shows that edits are looked at.
+    let other = bob.json(&["send", &room, "a typo"]);
+    let other = other[0]["event_id"].as_str().unwrap();
+    bob.json(&["send", &room, "no typo", "--edit", other]);
+    terminal.shows("no typo");
     mallory.say(&room, "the end");
     let screen = terminal.shows("the end").join("\n");
     assert!(screen.contains("pay Bob"), "{screen}");

@@ -565,3 +565,26 @@ fn a_request_that_comes_before_the_device_is_trusted_is_served_when_it_is() {
     world.settle();
     assert_eq!(sent(&world), 1);
 }
+
+#[test]
+fn a_device_that_is_trusted_ten_minutes_after_it_asked_has_to_ask_again() {
+    let mut world = world();
+    world.log_in(ALICE, "SECOND");
+    world.settle();
+    let (user, device) = world.clients[1].name();
+    let first = world.clients[0].name();
+    let request = json!({ "action": "request", "name": "m.cross_signing.master",
+        "request_id": "r", "requesting_device_id": device });
+    world.server.put_in_inbox(&first, "m.secret.request", &user, request);
+    world.settle();
+    world.pass(std::time::Duration::from_secs(10 * 60));
+    let ed25519 = world.clients[1].machine.core.account.ed25519().to_base64();
+    let now = world.now;
+    world.clients[0]
+        .step(now, |machine, step| machine.sign_own_device(&device, &ed25519, step))
+        .unwrap();
+    world.settle();
+    let sent = world.server.served.iter();
+    let sent = sent.filter(|(from, it)| *from == first && it.path.contains("m.room.encrypted"));
+    assert_eq!(sent.count(), 0);
+}

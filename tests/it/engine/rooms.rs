@@ -215,3 +215,41 @@ fn a_gap_without_a_token_is_filled_from_the_event_after_it() {
     assert_eq!(ids, ["$8", "$9"]);
     assert!(bench.store.gaps(&room).unwrap().is_empty());
 }
+
+// she came in a gap, so that no event tells of her.
+#[test]
+fn whoever_came_in_a_gap_is_told_before_anything_is_written() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+    bench.sync(&room, &[state("m.room.encryption", "", encryption)]);
+    bench.send(&room, "one");
+    let joined = |users: &[&str]| {
+        let join = |user: &&str| state("m.room.member", user, json!({ "membership": "join" }));
+        json!({ "chunk": users.iter().map(join).collect::<Vec<_>>() })
+    };
+    let call = bench.call("/members");
+    bench.answer(call.id, 200, &joined(&[ME, "@b:hs"]));
+    assert_eq!(newcomers(&mut bench), [] as [&str; 0], "nobody is new at first");
+
+    bench.frames.clear();
+    let timeline = json!({ "events": [message("$late", "@b:hs")], "limited": true });
+    let changes = json!({ "timeline": timeline });
+    bench.update(&json!({ "rooms": { "join": { room.as_str(): changes } } }));
+    let call = bench.call("/members");
+    bench.answer(call.id, 200, &joined(&[ME, "@b:hs", "@eve:hs"]));
+    assert_eq!(newcomers(&mut bench), ["@eve:hs"]);
+    let mut bench = bench.restart();
+    bench.input(Input::Command { face: FACE, command: Command::Open(room.clone()) });
+    assert_eq!(newcomers(&mut bench), ["@eve:hs"]);
+    bench.send(&room, "two");
+    assert_eq!(newcomers(&mut bench), [] as [&str; 0], "who writes has seen it");
+}
+
+/// Whom a face was told of last as new in a room.
+fn newcomers(bench: &mut Bench) -> Vec<String> {
+    let told = bench.updates.iter().rev().find_map(|update| match update {
+        Update::RoomTrust(trust) => Some(trust.newcomers.clone()),
+        _ => None,
+    });
+    told.unwrap_or_default().iter().map(ToString::to_string).collect()
+}
