@@ -34,7 +34,10 @@ pub(super) struct Client {
     pub(super) dialing: Option<u64>,
     pub(super) wake: Option<u64>,
     /// How far this machine's clock is behind (or before) the queue's, in milliseconds.
-    pub(super) behind: i64,
+    behind: i64,
+    /// The same of the clock that the running program goes by (`engine::driver`): it is moved
+    /// forward with the machine's, never back.
+    carried: i64,
     /// Lines that were taken: the person saw them in the timeline. In order.
     pub(super) taken: Vec<Taken>,
     pub(super) typed: u64,
@@ -91,6 +94,7 @@ impl Client {
             dialing: None,
             wake: None,
             behind: 0,
+            carried: 0,
             taken: Vec::new(),
             typed: 0,
             crashes: 0,
@@ -124,18 +128,25 @@ impl Client {
     }
 
     fn now(&self, mood: &Mood<'_>) -> Timestamp {
-        Timestamp(mood.now.saturating_add_signed(-self.behind))
+        Timestamp(mood.now.saturating_add_signed(-self.carried))
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
         let due = self.engine.as_ref()?.deadline()?;
-        Some(due.0.saturating_add_signed(self.behind))
+        Some(due.0.saturating_add_signed(self.carried))
+    }
+
+    /// The machine's clock is set back (forward, if negative) by so many milliseconds.
+    pub(super) fn set_clock_back(&mut self, by: i64) {
+        self.behind += by;
+        self.carried = self.carried.min(self.behind);
     }
 
     pub(super) fn start(&mut self, mood: &mut Mood<'_>) -> Done {
         if self.engine.is_some() || self.ended {
             return Done::default();
         }
+        self.carried = self.behind;
         let now = self.now(mood);
         let faces = self.faces.clone();
         let opened = Engine::open(&self.store, faces, now).expect("what is on disk can be read");
@@ -185,6 +196,14 @@ impl Client {
                     let text = text.as_str().expect("text").to_owned();
                     let (room, txn) = (draft.room.to_string(), draft.txn.to_string());
                     self.taken.push(Taken { room, text, txn });
+                }
+                there
+            }
+            Command::SendFile(draft) => {
+                let there = self.store.outbox_row(draft.txn.as_str()).expect("readable").is_some();
+                if let (true, Some(text)) = (there, draft.content["body"].as_str()) {
+                    let (room, txn) = (draft.room.to_string(), draft.txn.to_string());
+                    self.taken.push(Taken { room, text: text.to_owned(), txn });
                 }
                 there
             }
@@ -281,7 +300,7 @@ impl Client {
     fn crash(&mut self, mood: &mut Mood<'_>, frames: Vec<ClientFrame>) -> Done {
         let done = self.stop();
         if mood.rng.percent(5) {
-            self.behind += mood.rng.below(7_200_000) as i64;
+            self.set_clock_back(mood.rng.below(7_200_000) as i64);
         }
         let restart_after = Some(10 + mood.rng.below(2_000));
         Done { frames, restart_after, ..done }

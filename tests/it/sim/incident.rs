@@ -3,6 +3,7 @@
 use super::{
     client::Client,
     queue::Event,
+    schedule::FOUNDER,
     seal::DeviceKey,
     server::{Caller, WEB},
     world::World,
@@ -21,6 +22,10 @@ pub(super) enum Incident {
     Exhaust(usize),
     /// A new device of a user begins, and writes to these rooms.
     NewDevice(DeviceKey, Vec<String>),
+    /// Somebody changes who may read what was before.
+    Visibility(String, &'static str),
+    /// A new device of a user begins, and its owner never makes it part of the account.
+    CarelessDevice(DeviceKey),
     /// A device is logged out by other means.
     LogOut(usize),
     /// A clock is set back (forward, if negative) by so many milliseconds.
@@ -50,9 +55,17 @@ impl World {
                     self.type_after(3_000 + 4_000 * line as u64, client, room, "new here");
                 }
             }
+            Incident::Visibility(room, visibility) => {
+                self.server.set_visibility(&Caller::new(FOUNDER, WEB), &room, visibility);
+            }
+            Incident::CarelessDevice((user, device)) => {
+                let mut client = Client::new(&user, &device);
+                client.owner.careless = true;
+                self.add_client(client);
+            }
             Incident::LogOut(client) => self.server.log_out(&self.clients[client].caller),
             Incident::ClockBack(client, by) => {
-                self.clients[client].behind += by;
+                self.clients[client].set_clock_back(by);
                 self.schedule_wake(client);
             }
             Incident::Kill(client, pause) => {
@@ -72,7 +85,7 @@ impl World {
     /// Every clock goes on, nothing else does; no link lives so long.
     fn sleep(&mut self, time: u64) {
         for client in &mut self.clients {
-            client.behind -= i64::try_from(time).expect("some weeks");
+            client.set_clock_back(-i64::try_from(time).expect("some weeks"));
         }
         for connection in self.doors.keys().copied().collect::<Vec<_>>() {
             self.cut(connection);

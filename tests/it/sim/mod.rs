@@ -1,14 +1,16 @@
 //! The simulator: real engines on real stores, links that delay, repeat and break, the gateway's real
-//! peer at their other end, a small homeserver behind it, one virtual clock. A schedule is a seed;
-//! whatever faults it draws, once they cease every message has arrived everywhere, once and in
-//! order, and nobody can read what was not for them.
+//! peer at their other end, a small homeserver behind it, one virtual clock; owners of accounts who
+//! set recovery up and type the recovery key on each of their devices. A schedule is a seed; whatever
+//! faults it draws, once they cease every message has arrived everywhere, once and in order, can be
+//! read by whom it was for (`check::oracle` says so, and why not), and by nobody else.
 //!
 //! Models are the homeserver, the network, HTTP, and what drives the two machines (`engine::driver`,
 //! `gateway::connection`). Randomness of keys is vodozemac's: a replayed schedule has other
 //! ciphertexts. `docs/threat-model.md` lists the defences that were taken out, and what it took to
 //! notice.
 //!
-//! `GROTTO_SIM_SEED=17` replays one schedule, `GROTTO_SIM_SCHEDULES=50` runs that many.
+//! `GROTTO_SIM_SEED=17` replays one schedule, `GROTTO_SIM_SCHEDULES=50` runs that many,
+//! `GROTTO_SIM_CROWDS=50` that many of five people with twelve devices.
 
 mod check;
 mod client;
@@ -25,7 +27,9 @@ mod transfer;
 mod world;
 
 use std::{
-    env, panic,
+    env,
+    ops::Range,
+    panic,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -33,35 +37,51 @@ use std::{
 
 use grotto::{
     e2ee::{Shield, ShieldReason},
-    engine::{Command, Draft},
+    engine::{Command, Draft, FileDraft},
     matrix::OwnedRoomId,
     rooms::EventBody,
     store::{Pending, Writes},
 };
 use serde_json::json;
 
+use check::Tally;
 use client::{Client, Death};
 use person::Act;
 use queue::Event;
 use rng::Rng;
-use schedule::{calm, found_rooms, has_keys, run};
+use schedule::{CROWDS, FOUNDER, calm, found_rooms, has_keys, run};
+use server::{Caller, WEB};
 use world::{Faults, World};
 
-/// Schedules that every run of the tests plays. With identities, recovery and backups in them some 11 of
-/// the first 1,000 end with a device that was left out though it is signed, or with a wrong label; the
-/// first is seed 90. `docs/threat-model.md` lists them: they are open.
-const SCHEDULES: u64 = 80;
+/// Schedules that every run of the tests plays; `docs/threat-model.md` says how to play more.
+const SCHEDULES: u64 = 20;
+/// The same of crowds.
+const CROWD_SCHEDULES: u64 = 2;
 const THREADS: usize = 4;
+/// After so many failures a thread stops.
+const MOST_FAILURES: usize = 5;
 
 #[test]
 fn any_schedule_of_faults_ends_with_every_message_everywhere() {
     if let Some(seed) = number("GROTTO_SIM_SEED") {
-        run(seed, true);
+        eprintln!("{:#?}", run(seed, true));
         return;
     }
-    let schedules = number("GROTTO_SIM_SCHEDULES").unwrap_or(SCHEDULES);
-    let failed = failing(schedules, |seed| run(seed, false));
+    play(0..number("GROTTO_SIM_SCHEDULES").unwrap_or(SCHEDULES));
+}
+
+#[test]
+fn the_same_holds_of_five_people_with_twelve_devices() {
+    let crowds = number("GROTTO_SIM_CROWDS").unwrap_or(CROWD_SCHEDULES);
+    play(CROWDS..CROWDS + crowds);
+}
+
+/// Plays these schedules; tells how many messages were read and why others were not.
+fn play(seeds: Range<u64>) {
+    let runs = seeds.end - seeds.start;
+    let (failed, tally) = failing(seeds, |seed| run(seed, false));
     assert!(failed.is_empty(), "replay with GROTTO_SIM_SEED, one of {failed:?}");
+    eprintln!("messages read, and not read by cause and label, in {runs} runs: {tally:#?}");
 }
 
 #[test]
@@ -74,27 +94,43 @@ fn a_crash_before_or_after_any_commit_loses_nothing() {
         }
     }
     assert!(100 < deaths.len(), "only {} deaths", deaths.len());
-    let failed = failing(deaths.len() as u64, |death| {
+    let (failed, _) = failing(0..deaths.len() as u64, |death| {
         conversation(Some(deaths[death as usize]));
+        Tally::new()
     });
     let failed: Vec<_> = failed.into_iter().map(|death| deaths[death as usize]).collect();
     assert!(failed.is_empty(), "client, step and death: {failed:?}");
 }
 
-/// A short conversation from the first start on, in which a client may die in one of its steps;
-/// gives how many steps each client made.
+/// A short story from the first start on, in which a client may die in one of its steps: identities,
+/// recovery keys and backups are made, lines said, a device comes that is recovered and restores
+/// the backup, a file is sent, somebody leaves and is invited again with the room's history.
+/// Gives how many steps each client made.
 fn conversation(death: Option<(usize, u64, Death)>) -> Vec<u64> {
-    let clients = vec![Client::new("@a:sim", "A1"), Client::new("@b:sim", "B1")];
+    let doom = |number| {
+        let death = death.filter(|(client, ..)| *client == number);
+        death.map(|(_, step, death)| (step, death))
+    };
+    let mut clients = vec![Client::new("@a:sim", "A1"), Client::new("@b:sim", "B1")];
+    clients.iter_mut().enumerate().for_each(|(number, client)| client.doom = doom(number));
     let mut world = World::new(3, clients, Faults::default(), false);
-    if let Some((client, step, death)) = death {
-        world.clients[client].doom = Some((step, death));
-    }
     let rooms = found_rooms(&mut world, &mut Rng::new(3));
+    world.server.set_visibility(&Caller::new(FOUNDER, WEB), &rooms[0], "shared");
     assert!(world.run(Duration::from_secs(900), has_keys));
-    for (pause, client, line) in [(0, 0, "one"), (10, 1, "two"), (20, 0, "three"), (3_500, 0, "4")]
-    {
+    for (pause, client, line) in [(0, 0, "one"), (10, 1, "two"), (20, 0, "three")] {
         world.type_after(pause, client, &rooms[0], line);
     }
+    assert!(world.run(Duration::from_secs(600), World::is_quiet));
+    let mut late = Client::new("@a:sim", "A2");
+    late.doom = doom(2);
+    world.add_client(late);
+    assert!(world.run(Duration::from_secs(900), has_keys));
+    let content = json!({ "msgtype": "m.file", "body": "plan.txt", "filename": "plan.txt" });
+    let Draft { room, txn, content, .. } = draft(&rooms[0], "file", content);
+    let file = FileDraft { room, txn, path: "/plan.txt".to_owned(), content };
+    world.command(1, Command::SendFile(file));
+    assert!(world.run(Duration::from_secs(600), World::is_quiet));
+    world.type_after(0, 0, &rooms[0], "four");
     let acts = [(1, Act::Leave), (0, Act::Invite("@b:sim".to_owned())), (1, Act::Join)];
     for (pause, (client, act)) in (1_000..).step_by(1_000).zip(acts) {
         world.after(pause, Event::Act { client, room: rooms[0].clone(), act });
@@ -105,24 +141,32 @@ fn conversation(death: Option<(usize, u64, Death)>) -> Vec<u64> {
     steps
 }
 
-/// Those of so many runs that fail, a few at most.
-fn failing(runs: u64, run: impl Fn(u64) + Sync) -> Vec<u64> {
-    let (next, run) = (&AtomicU64::new(0), &run);
+/// Those of the runs that fail, a few at most, and what all others told.
+fn failing(runs: Range<u64>, run: impl Fn(u64) -> Tally + Sync) -> (Vec<u64>, Tally) {
+    let (next, run) = (&AtomicU64::new(runs.start), &run);
     let work = move || {
-        let mut failed = Vec::new();
+        let (mut failed, mut tally) = (Vec::new(), Tally::new());
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if runs <= number || 3 <= failed.len() {
-                return failed;
+            if runs.end <= number || MOST_FAILURES <= failed.len() {
+                return (failed, tally);
             }
-            if panic::catch_unwind(panic::AssertUnwindSafe(|| run(number))).is_err() {
-                failed.push(number);
+            match panic::catch_unwind(panic::AssertUnwindSafe(|| run(number))) {
+                Ok(told) => told.into_iter().for_each(|(it, n)| *tally.entry(it).or_default() += n),
+                Err(_) => failed.push(number),
             }
         }
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        let (mut failed, mut tally) = (Vec::new(), Tally::new());
+        for thread in threads {
+            let (of_it, told) = thread.join().unwrap();
+            failed.extend(of_it);
+            told.into_iter().for_each(|(it, n)| *tally.entry(it).or_default() += n);
+        }
+        failed.sort_unstable();
+        (failed, tally)
     })
 }
 

@@ -6,7 +6,7 @@ use grotto::engine::Command;
 use serde_json::json;
 
 use super::{
-    check,
+    check::{self, Tally},
     client::Client,
     incident::Incident,
     person::Act,
@@ -23,10 +23,13 @@ pub(super) const FOUNDER: &str = "@a:sim";
 const TROUBLE: u64 = 60_000;
 const WEEK: u64 = 7 * 24 * 3_600_000;
 
+/// Seeds from here on are of crowds: five people with twelve devices, and those that come later.
+pub(super) const CROWDS: u64 = 1_000_000;
+
 /// One schedule, from first start to the last check.
-pub(super) fn run(seed: u64, loud: bool) {
+pub(super) fn run(seed: u64, loud: bool) -> Tally {
     let mut rng = Rng::new(seed ^ 0x5EED);
-    let clients = cast(&mut rng);
+    let clients = if seed < CROWDS { cast(&mut rng) } else { crowd() };
     let faults = draw_faults(&mut rng);
     let mut world = World::new(seed, clients, faults, loud);
     let rooms = found_rooms(&mut world, &mut rng);
@@ -34,11 +37,11 @@ pub(super) fn run(seed: u64, loud: bool) {
     assert!(ready, "seed {seed}: not all devices got their keys: {}", check::state(&world));
     script(&mut world, &mut rng, &rooms);
     world.run(Duration::from_millis(TROUBLE), |_| false);
-    calm(seed, &mut world, &rooms);
+    calm(seed, &mut world, &rooms)
 }
 
 /// The faults cease; whatever happened, everything is well in the end.
-pub(super) fn calm(seed: u64, world: &mut World, rooms: &[String]) {
+pub(super) fn calm(seed: u64, world: &mut World, rooms: &[String]) -> Tally {
     world.faults = Faults::default();
     settle(seed, world);
     world.calm_since = world.server.now();
@@ -47,7 +50,7 @@ pub(super) fn calm(seed: u64, world: &mut World, rooms: &[String]) {
     fill_gaps(world, rooms);
     open_rooms(world, rooms);
     settle(seed, world);
-    check::all(seed, world, rooms);
+    check::all(seed, world, rooms)
 }
 
 /// Waits until nothing is under way, and so long that every pause is over.
@@ -71,6 +74,13 @@ fn cast(rng: &mut Rng) -> Vec<Client> {
     clients
 }
 
+/// Twelve devices of five users.
+fn crowd() -> Vec<Client> {
+    let devices = ["A1", "B1", "C1", "D1", "E1", "A2", "B2", "C2", "D2", "E2", "A3", "B3"];
+    let user = |device: &str| format!("@{}:sim", device[..1].to_lowercase());
+    devices.iter().map(|device| Client::new(&user(device), device)).collect()
+}
+
 fn draw_faults(rng: &mut Rng) -> Faults {
     let mut some = |percent: u64, most: u64| {
         if rng.percent(percent) { 1 + rng.below(most) } else { 0 }
@@ -87,7 +97,7 @@ fn draw_faults(rng: &mut Rng) -> Faults {
 
 /// One or two encrypted rooms with everybody in them, but for the last, who may come later.
 pub(super) fn found_rooms(world: &mut World, rng: &mut Rng) -> Vec<String> {
-    let there: Vec<&str> = ["@b:sim", "@c:sim"]
+    let there: Vec<&str> = ["@b:sim", "@c:sim", "@d:sim", "@e:sim"]
         .into_iter()
         .filter(|user| world.clients.iter().any(|client| client.caller.user == *user))
         .collect();
@@ -102,7 +112,7 @@ pub(super) fn found_rooms(world: &mut World, rng: &mut Rng) -> Vec<String> {
         let visibility = json!({ "history_visibility": visibility });
         let visibility = json!({ "type": VISIBILITY, "content": visibility });
         let late = there.len() > 1 && rng.percent(25);
-        let invited = if late { &there[..1] } else { &there[..] };
+        let invited = if late { &there[..there.len() - 1] } else { &there[..] };
         let body = json!({ "invite": invited, "initial_state": [encryption, visibility] });
         let path = "/_matrix/client/v3/createRoom";
         let founder = Caller::new(FOUNDER, WEB);
@@ -165,6 +175,15 @@ fn devices(world: &mut World, rng: &mut Rng, rooms: &[String]) {
         let user = world.clients[rng.below(count as u64) as usize].caller.user.clone();
         let new = Incident::NewDevice((user, "N1".to_owned()), rooms.to_vec());
         befalls(world, rng.below(45_000), new);
+    }
+    if rng.percent(15) {
+        let user = world.clients[rng.below(count as u64) as usize].caller.user.clone();
+        befalls(world, rng.below(30_000), Incident::CarelessDevice((user, "X1".to_owned())));
+    }
+    if rng.percent(15) {
+        let visibility = pick(rng, &["shared", "invited", "joined"]);
+        let room = pick(rng, rooms).clone();
+        befalls(world, rng.below(45_000), Incident::Visibility(room, visibility));
     }
     if rng.percent(30) {
         // The first device of the founder stays, to the last word.

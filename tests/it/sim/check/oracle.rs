@@ -2,6 +2,8 @@
 //! in the room when, whose devices were signed when, who may see what was before, who blocked
 //! whom. It asks nothing of the session layer.
 
+use std::collections::BTreeMap;
+
 use grotto::{e2ee::UndecryptableReason as Reason, rooms::EventBody};
 
 use super::Seat;
@@ -26,14 +28,22 @@ pub(in crate::sim) enum Cause {
     TooNew,
 }
 
+/// How many messages were read, and how many were not, by what keeps them from the device and what the
+/// program says of it.
+pub(in crate::sim) type Tally = BTreeMap<String, u64>;
+
 /// Every message of a timeline can be read, or the protocol keeps it from this device and the program
 /// says so.
-pub(super) fn all(seat: &Seat<'_>) {
+pub(super) fn all(seat: &Seat<'_>, tally: &mut Tally) {
     let events = &seat.world.server.rooms[seat.room].events;
     for stored in &seat.stored {
         let why = match &stored.body {
             EventBody::Undecryptable(why) => why,
-            EventBody::Decrypted(_) | EventBody::Clear(_) => continue,
+            EventBody::Decrypted(_) => {
+                *tally.entry("read".to_owned()).or_default() += 1;
+                continue;
+            }
+            EventBody::Clear(_) => continue,
         };
         let id = stored.id().expect("it came from the server");
         let event = events.iter().find(|event| event.id == id.as_str()).expect("known");
@@ -51,6 +61,8 @@ pub(super) fn all(seat: &Seat<'_>) {
             seat.world.server.devices[&seat.client.caller.key()].signed,
             seat.world.server.memberships(seat.room, &seat.client.caller.user),
         );
+        let label = cause.map(|cause| format!("{cause:?} ({})", why.reason.word()));
+        *tally.entry(label.unwrap_or_default()).or_default() += 1;
     }
 }
 

@@ -140,6 +140,12 @@ impl Server {
         newest.unwrap_or("shared")
     }
 
+    /// The founder changes who may read what was before.
+    pub(in crate::sim) fn set_visibility(&mut self, by: &Caller, room: &str, visibility: &str) {
+        let content = json!({ "history_visibility": visibility });
+        self.push(by, room, (VISIBILITY, Some(String::new()), content), None);
+    }
+
     /// Whether somebody who is in a room may see an event of it.
     pub(in crate::sim) fn may_see(&self, room: &str, user: &str, event: &RoomEvent) -> bool {
         let membership = self.membership_before(room, user, event.at);
