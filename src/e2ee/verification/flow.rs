@@ -69,10 +69,10 @@ pub(super) enum State {
         checked: KeysChecked,
         shown: Option<Shown>,
     },
-    /// Verified; whether they said the same.
-    Done {
-        theirs: bool,
-    },
+    /// Verified; they have not said the same yet.
+    Signed,
+    /// Verified, on both sides.
+    Done,
     Cancelled {
         code: CancelCode,
         by: Ending,
@@ -165,7 +165,7 @@ impl Flow {
     /// Whether something can still happen.
     pub(super) fn is_active(&self) -> bool {
         match self.state {
-            State::Done { .. } | State::Cancelled { .. } | State::Elsewhere => false,
+            State::Signed | State::Done | State::Cancelled { .. } | State::Elsewhere => false,
             State::Asked
             | State::Invited { .. }
             | State::Ready { .. }
@@ -271,7 +271,7 @@ impl Flow {
             State::Sas(Sas::Confirmed(_)) => VerificationStage::Confirmed,
             State::Scanned(_) => VerificationStage::Scanned,
             State::Reciprocated { .. } => VerificationStage::Reciprocated,
-            State::Done { .. } => VerificationStage::Done,
+            State::Signed | State::Done => VerificationStage::Done,
             State::Cancelled { code, by } => {
                 VerificationStage::Cancelled { code: code.clone(), by: *by }
             }

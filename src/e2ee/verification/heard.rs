@@ -44,18 +44,21 @@ impl Flow {
             (State::Sas(sas), message) => self.on_sas(sas, message),
             (State::Reciprocated { checked, .. }, Message::Done) => {
                 let (bound, _) = self.context()?;
-                let verified = Verified::new(Confirmed::by_user(), &checked, &bound);
-                self.state = State::Done { theirs: true };
+                let verified = Verified::new(Confirmed::by_user(), checked);
+                self.state = State::Done;
                 let mut effects = vec![Effect::Sign(verified), Effect::Send(outgoing::done())];
                 effects.extend(bound.is_own().then_some(Effect::AskSecrets));
                 Ok(effects)
             }
-            (State::Done { theirs: false }, Message::Done) => {
-                self.state = State::Done { theirs: true };
+            (State::Signed, Message::Done) => {
+                self.state = State::Done;
                 let own = self.bound.as_ref().is_some_and(Bound::is_own);
                 Ok(own.then_some(Effect::AskSecrets).into_iter().collect())
             }
-            (state @ (State::Done { .. } | State::Cancelled { .. } | State::Elsewhere), _) => {
+            (
+                state @ (State::Signed | State::Done | State::Cancelled { .. } | State::Elsewhere),
+                _,
+            ) => {
                 self.state = state;
                 Ok(Vec::new())
             }
@@ -157,7 +160,7 @@ impl Flow {
         match sas {
             Next::On(sas) => self.state = State::Sas(sas),
             Next::Verified(verified) => {
-                self.state = State::Done { theirs: false };
+                self.state = State::Signed;
                 effects.extend([Effect::Sign(verified), Effect::Send(outgoing::done())]);
             }
         }

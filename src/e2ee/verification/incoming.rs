@@ -46,6 +46,15 @@ impl Incoming {
             IncomingPlace::Room { .. } => self.content.request_event(),
         }
     }
+
+    /// Whether `cancel` ends the verification that this event would begin.
+    fn is_ended_by(&self, cancel: &Self) -> bool {
+        let name = match &self.place {
+            IncomingPlace::Devices => self.content.transaction(),
+            IncomingPlace::Room { event, .. } => Some(event.to_string()),
+        };
+        self.sender == cancel.sender && name == cancel.flow_name()
+    }
 }
 
 /// A verification event of a room, decrypted if it came so.
@@ -152,6 +161,10 @@ impl Machine {
                 Some(Message::Start(start)) => self.on_bare_start(incoming, start, step),
                 Some(Message::Ready { from_device, .. }) => {
                     self.refuse(&incoming, &from_device, &CancelCode::UnknownTransaction, step)
+                }
+                Some(Message::Cancel(_)) => {
+                    self.verifications.waiting.retain(|first| !first.is_ended_by(&incoming));
+                    Ok(())
                 }
                 _ => Ok(()),
             };

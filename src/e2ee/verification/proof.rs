@@ -17,9 +17,13 @@ impl Confirmed {
     }
 }
 
-/// The other side proved that it holds the same keys as we do.
+/// The other side proved that it holds the same keys as we do, and they are enough.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct KeysChecked {
+pub(super) struct KeysChecked(Whose);
+
+/// Keys that were looked at so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Checks {
     device: bool,
     master: bool,
 }
@@ -33,12 +37,7 @@ pub(super) enum Checked {
     Master,
 }
 
-impl KeysChecked {
-    /// Nothing yet.
-    pub(super) fn none() -> Self {
-        Self { device: false, master: false }
-    }
-
+impl Checks {
     /// Notes a key whose value `expected` is what the other side proved to hold; `false` when it
     /// is not.
     #[must_use]
@@ -53,37 +52,52 @@ impl KeysChecked {
         same
     }
 
-    /// Whether it is enough: between users the master key, between own devices any.
-    pub(super) fn suffices(&self, bound: &Bound) -> bool {
-        self.master || (bound.is_own() && self.device)
+    /// The proof, if it is enough: between users the master key, between own devices any.
+    pub(super) fn suffice(self, bound: &Bound) -> Option<KeysChecked> {
+        let them = &bound.them;
+        if !bound.is_own() {
+            let master = them.master.clone().filter(|_| self.master)?;
+            return Some(KeysChecked(Whose::Other { master }));
+        }
+        let device = (them.device.clone(), them.ed25519.to_base64());
+        let is_news = self.master && bound.trust == OwnTrust::Unverified;
+        let whose = Whose::Own {
+            device: self.device.then_some(device),
+            master: bound.us.master.clone().filter(|_| is_news),
+        };
+        (self.master || self.device).then_some(KeysChecked(whose))
     }
 }
 
 /// What was verified. There is no other way to make one than [`Verified::new`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verified {
-    /// Another user's master key, unpadded base64.
-    pub(super) user_master: Option<String>,
-    /// A device of ours and its ed25519 key, unpadded base64.
-    pub(super) own_device: Option<(OwnedDeviceId, String)>,
-    /// Our own master key, unpadded base64, which this device did not trust before.
-    pub(super) own_master: Option<String>,
+pub(super) struct Verified(Whose);
+
+/// Whose keys, and which of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Another user's.
+    Other {
+        /// Their master key, unpadded base64.
+        master: String,
+    },
+    /// Our own; neither where both devices trusted each other before.
+    Own {
+        /// The other device and its ed25519 key, unpadded base64.
+        device: Option<(OwnedDeviceId, String)>,
+        /// Our master key, unpadded base64, which this device did not trust before.
+        master: Option<String>,
+    },
 }
 
 impl Verified {
     /// Puts the user's word and the check of the keys together.
-    pub(super) fn new(_confirmed: Confirmed, checked: &KeysChecked, bound: &Bound) -> Self {
-        let them = &bound.them;
-        if !bound.is_own() {
-            let user_master = them.master.clone().filter(|_| checked.master);
-            return Self { user_master, own_device: None, own_master: None };
-        }
-        let device = (them.device.clone(), them.ed25519.to_base64());
-        let own_master = checked.master && bound.trust == OwnTrust::Unverified;
-        Self {
-            user_master: None,
-            own_device: checked.device.then_some(device),
-            own_master: bound.us.master.clone().filter(|_| own_master),
-        }
+    pub(super) fn new(_confirmed: Confirmed, KeysChecked(whose): KeysChecked) -> Self {
+        Self(whose)
+    }
+
+    /// Whose keys.
+    pub(super) fn whose(&self) -> &Whose {
+        &self.0
     }
 }

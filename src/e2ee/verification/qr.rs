@@ -13,7 +13,7 @@ use vodozemac::Ed25519PublicKey;
 use super::{
     code::CancelCode,
     keys::{Bound, OwnTrust},
-    proof::{Checked, KeysChecked},
+    proof::{Checked, Checks, KeysChecked},
 };
 use crate::{matrix::ed25519_from_base64, secret::Secret};
 
@@ -148,10 +148,11 @@ impl Shown {
             Mode::OtherUser | Mode::OwnUntrusting => Checked::Master,
             Mode::OwnTrusting => Checked::Device,
         };
-        let mut checked = KeysChecked::none();
+        let mut checks = Checks::default();
         // The one place that compares the secret: without it, anybody's word would do.
-        let same = checked.check(what, self.secret.expose(), shown.expose());
-        if same && checked.suffices(bound) { Ok(checked) } else { Err(CancelCode::KeyMismatch) }
+        let same = checks.check(what, self.secret.expose(), shown.expose());
+        let checked = if same { checks.suffice(bound) } else { None };
+        checked.ok_or(CancelCode::KeyMismatch)
     }
 }
 
@@ -180,11 +181,12 @@ pub(super) fn scan(
     if !fits {
         return Err(CancelCode::KeyMismatch);
     }
-    let mut checked = KeysChecked::none();
+    let mut checks = Checks::default();
     let same = data.first == *first && data.second == *second;
-    if !same || !checked.check(what, expected, &data.first) || !checked.suffices(bound) {
+    if !same || !checks.check(what, expected, &data.first) {
         return Err(CancelCode::KeyMismatch);
     }
+    let checked = checks.suffice(bound).ok_or(CancelCode::KeyMismatch)?;
     Ok((checked, STANDARD_NO_PAD.encode(data.secret.expose())))
 }
 

@@ -203,7 +203,7 @@ impl Sas {
             }
             Self::Confirmed(WaitForMac { established, mac, confirmed }) => {
                 let checked = check_macs(&established, mac, context, theirs)?;
-                let verified = Verified::new(confirmed, &checked, context.0);
+                let verified = Verified::new(confirmed, checked);
                 Ok(Stepped { sas: Next::Verified(verified), send: Vec::new() })
             }
             Self::Started(_) | Self::KeySent(_) | Self::Accepted(_) | Self::Compare(_) => {
@@ -221,7 +221,7 @@ impl Sas {
         let confirmed = Confirmed::by_user();
         let send = vec![outgoing::mac(&our_macs(&established, mac, context))];
         let sas = match theirs {
-            Some(checked) => Next::Verified(Verified::new(confirmed, &checked, context.0)),
+            Some(checked) => Next::Verified(Verified::new(confirmed, checked)),
             None => Next::On(Self::Confirmed(WaitForMac { established, mac, confirmed })),
         };
         Ok(Stepped { sas, send })

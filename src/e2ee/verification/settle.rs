@@ -5,7 +5,7 @@ use super::{
     flow::Effect,
     outgoing::{self, Outgoing},
     place::{Place, address},
-    proof::Verified,
+    proof::{Verified, Whose},
     view::VerificationId,
 };
 use crate::{
@@ -72,7 +72,7 @@ impl Machine {
                     self.send_to_devices((&place, &peer, &others), cancel, step)?;
                 }
                 Effect::Sign(verified) => {
-                    if !self.sign_verified(&peer, verified, step)? {
+                    if !self.sign_verified(&peer, &verified, step)? {
                         return self.fail(id, step);
                     }
                 }
@@ -97,22 +97,24 @@ impl Machine {
     fn sign_verified(
         &mut self,
         peer: &UserId,
-        verified: Verified,
+        verified: &Verified,
         step: &mut Step<'_>,
     ) -> Result<bool, MachineError> {
-        let Verified { user_master, own_device, own_master } = verified;
-        if let Some(master) = user_master {
-            return Ok(self.sign_user(peer, &master, step)? == Signed::Yes);
-        }
-        if let Some(master) = own_master
-            && !self.verify_own_master(&master, step)?
+        let (device, master) = match verified.whose() {
+            Whose::Other { master } => {
+                return Ok(self.sign_user(peer, master, step)? == Signed::Yes);
+            }
+            Whose::Own { device, master } => (device, master),
+        };
+        if let Some(master) = master
+            && !self.verify_own_master(master, step)?
         {
             return Ok(false);
         }
         // Without the key for it, the other device signs this one, and the key comes by gossip.
-        match own_device {
+        match device {
             Some((device, ed25519)) => {
-                Ok(self.sign_own_device(&device, &ed25519, step)? != Signed::NotCurrent)
+                Ok(self.sign_own_device(device, ed25519, step)? != Signed::NotCurrent)
             }
             None => Ok(true),
         }

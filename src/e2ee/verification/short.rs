@@ -17,7 +17,7 @@ use super::{
     content::{MAC_V1, MAC_V2},
     emoji::Emoji,
     keys::{Bound, OwnTrust, Side},
-    proof::{Checked, KeysChecked},
+    proof::{Checked, Checks, KeysChecked},
 };
 
 /// How MACs are written.
@@ -160,7 +160,7 @@ pub(super) fn check_macs(
     if !bool::from(expected.as_bytes().ct_eq(theirs.keys.as_bytes())) || them.is_ambiguous() {
         return Err(CancelCode::KeyMismatch);
     }
-    let mut checked = KeysChecked::none();
+    let mut checks = Checks::default();
     for (id, shown) in &theirs.macs {
         let Some(name) = id.strip_prefix("ed25519:") else { continue };
         let (what, key) = if name == them.device.as_str() {
@@ -171,9 +171,9 @@ pub(super) fn check_macs(
             continue;
         };
         let expected = mac(established, version, &key, &format!("{info}{id}"));
-        if !checked.check(what, expected.as_bytes(), shown.as_bytes()) {
+        if !checks.check(what, expected.as_bytes(), shown.as_bytes()) {
             return Err(CancelCode::KeyMismatch);
         }
     }
-    if checked.suffices(bound) { Ok(checked) } else { Err(CancelCode::KeyMismatch) }
+    checks.suffice(bound).ok_or(CancelCode::KeyMismatch)
 }

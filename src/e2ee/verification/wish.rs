@@ -120,15 +120,16 @@ impl Flow {
                 Err(sas) => Err(self.not_now(State::Sas(sas))),
             },
             State::Scanned(checked) => {
-                let verified = Verified::new(Confirmed::by_user(), &checked, &bound);
-                self.state = State::Done { theirs: false };
+                let verified = Verified::new(Confirmed::by_user(), checked);
+                self.state = State::Signed;
                 Ok(vec![Effect::Sign(verified), Effect::Send(outgoing::done())])
             }
             state @ (State::Asked
             | State::Invited { .. }
             | State::Ready { .. }
             | State::Reciprocated { .. }
-            | State::Done { .. }
+            | State::Signed
+            | State::Done
             | State::Cancelled { .. }
             | State::Elsewhere) => Err(self.not_now(state)),
         }

@@ -154,3 +154,40 @@ fn whoever_restarts_knows_nothing_of_it_any_more_and_can_begin_anew() {
     assert_eq!(rig.ending(1).0.as_str(), "m.unexpected_message");
     rig.world.pass(Duration::from_secs(1));
 }
+
+#[test]
+fn a_request_that_was_taken_back_does_not_wait_for_its_device() {
+    let mut rig = Rig::own_devices();
+    let name = rig.world.clients[0].name();
+    let alice = rig.user(0);
+    let request = json!({
+        "from_device": "GHOST", "methods": ["m.sas.v1"],
+        "timestamp": rig.world.now.0, "transaction_id": "t",
+    });
+    rig.world.server.put_in_inbox(&name, "m.key.verification.request", &alice, request);
+    rig.settle();
+    assert_eq!(rig.world.clients[0].machine.verifications_held(), 1);
+    let cancel = json!({ "transaction_id": "t", "code": "m.user", "reason": "never mind" });
+    rig.world.server.put_in_inbox(&name, "m.key.verification.cancel", &alice, cancel);
+    rig.settle();
+    assert_eq!(rig.world.clients[0].machine.verifications_held(), 0);
+}
+
+#[test]
+fn a_start_of_a_device_that_never_shows_itself_is_forgotten_whatever_lists_come_meanwhile() {
+    let mut rig = Rig::own_devices();
+    let name = rig.world.clients[0].name();
+    let alice = rig.user(0);
+    let start = json!({ "from_device": "GHOST", "method": "m.none", "transaction_id": "t" });
+    rig.world.server.put_in_inbox(&name, "m.key.verification.start", &alice, start);
+    rig.settle();
+    for _ in 0..2 {
+        rig.world.pass(MINUTE * 6);
+        let now = rig.world.now;
+        rig.world.clients[0]
+            .step(now, |machine, step| machine.core.call_into_question(&alice, step))
+            .unwrap();
+        rig.settle();
+    }
+    assert_eq!(rig.world.clients[0].machine.verifications_held(), 0);
+}

@@ -13,6 +13,7 @@ use crate::{
         keys::Bound,
         outgoing::{self, Scan, methods},
         place::{Place, address},
+        proof::Whose,
         view::{VerificationId, VerificationStage as Stage},
         wish::Wish,
     },
@@ -107,7 +108,7 @@ impl Model {
                 Effect::Sign(verified) => {
                     let facts = &mut self.facts[side];
                     assert!(facts.may_sign(), "seed {seed}: {facts:?} signs {verified:?}");
-                    assert!(verified.user_master.is_some() && verified.own_device.is_none());
+                    assert!(matches!(verified.whose(), Whose::Other { .. }));
                     facts.note(Fact::Signed, true);
                 }
                 Effect::Dismiss | Effect::AskSecrets => {}
