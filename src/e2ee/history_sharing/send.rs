@@ -15,7 +15,7 @@ use crate::{
         devices::devices_of,
         identity::Identity,
         lookup::Table,
-        megolm::{MEGOLM_V1, inbound::InboundSession, is_shared},
+        megolm::{MEGOLM_V1, inbound::InboundSession, is_shared, withheld::Notification},
         request::{DEVICES_PER_REQUEST, Purpose, ToDeviceMessage},
         step::{Step, encode, encode_text, raw},
     },
@@ -55,7 +55,7 @@ pub enum Bundled {
 #[derive(Serialize)]
 struct Bundle<'a> {
     room_keys: Vec<RoomKey<'a>>,
-    withheld: Vec<Withheld<'a>>,
+    withheld: Vec<Notification<'a>>,
 }
 
 #[derive(Serialize)]
@@ -71,16 +71,6 @@ struct RoomKey<'a> {
 #[derive(Serialize)]
 struct ClaimedKeys<'a> {
     ed25519: &'a str,
-}
-
-#[derive(Serialize)]
-struct Withheld<'a> {
-    algorithm: &'a str,
-    code: &'a str,
-    reason: &'a str,
-    room_id: &'a RoomId,
-    sender_key: &'a str,
-    session_id: &'a str,
 }
 
 /// History for somebody whose devices are being looked up.
@@ -264,8 +254,8 @@ fn room_key<'a>(room: &'a RoomId, id: &'a str, record: &'a InboundSession) -> Ro
     }
 }
 
-fn withheld<'a>(room: &'a RoomId, id: &'a str, record: &'a InboundSession) -> Withheld<'a> {
-    Withheld {
+fn withheld<'a>(room: &'a RoomId, id: &'a str, record: &'a InboundSession) -> Notification<'a> {
+    Notification {
         algorithm: MEGOLM_V1,
         code: "m.history_not_shared",
         reason: "The sender disabled sharing encrypted history.",

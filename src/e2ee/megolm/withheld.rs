@@ -45,15 +45,15 @@ struct Content {
     session_id: Option<String>,
 }
 
-/// What we write.
+/// What we write of a key that somebody does not get.
 #[derive(Serialize)]
-struct Notification<'a> {
-    algorithm: &'a str,
-    code: &'a str,
-    reason: &'a str,
-    room_id: &'a RoomId,
-    sender_key: &'a str,
-    session_id: &'a str,
+pub(in crate::e2ee) struct Notification<'a> {
+    pub(in crate::e2ee) algorithm: &'a str,
+    pub(in crate::e2ee) code: &'a str,
+    pub(in crate::e2ee) reason: &'a str,
+    pub(in crate::e2ee) room_id: &'a RoomId,
+    pub(in crate::e2ee) sender_key: &'a str,
+    pub(in crate::e2ee) session_id: &'a str,
 }
 
 /// What a notice asks of the caller.
