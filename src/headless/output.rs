@@ -56,7 +56,21 @@ impl Output {
             Format::Json => Some(json(object)?),
             Format::People => people(object),
         };
-        let Some(mut line) = line else { return Ok(()) };
+        line.map_or(Ok(()), |line| self.write(line))
+    }
+
+    /// Says something of ours to people; programs are not told.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn say(&mut self, words: &str) -> Result<(), HeadlessError> {
+        match self.format {
+            Format::Json => Ok(()),
+            Format::People => self.write(words.to_owned()),
+        }
+    }
+
+    fn write(&mut self, mut line: String) -> Result<(), HeadlessError> {
         line.push('\n');
         self.out
             .write_all(line.as_bytes())

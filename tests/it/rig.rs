@@ -94,6 +94,11 @@ impl Lines {
         self.child.wait().unwrap().code()
     }
 
+    /// Nothing more is typed.
+    pub(crate) fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Writes one line as it is.
     pub(crate) fn type_line(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();

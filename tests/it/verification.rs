@@ -7,7 +7,7 @@ use crate::{
     grotto::Grotto,
     homeserver::On,
     peer::Flow,
-    rig::{self, Lines, Peer},
+    rig::{self, Lines, Peer, Terminal},
     scenario,
 };
 
@@ -20,6 +20,8 @@ scenario::on_both! {
     matrix_sdk_crypto_verifies_us_by_emoji_in_a_chat,
     a_verification_leaves_nothing_unread_and_no_message,
     an_interrupted_verification_is_cancelled_on_the_other_side,
+    a_verification_that_nobody_answers_is_cancelled_on_the_other_side,
+    an_answer_typed_before_there_was_a_question_is_none,
     test_verification_sas,
     our_device_signs_that_of_matrix_sdk_crypto,
     matrix_sdk_crypto_scans_our_code,
@@ -242,4 +244,31 @@ fn an_interrupted_verification_is_cancelled_on_the_other_side(on: On) {
     let told = bob.reaches(&flow, "cancelled");
     assert_eq!(told["code"], "m.user", "{told}");
     assert_eq!(asks.exit_code(), Some(1));
+}
+
+fn a_verification_that_nobody_answers_is_cancelled_on_the_other_side(on: On) {
+    let (alice, mut bob, _room) = with_peer(on);
+    let mut scans = verify(&alice, &[&bob.user, "--qr-data-file", "-"]);
+    let flow = bob.accepts_verification(&alice.user);
+    step(&mut scans, "ready");
+    scans.end_input();
+    let told = bob.reaches(&flow, "cancelled");
+    assert_eq!(told["code"], "m.user", "{told}");
+    assert_eq!(scans.exit_code(), Some(1));
+}
+
+fn an_answer_typed_before_there_was_a_question_is_none(on: On) {
+    let (alice, mut bob, _room) = with_peer(on);
+    let environment = alice.environment();
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let argv = [rig::GROTTO, "verify", &bob.user];
+    let mut terminal = Terminal::start((100, 30), &argv, &environment);
+    terminal.shows("waiting until it is accepted");
+    terminal.type_keys("yes\r");
+    bob.accepts_verification(&alice.user);
+    terminal.shows("Is it the same on the other side?");
+    terminal.type_keys("no\r");
+    terminal.shows("not verified: what the two sides see differs");
+    assert_eq!(terminal.exit_status(), 5);
 }

@@ -39,8 +39,8 @@ struct Session<'a> {
     begin_at: Option<Instant>,
 }
 
-/// Verifies; returns when both sides hold the keys that they should. `interrupted` ends it, and
-/// tells the other side.
+/// Verifies; returns when both sides hold the keys that they should. `interrupted` ends it. However
+/// it ends without a result, the other side is told.
 ///
 /// # Errors
 /// When it cannot begin, or ends without a result.
@@ -52,15 +52,15 @@ pub async fn verify(
     interrupted: impl Future<Output = ()>,
 ) -> Result<(), HeadlessError> {
     let under_way = Cell::new(None);
-    tokio::select! {
-        result = whole((errand, &under_way), output, options, typed) => return result,
-        () = interrupted => {}
-    }
-    if let Some(id) = under_way.get() {
-        // Whether the other side heard of it or not, we end.
+    let result = tokio::select! {
+        result = whole((errand, &under_way), output, options, typed) => result,
+        () = interrupted => Err(failed("interrupted", "interrupted".to_owned())),
+    };
+    if let (Err(_), Some(id)) = (&result, under_way.get()) {
+        // Whether the other side hears of it or not, and whether it is over already, we end.
         drop(timeout(FAREWELL, cancel(errand, id)).await);
     }
-    Err(failed("interrupted", "interrupted".to_owned()))
+    result
 }
 
 /// The verification from beginning to end; says which one it is as soon as there is one.
@@ -128,6 +128,7 @@ impl Session<'_> {
                         && view.id == self.id()
                     {
                         self.take(view).await?;
+                        self.forget_early(typed);
                     }
                 }
                 line = typed.recv(), if self.wants_line() => {
@@ -145,6 +146,13 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What was typed before both sides showed something says nothing about it.
+    fn forget_early(&self, typed: &mut mpsc::Receiver<String>) {
+        if matches!(self.view.stage, Stage::Compare { .. } | Stage::Scanned) {
+            while typed.try_recv().is_ok() {}
+        }
     }
 
     /// Whether a typed line is waited for.
@@ -170,7 +178,7 @@ impl Session<'_> {
         match line.to_ascii_lowercase().as_str() {
             "y" | "yes" => self.act(VerificationAct::Confirm).await,
             "n" | "no" => self.act(VerificationAct::Mismatch).await,
-            _ => Ok(()),
+            _ => self.ask_again(),
         }
     }
 
@@ -219,6 +227,11 @@ impl Session<'_> {
     fn show(&mut self) -> Result<(), HeadlessError> {
         let Some(line) = step_line(&self.view, self.options) else { return Ok(()) };
         self.output.show(&line, |_| words(&self.view, self.options))
+    }
+
+    /// What was typed is no answer. Scripts were told what is waited for.
+    fn ask_again(&mut self) -> Result<(), HeadlessError> {
+        self.output.say("Type yes or no:")
     }
 
     /// Waits until the other side and the server have all they should, and says how it ended.
