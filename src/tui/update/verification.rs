@@ -33,7 +33,12 @@ pub(super) fn on_update(state: &mut State, view: VerificationView) {
         }
         state.verifications.push_back(view.clone());
     }
-    if shown || (state.overlay.is_none() && view.is_ours) {
+    // Only what was just asked for opens by itself: a question that came up while somebody writes
+    // could be answered by a letter that was meant for a message.
+    let was_asked = view.is_ours && view.stage == Stage::Asked && state.overlay.is_none();
+    if shown || was_asked {
+        // What was said of it is old news.
+        state.notice = None;
         show(state, view);
     } else {
         announce(state, &view);
@@ -54,12 +59,18 @@ fn announce(state: &mut State, view: &VerificationView) {
         Stage::Compare { .. } | Stage::Scanned => {
             state.say(Tone::Done, &format!("{whom} waits for you to compare: /verify"));
         }
+        Stage::Ready { .. } if view.is_ours => {
+            state.say(Tone::Done, &format!("{whom} is there to verify: /verify"));
+        }
+        Stage::Elsewhere => {
+            let words = format!("another device of yours took the verification with {whom}");
+            state.say(Tone::Done, &words);
+        }
         Stage::Asked
         | Stage::Ready { .. }
         | Stage::Waiting
         | Stage::Confirmed
-        | Stage::Reciprocated
-        | Stage::Elsewhere => {}
+        | Stage::Reciprocated => {}
     }
 }
 

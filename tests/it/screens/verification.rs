@@ -2,7 +2,7 @@
 
 use grotto::{
     engine::{
-        CancelCode, Emoji, Ending, Update, VerificationId, VerificationStage as Stage,
+        CancelCode, Command, Emoji, Ending, Update, VerificationId, VerificationStage as Stage,
         VerificationView,
     },
     time::Timestamp,
@@ -17,8 +17,8 @@ use super::{
 
 const BOB: &str = "@bob:example.org";
 
-fn told(stage: Stage) -> Update {
-    Update::Verification(VerificationView {
+fn view(stage: Stage) -> VerificationView {
+    VerificationView {
         id: VerificationId(1),
         user: BOB.try_into().unwrap(),
         device: Some("BOBSPHONE".into()),
@@ -27,7 +27,17 @@ fn told(stage: Stage) -> Update {
         room: None,
         until: Timestamp(0),
         stage,
-    })
+    }
+}
+
+/// A step of a verification that Bob asked for.
+fn told(stage: Stage) -> Update {
+    Update::Verification(view(stage))
+}
+
+/// A step of one that we asked for.
+fn told_ours(stage: Stage) -> Update {
+    Update::Verification(VerificationView { is_ours: true, ..view(stage) })
 }
 
 fn compare() -> Stage {
@@ -111,4 +121,36 @@ fn a_user_id_is_spelled_out_where_one_is_verified() {
     screen.press("alt-v");
     let text = screen.text();
     assert!(text.contains("@b\\u{43e}b:example.org"), "{text}");
+}
+
+#[test]
+fn a_letter_of_a_message_never_answers_a_verification_that_went_to_the_background() {
+    let mut screen = open_room(80, 24);
+    screen.tell([told_ours(Stage::Asked)]);
+    assert!(screen.text().contains("Asked @bob:example.org to verify"));
+    screen.press("esc");
+    screen.press("'ma'");
+    screen.asked();
+    screen.tell([told_ours(compare())]);
+    screen.press("'y'");
+    let answered = screen.asked().into_iter().any(|it| matches!(it, Command::Request { .. }));
+    assert!(!answered, "the letter belongs to the message");
+    let text = screen.text();
+    assert!(text.contains("> may"), "{text}");
+    assert!(text.contains("waits for you to compare"), "{text}");
+}
+
+#[test]
+fn the_end_of_a_verification_leaves_no_request_in_the_status_line() {
+    let mut screen = open_room(80, 24);
+    screen.tell([told(Stage::Invited)]);
+    assert!(screen.text().contains("asks to verify"));
+    screen.press("alt-v");
+    screen.tell([told(Stage::Done)]);
+    screen.press("esc");
+    let text = screen.text();
+    assert!(!text.contains("asks to verify"), "{text}");
+    screen.tell([told(Stage::Invited), told(Stage::Elsewhere)]);
+    let text = screen.text();
+    assert!(!text.contains("asks to verify") && text.contains("another device"), "{text}");
 }
