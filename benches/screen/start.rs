@@ -188,6 +188,7 @@ fn message(room: u64, number: u64) -> Result<StoredEvent, Failure> {
         session_id,
         message_index: u32::try_from(number)?,
         shield: Shield::None,
+        shared_by: None,
     };
     Ok(StoredEvent {
         position: i64::try_from(number)? + 1,

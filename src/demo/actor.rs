@@ -147,6 +147,7 @@ fn is_life(update: &Update) -> bool {
         | Update::Verification(_) => true,
         Update::Rooms(_)
         | Update::RoomsGone(_)
+        | Update::LastVisited(_)
         | Update::Members { .. }
         | Update::Link(_)
         | Update::Synced

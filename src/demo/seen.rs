@@ -173,6 +173,7 @@ impl Senses {
             | Update::Synced
             | Update::CaughtUp
             | Update::RoomsGone(_)
+            | Update::LastVisited(_)
             | Update::Members { .. }
             | Update::Typing { .. }
             | Update::Receipts { .. }

@@ -121,6 +121,7 @@ fn open(
         return Ok(Err(Reason::Malformed));
     };
     let index = message.message_index();
+    let shared_by = cached.record.sharer().cloned();
     let (ledger, verdict) = judge(cached, core, (room, envelope), step)?;
     // Only a message that may be shown uses up its index: else a member could copy a ciphertext
     // into an event of their own and so keep those who read that first from reading the message.
@@ -129,7 +130,7 @@ fn open(
         return Ok(Err(Reason::DuplicateIndex));
     }
     let session_id = envelope.session.to_owned();
-    Ok(Ok(Decrypted { kind, content, session_id, message_index: index, shield }))
+    Ok(Ok(Decrypted { kind, content, session_id, message_index: index, shield, shared_by }))
 }
 
 /// Whether the event may be shown as its sender's, and in which ledger its index counts: one for

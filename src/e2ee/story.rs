@@ -85,7 +85,7 @@ impl HeldKey {
             device,
             ed25519: record.creator.ed25519.clone(),
             shared_history: record.shared_history,
-            shared_by: record.shared_by.clone().filter(|_| record.source == Source::Bundle),
+            shared_by: record.sharer().cloned(),
         }
     }
 }

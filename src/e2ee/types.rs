@@ -194,6 +194,9 @@ pub struct Decrypted {
     pub message_index: u32,
     /// How far the sender is proved.
     pub shield: Shield,
+    /// Who gave us the key with the history of the room; it is their word that it is the sender's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_by: Option<OwnedUserId>,
 }
 
 impl fmt::Debug for Decrypted {

@@ -56,6 +56,8 @@ pub enum Command {
     FollowAll,
     /// Stop following a room.
     Close(OwnedRoomId),
+    /// The user went to this room: a screen that starts later opens it first.
+    Visit(OwnedRoomId),
     /// Load what is before `before` (a position): from the store, then from the server.
     LoadOlder {
         /// The room.

@@ -181,6 +181,7 @@ impl Engine {
             Command::Open(room) => self.on_open(face, &room, turn)?,
             Command::FollowAll => self.faces.follow_all(face),
             Command::Close(room) => self.faces.unfollow(face, &room),
+            Command::Visit(room) => self.on_visit(&room, turn)?,
             Command::LoadOlder { room, before, limit } => {
                 self.on_load_older(face, (room, before), limit, turn)?;
             }

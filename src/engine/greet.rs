@@ -29,6 +29,9 @@ impl Engine {
     fn greet(&mut self, audience: Audience, turn: &mut Turn<'_>) {
         turn.tell(audience, Update::Link(self.link.state().clone()));
         turn.tell(audience, Update::Rooms(self.rooms.summaries()));
+        if let Some(room) = self.rooms.last_visited() {
+            turn.tell(audience, Update::LastVisited(room));
+        }
         turn.tell(audience, self.outbox.counts());
         if turn.store.origin() == Origin::Copy {
             turn.tell(audience, Update::Alarm(Alarm::StoreCopied));
@@ -49,6 +52,18 @@ impl Engine {
         if self.is_up() {
             turn.tell(audience, Update::CaughtUp);
         }
+    }
+
+    /// The user went to a room.
+    pub(super) fn on_visit(
+        &mut self,
+        room: &RoomId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        if self.rooms.line(room).is_some() {
+            self.rooms.touch(room, turn.store)?.record.visited = Some(turn.now);
+        }
+        Ok(())
     }
 
     /// Writes and tells the lines that changed in this turn.

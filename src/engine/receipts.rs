@@ -104,7 +104,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let me = self.me.clone();
         let entry = self.rooms.touch(room, turn.store)?;
-        entry.note_mentions(stored, &me);
+        entry.note_unread(stored, &me);
         let own = stored.iter().filter(|it| it.event.state_key.is_none());
         let own = own.filter(|it| it.sender() == Some(&*me)).map(|it| it.position).max();
         if let Some(own) = own {
@@ -124,7 +124,7 @@ impl Engine {
         let me = self.me.clone();
         let entry = self.rooms.touch(room, turn.store)?;
         let unread = changed.iter().filter(|it| read < it.position).cloned();
-        entry.note_mentions(&unread.collect::<Vec<_>>(), &me);
+        entry.note_unread(&unread.collect::<Vec<_>>(), &me);
         Ok(())
     }
 

@@ -39,8 +39,11 @@ pub(super) struct Record {
     /// Places of unread messages that name us and that the server could not read.
     pub(super) mentions: BTreeSet<i64>,
     /// Places of unread events that the server takes for messages and that are none: those of
-    /// verifications, which it cannot read.
+    /// verifications, which it cannot read where they are encrypted, and whose requests it counts
+    /// where they are not.
     pub(super) quiet: BTreeSet<i64>,
+    /// When the user went there last, on a screen of this device.
+    pub(super) visited: Option<Timestamp>,
     /// Unread messages, and those that mention us, as the server counts them.
     pub(super) unread: u64,
     pub(super) highlights: u64,
@@ -156,13 +159,15 @@ impl Room {
         self.summary.unread = self.record.unread.saturating_sub(quiet).max(own);
     }
 
-    /// Notes encrypted messages that name us: the server counts none of them; and encrypted events
-    /// of verifications: it counts all of them. The oldest are forgotten when there are too many.
-    pub(super) fn note_mentions(&mut self, events: &[StoredEvent], me: &UserId) {
+    /// Notes encrypted messages that name us: the server counts none of them; and events of
+    /// verifications that it takes for messages: it counts all of them. The oldest are forgotten
+    /// when there are too many.
+    pub(super) fn note_unread(&mut self, events: &[StoredEvent], me: &UserId) {
         let named = events.iter().filter(|it| it.was_encrypted() && it.mentions(me));
         self.record.mentions.extend(named.map(|it| it.position));
         let by_others = events.iter().filter(|it| it.sender() != Some(me));
-        let quiet = by_others.filter(|it| it.was_encrypted() && it.is_verification());
+        let counted = |it: &&StoredEvent| it.was_encrypted() || it.kind() == "m.room.message";
+        let quiet = by_others.filter(|it| it.is_verification()).filter(counted);
         self.record.quiet.extend(quiet.map(|it| it.position));
         for places in [&mut self.record.mentions, &mut self.record.quiet] {
             while MOST_COUNTED < places.len() {
@@ -219,5 +224,45 @@ pub(super) fn empty_summary(room: &RoomId) -> RoomSummary {
         topic: None,
         last_activity: Timestamp::default(),
         inviter: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rooms::{EventBody, Shield};
+
+    /// The request of a verification by Bob, in clear.
+    fn asked(position: i64) -> StoredEvent {
+        let event = json!({
+            "type": "m.room.message", "event_id": "$asked", "sender": "@bob:x",
+            "origin_server_ts": 1,
+            "content": { "msgtype": "m.key.verification.request", "to": "@ana:x", "body": "verify" },
+        });
+        let event: Event = serde_json::from_value(event).unwrap();
+        StoredEvent { position, event, body: EventBody::Clear(Shield::None) }
+    }
+
+    #[test]
+    fn the_request_of_a_verification_in_clear_is_no_unread_message() {
+        let id = <&RoomId>::try_from("!chat:x").unwrap();
+        let me = OwnedUserId::try_from("@ana:x").unwrap();
+        let mut room = Room {
+            summary: empty_summary(id),
+            record: Record::default(),
+            state: RoomState::new(id, &me),
+            changed_members: None,
+            typing: Vec::new(),
+            next: 1,
+        };
+        room.note_unread(&[asked(1)], &me);
+        room.take_unread(1);
+        room.refresh();
+        assert_eq!(room.summary.unread, 0);
+        room.take_unread(2);
+        room.refresh();
+        assert_eq!(room.summary.unread, 1, "a message after it");
     }
 }

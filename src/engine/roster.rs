@@ -114,6 +114,14 @@ impl Rooms {
         self.get(id, store)
     }
 
+    /// The joined room that the user went to last.
+    pub(super) fn last_visited(&self) -> Option<OwnedRoomId> {
+        let joined = self.lines.values().filter(|(line, _)| line.membership == Membership::Join);
+        let visited = joined.filter(|(_, record)| record.visited.is_some());
+        let last = visited.max_by_key(|(_, record)| record.visited);
+        last.map(|(line, _)| line.room_id.clone())
+    }
+
     /// Forgets a room; whether it was known.
     pub(super) fn forget(&mut self, id: &RoomId) -> bool {
         self.touched.remove(id);

@@ -32,6 +32,9 @@ pub enum Update {
     Rooms(Vec<RoomSummary>),
     /// These rooms are gone (left and forgotten).
     RoomsGone(Vec<OwnedRoomId>),
+    /// The room that the user went to last, in an earlier run or on another screen; told once, when
+    /// a face comes, after the rooms.
+    LastVisited(OwnedRoomId),
     /// An open room's timeline changed. For faces that follow everything (`tail`), also of rooms
     /// that are not open: `live` then says that the events came just now, not from history.
     Timeline {

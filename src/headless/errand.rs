@@ -152,6 +152,7 @@ impl Errand {
             Update::Ended { reason } => return Err(HeadlessError::Ended(reason.clone())),
             Update::Synced
             | Update::CaughtUp
+            | Update::LastVisited(_)
             | Update::Timeline { .. }
             | Update::Members { .. }
             | Update::Typing { .. }

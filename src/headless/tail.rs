@@ -177,6 +177,7 @@ impl<'o> Tail<'o> {
             | Update::Synced
             | Update::CaughtUp
             | Update::RoomsGone(_)
+            | Update::LastVisited(_)
             | Update::Members { .. }
             | Update::Outbox { .. }
             | Update::Verification(_)

@@ -144,6 +144,7 @@ fn a_known_event_keeps_its_place_and_takes_the_new_body() {
         session_id: "s".to_owned(),
         message_index: 0,
         shield: Shield::None,
+        shared_by: None,
     });
     write_events(&mut store, "a", vec![StoredEvent { body: body.clone(), ..clear(9, "x") }]);
     let found = store.event(&room("a"), id("$x")).unwrap().unwrap();

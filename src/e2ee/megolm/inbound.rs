@@ -67,6 +67,13 @@ pub(in crate::e2ee) struct InboundSession {
     pub(in crate::e2ee) shared_by: Option<OwnedUserId>,
 }
 
+impl InboundSession {
+    /// Who handed it to us with the history of its room, if nobody has given us a better one since.
+    pub(in crate::e2ee) fn sharer(&self) -> Option<&OwnedUserId> {
+        self.shared_by.as_ref().filter(|_| self.source == Source::Bundle)
+    }
+}
+
 /// The part of `m.room_key` that we read. Whether the history may be shared is spelled three ways
 /// in the wild; anything but `true` means no.
 #[derive(Deserialize)]

@@ -32,6 +32,7 @@ fn decrypted(id: &str, content: &Value) -> StoredEvent {
         session_id: "session".to_owned(),
         message_index: 0,
         shield: Shield::Grey(ShieldReason::UnsignedDevice),
+        shared_by: None,
     });
     stored
 }

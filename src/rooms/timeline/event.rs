@@ -79,6 +79,14 @@ impl StoredEvent {
         }
     }
 
+    /// Who gave us its key with the history of the room.
+    pub fn shared_by(&self) -> Option<&UserId> {
+        match &self.body {
+            EventBody::Decrypted(inner) => inner.shared_by.as_deref(),
+            EventBody::Clear(_) | EventBody::Undecryptable(_) => None,
+        }
+    }
+
     /// Whether it calls for a user's attention: `m.mentions` names the user. A message that came in
     /// clear although its room is encrypted never does, whatever it says, and neither does one
     /// whose sender is not who made the session.

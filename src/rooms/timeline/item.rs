@@ -75,6 +75,8 @@ pub struct Message<'a> {
     pub is_encrypted: bool,
     /// The worse mark of the message and its edit.
     pub shield: Shield,
+    /// Who gave us its key with the history of the room.
+    pub shared_by: Option<&'a UserId>,
     /// Whether an edit is shown.
     pub is_edited: bool,
     /// By key, the most used first.

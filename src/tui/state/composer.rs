@@ -3,7 +3,10 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::{matrix::OwnedEventId, tui::wrap};
+use crate::{
+    matrix::{OwnedEventId, SafeText},
+    tui::wrap,
+};
 
 /// The longest text that can be written, in bytes: with everything around it, an encrypted event
 /// must stay below the 65,536 bytes of the specification.
@@ -260,7 +263,7 @@ impl Composer {
                 (start, used) = (at + 1, 0);
                 continue;
             }
-            let wide = wrap::width(grapheme);
+            let wide = shown_width(grapheme);
             if used > 0 && used + wide > columns {
                 rows.push(start..at);
                 (start, used) = (at, 0);
@@ -275,6 +278,11 @@ impl Composer {
         rows
     }
 
+    /// A row as it is shown. What was pasted may hold what is better not shown as it is.
+    pub(in crate::tui) fn shown(&self, row: std::ops::Range<usize>) -> String {
+        self.text.get(row).unwrap_or_default().graphemes(true).map(shown).collect()
+    }
+
     /// Row and column of the cursor at this width. It is never right of the row, not even behind a
     /// grapheme cluster that alone is wider than the row.
     pub(in crate::tui) fn cursor_cell(&self, columns: usize) -> (usize, usize) {
@@ -282,7 +290,8 @@ impl Composer {
         let row = rows.iter().rposition(|range| range.start <= self.cursor).unwrap_or(0);
         let start = rows.get(row).map_or(0, |range| range.start);
         let before = self.text.get(start..self.cursor).unwrap_or_default();
-        (row, wrap::width(before).min(columns.max(2)))
+        let column: usize = before.graphemes(true).map(shown_width).sum();
+        (row, column.min(columns.max(2)))
     }
 
     /// A line of the history that was changed is a text of its own; where another one waits already,
@@ -378,9 +387,18 @@ fn offset_at(text: &str, range: &std::ops::Range<usize>, column: usize) -> usize
         if column <= used {
             return range.start + at;
         }
-        used += wrap::width(grapheme);
+        used += shown_width(grapheme);
     }
     range.end
+}
+
+/// A grapheme cluster as it is shown: each by itself, so that rows are measured as they are drawn.
+fn shown(grapheme: &str) -> String {
+    SafeText::line(grapheme).into_string()
+}
+
+fn shown_width(grapheme: &str) -> usize {
+    wrap::width(&shown(grapheme))
 }
 
 #[cfg(test)]
@@ -508,7 +526,19 @@ mod tests {
     fn the_cursor_stays_in_the_row_behind_a_cluster_wider_than_it() {
         let mut composer = written(&format!("{}\n", "\u{301}\u{200d}👍".repeat(5)));
         composer.go(Step::Grapheme, Direction::Back);
-        assert_eq!(composer.cursor_cell(7), (0, 7));
+        assert_eq!(composer.cursor_cell(7), (1, 7));
+    }
+
+    #[test]
+    fn text_is_measured_as_it_is_drawn() {
+        // A mark of direction and a heap of accents: shown as little or nothing of it.
+        let heap = "\u{301}".repeat(40);
+        let composer = written(&format!("ab\u{202e}cd{heap}ef"));
+        let rows = composer.rows(20);
+        assert_eq!(rows.len(), 1);
+        let shown = composer.shown(rows[0].clone());
+        assert_eq!(composer.cursor_cell(20), (0, wrap::width(&shown)));
+        assert!(!shown.contains('\u{202e}'));
     }
 
     proptest! {

@@ -113,7 +113,8 @@ fn message_parts(message: &Message<'_>, names: Names<'_>, detail: &Detail) -> Pa
     if message.thread.is_some() {
         parts.marks.push(Span::new("(in a thread)", StyleName::MessageEdited));
     }
-    parts.marks.extend(words::shield_mark(message.shield));
+    let shared_by = message.shared_by.map(|user| names.of(user));
+    parts.marks.extend(words::shield_mark(message.shield, shared_by.as_ref()));
     if let Some(sending) = message.send {
         parts.marks.extend(words::send_mark(sending.state));
         parts.notes.extend(words::send_sentence(sending.state));

@@ -40,4 +40,4 @@ pub(super) use setup::is_waiting_for_user;
 pub(super) use sheet::{SHEET_COLUMNS, Sheet};
 pub(super) use shortcode::expand as expand_shortcode;
 pub(super) use verification::whom;
-pub(super) use whole::{Asked, Attaching, TypingNotice, Unsent};
+pub(super) use whole::{Asked, Attaching, PROMPT_COLUMNS, TypingNotice, Unsent};

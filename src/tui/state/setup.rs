@@ -2,7 +2,7 @@
 //! what is asked.
 
 use super::overlay::Answer;
-use crate::engine::{RecoveryState, RecoveryWay};
+use crate::engine::{BackupState, RecoveryState, RecoveryWay};
 
 /// What to say above the screen; nothing once there is nothing to do.
 pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
@@ -23,6 +23,16 @@ pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
         RecoveryState::KeyToKeep => "Your recovery key waits to be written down".to_owned(),
         RecoveryState::Ready => return None,
     })
+}
+
+/// Fewer keys than these are saved before anybody has read that they are.
+const MANY_KEYS: u64 = 200;
+
+/// What to say above the screen while many keys are saved.
+pub(in crate::tui) fn saving_bar(backup: &BackupState) -> Option<String> {
+    let is_saving = backup.trusted && backup.problem.is_none() && MANY_KEYS <= backup.to_upload;
+    let words = format!("Saving keys to the backup: {} to go", backup.to_upload);
+    is_saving.then_some(words)
 }
 
 /// A recovery key in two lines, to be copied by hand.

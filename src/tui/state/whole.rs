@@ -16,7 +16,10 @@ use super::{
     setup,
 };
 use crate::{
-    engine::{Alarm, Command, CommandId, LinkState, RecoveryState, RoomTrust, VerificationView},
+    engine::{
+        Alarm, BackupState, Command, CommandId, LinkState, RecoveryState, RoomTrust,
+        VerificationView,
+    },
     matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
     rooms::{RoomKind, RoomSummary, Typed},
     time::Timestamp,
@@ -61,6 +64,8 @@ pub struct State {
     pub(in crate::tui) trust: BTreeMap<OwnedRoomId, RoomTrust>,
     /// Where this device is on its way to the account's keys.
     pub(in crate::tui) recovery: Option<RecoveryState>,
+    /// How the key backup stands.
+    pub(in crate::tui) backup: BackupState,
     /// Whether an account without a recovery key is a reason to say so.
     pub(in crate::tui) recovery_key: Reminder,
     /// Verifications under way, the newest last.
@@ -167,6 +172,7 @@ impl State {
             alarms: VecDeque::new(),
             trust: BTreeMap::new(),
             recovery: None,
+            backup: BackupState::default(),
             verifications: VecDeque::new(),
             notice: None,
             pending_keys: Vec::new(),
@@ -288,13 +294,15 @@ impl State {
         self.synced && summaries.iter().any(is_new)
     }
 
-    /// What stands above the screen of the way to the account's keys.
+    /// What stands above the screen of the way to the account's keys, or of keys that are being
+    /// saved once that is done.
     pub(in crate::tui) fn setup_bar(&self) -> Option<String> {
         let is_told = |state: &&RecoveryState| match self.recovery_key {
             Reminder::Shown => true,
             Reminder::Never => **state != RecoveryState::NeedsSetup,
         };
-        setup::bar(self.recovery.as_ref().filter(is_told)?)
+        let way = setup::bar(self.recovery.as_ref().filter(is_told)?);
+        way.or_else(|| setup::saving_bar(&self.backup))
     }
 
     /// Rows of what stands above all else: warnings, and the way to the account's keys.

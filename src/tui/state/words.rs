@@ -8,16 +8,20 @@ use crate::{
 
 /// The short mark behind a message: a sign and words, for eyes that see no color. A sign alone where
 /// a whole restored history would carry the words; the sentence of the selected message says it.
-pub(super) fn shield_mark(shield: Shield) -> Option<Span> {
-    match shield {
-        Shield::None => None,
-        Shield::Grey(ShieldReason::AuthenticityNotGuaranteed) => {
+/// `shared_by` is who handed the message's key to us, on whose word it is believed.
+pub(super) fn shield_mark(shield: Shield, shared_by: Option<&SafeText>) -> Option<Span> {
+    match (shield, shared_by) {
+        (Shield::None, _) => None,
+        (Shield::Grey(ShieldReason::AuthenticityNotGuaranteed), Some(user)) => {
+            Some(Span::new(format!("? shared by {user}"), StyleName::Dim))
+        }
+        (Shield::Grey(ShieldReason::AuthenticityNotGuaranteed), None) => {
             Some(Span::new("?", StyleName::Dim))
         }
-        Shield::Grey(reason) => {
+        (Shield::Grey(reason), _) => {
             Some(Span::new(format!("? {}", short(reason)), StyleName::MessageUnverified))
         }
-        Shield::Red(reason) => {
+        (Shield::Red(reason), _) => {
             Some(Span::new(format!("‼ {}", short(reason)), StyleName::MessageWarning))
         }
     }

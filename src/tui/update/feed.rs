@@ -28,6 +28,10 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
             state.rooms.take(summaries);
             rooms::enter_first(state, effects);
         }
+        Update::LastVisited(room) => {
+            state.first_room.get_or_insert(room);
+            rooms::enter_first(state, effects);
+        }
         Update::RoomsGone(gone) => {
             rooms::say_gone(state, &gone);
             rooms::forget(state, &gone);
@@ -56,8 +60,9 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Verification(view) => verification::on_update(state, view),
         Update::Alarm(alarm) => on_alarm(state, alarm),
         Update::Recovery(recovery) => setup::on_state(state, recovery),
-        // Nothing on screen shows these yet.
-        Update::CaughtUp | Update::Backup(_) => {}
+        Update::Backup(backup) => state.backup = backup,
+        // Nothing on screen shows it.
+        Update::CaughtUp => {}
         Update::Outcome { id, result } => on_outcome(state, id, result, effects),
         Update::Ended { reason } => {
             state.ended = Some(SafeText::line(&reason).into_string());

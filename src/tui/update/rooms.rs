@@ -52,6 +52,9 @@ pub(super) fn enter(state: &mut State, room: OwnedRoomId, effects: &mut Effects)
         }
     }
     follow(state, &room, effects);
+    if state.current.as_ref() != Some(&room) {
+        effects.command(Command::Visit(room.clone()));
+    }
     let own = state.user_id.clone();
     state.panes.entry(room.clone()).or_insert_with(|| RoomPane::new(&own)).on_entered();
     state.rooms.select(room.clone());

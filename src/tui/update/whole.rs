@@ -82,6 +82,7 @@ fn on_refused(state: &mut State, command: Command) {
         | Command::Discard(_)
         | Command::Open(_)
         | Command::Close(_)
+        | Command::Visit(_)
         | Command::LoadOlder { .. }
         | Command::FollowAll
         | Command::Request { .. }

@@ -5,15 +5,12 @@ use std::borrow::Cow;
 use ratatui::layout::{Position, Rect};
 
 use super::{hints, screen::rect};
-use crate::{
-    matrix::SafeText,
-    tui::{
-        action::AnywhereAction,
-        state::{Composer, Focus, Purpose, State},
-        theme::StyleName,
-        widgets::Canvas,
-        wrap,
-    },
+use crate::tui::{
+    action::AnywhereAction,
+    state::{Composer, Focus, PROMPT_COLUMNS, Purpose, State},
+    theme::StyleName,
+    widgets::Canvas,
+    wrap,
 };
 
 /// Draws it and says where its cursor is.
@@ -30,15 +27,14 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
     let height = usize::from(area.height);
     let first = row.saturating_sub(height.saturating_sub(1)).min(rows.len());
     for (range, y) in rows.iter().skip(first).take(height).zip(0_u16..) {
-        let text = composer.text().get(range.clone()).unwrap_or_default();
-        // What was pasted may hold what is better not shown as it is.
-        canvas.text(area, (2, y), SafeText::line(text).as_str(), StyleName::ComposerText);
+        let text = composer.shown(range.clone());
+        canvas.text(area, (PROMPT_COLUMNS, y), &text, StyleName::ComposerText);
     }
     if composer.is_empty() {
         let words = placeholder(state);
-        canvas.text(area, (2, 0), &words, StyleName::ComposerPlaceholder);
+        canvas.text(area, (PROMPT_COLUMNS, 0), &words, StyleName::ComposerPlaceholder);
     }
-    let x = u16::try_from(column).unwrap_or(u16::MAX).saturating_add(2);
+    let x = u16::try_from(column).unwrap_or(u16::MAX).saturating_add(PROMPT_COLUMNS);
     let y = u16::try_from(row - first).unwrap_or(u16::MAX);
     let last = Position { x: area.right().saturating_sub(1), y: area.bottom().saturating_sub(1) };
     Some(Position { x: (area.x + x).min(last.x), y: (area.y + y).min(last.y) })

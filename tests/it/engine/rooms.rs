@@ -253,3 +253,19 @@ fn newcomers(bench: &mut Bench) -> Vec<String> {
     });
     told.unwrap_or_default().iter().map(ToString::to_string).collect()
 }
+
+#[test]
+fn a_screen_that_comes_later_is_told_where_the_user_was_last() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let told = |bench: &Bench| {
+        let visited = |update: &Update| match update {
+            Update::LastVisited(room) => Some(room.clone()),
+            _ => None,
+        };
+        bench.updates.iter().filter_map(visited).collect::<Vec<_>>()
+    };
+    assert!(told(&bench).is_empty());
+    bench.input(Input::Command { face: FACE, command: Command::Visit(room.clone()) });
+    let bench = bench.restart();
+    assert_eq!(told(&bench), [room]);
+}

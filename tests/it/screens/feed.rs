@@ -41,6 +41,7 @@ pub(crate) fn event(position: i64, sender: &str, kind: &str, content: Value) -> 
         session_id: "session".to_owned(),
         message_index: 0,
         shield: Shield::None,
+        shared_by: None,
     });
     stored
 }

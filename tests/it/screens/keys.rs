@@ -325,6 +325,7 @@ fn the_first_room_opens_once_it_is_known_and_only_then() {
     let mut state = State::new(options, Size { width: 80, height: 24 }, 1);
     let mut tell = |rooms| update(&mut state, Input::Update(Update::Rooms(rooms)), NOON).commands;
     assert_eq!(tell(vec![room("!other:x", "Other")]), []);
-    assert_eq!(tell(vec![first.clone()]), [Command::Open(first.room_id.clone())]);
+    let id = first.room_id.clone();
+    assert_eq!(tell(vec![first.clone()]), [Command::Open(id.clone()), Command::Visit(id)]);
     assert_eq!(tell(vec![first]), [], "later the user is where they went");
 }

@@ -7,8 +7,8 @@ use grotto::{
     },
     matrix::Membership,
     rooms::{
-        RoomKind, RoomSummary, SendError, SendState, Shield, ShieldReason, TimelineDelta,
-        UndecryptableReason,
+        EventBody, RoomKind, RoomSummary, SendError, SendState, Shield, ShieldReason,
+        TimelineDelta, UndecryptableReason,
     },
     time::Timestamp,
     tui::TerminalEffect,
@@ -430,4 +430,17 @@ fn only_what_was_on_a_screen_that_is_looked_at_is_read() {
     screen.tell([events([text(3, BOB, "behind the help")])]);
     screen.frame();
     assert!(reads(&mut screen).is_empty());
+}
+
+#[test]
+fn a_message_whose_key_somebody_handed_over_says_who() {
+    let mut screen = open_room(80, 18);
+    let content = json!({ "msgtype": "m.text", "body": "before you came" });
+    let mut shared = event(1, "@carol:example.org", "m.room.message", content);
+    let EventBody::Decrypted(inner) = &mut shared.body else { panic!("it is decrypted") };
+    inner.shield = Shield::Grey(ShieldReason::AuthenticityNotGuaranteed);
+    inner.shared_by = Some("@bob:example.org".try_into().unwrap());
+    screen.tell([events([shared])]);
+    let text = screen.text();
+    assert!(text.contains("before you came  ? shared by Bob"), "{text}");
 }

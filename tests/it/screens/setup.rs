@@ -2,9 +2,9 @@
 
 use grotto::{
     engine::{
-        AuthPrompt, Command, CommandError, CommandId, DevicePolicy, IdentityState, IdentityStatus,
-        LeftOut, LeftOutReason, Outcome, RecoveryState, RecoveryWay, Request, RoomTrust,
-        SecretText, Update,
+        AuthPrompt, BackupState, Command, CommandError, CommandId, DevicePolicy, IdentityState,
+        IdentityStatus, LeftOut, LeftOutReason, Outcome, RecoveryState, RecoveryWay, Request,
+        RoomTrust, SecretText, Update,
     },
     secret::Secret,
 };
@@ -50,6 +50,28 @@ fn locked_messages_are_said_above_and_a_typed_recovery_key_is_never_shown() {
     assert!(screen.text().contains("120 of 300 keys"));
     screen.tell([Update::Recovery(RecoveryState::Ready)]);
     assert!(!screen.text().contains("Unlocking"));
+}
+
+#[test]
+fn keys_that_are_saved_are_counted_above_while_there_are_many() {
+    let mut screen = open_room(80, 18);
+    let saving = |to_upload| {
+        let version = Some("7".to_owned());
+        let backup = BackupState {
+            version,
+            checked: true,
+            connected: true,
+            trusted: true,
+            ..BackupState::default()
+        };
+        Update::Backup(BackupState { to_upload, ..backup })
+    };
+    screen.tell([Update::Recovery(RecoveryState::Ready), saving(3)]);
+    assert!(!screen.text().contains("Saving keys"), "a moment's work is not worth a row");
+    screen.tell([saving(5900)]);
+    assert!(screen.text().contains("Saving keys to the backup: 5900 to go"));
+    screen.tell([saving(0)]);
+    assert!(!screen.text().contains("Saving keys"));
 }
 
 #[test]

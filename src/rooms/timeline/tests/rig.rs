@@ -48,6 +48,7 @@ pub(super) fn secret(position: i64, sender: &str, kind: &str, content: Value) ->
         session_id: "session".to_owned(),
         message_index: 0,
         shield: Shield::None,
+        shared_by: None,
     });
     event
 }
