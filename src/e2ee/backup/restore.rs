@@ -101,6 +101,7 @@ impl Machine {
             } else if let Some(search) =
                 step.get::<Search>(Table::BackupSearch, &room, &session_id)?
             {
+                let search = search.not_from_the_future(step.now());
                 backup.searches.insert((owned, session_id), search);
             }
         }

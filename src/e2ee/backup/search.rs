@@ -46,11 +46,21 @@ pub(super) struct Search {
 impl Search {
     /// It was not there.
     pub(super) fn failed(&mut self, now: Timestamp) {
-        let factor = 2_u32.saturating_pow(self.failures.min(20));
         self.failures = self.failures.saturating_add(1);
         self.missed_at = Some(now);
-        self.retry_at = now.plus(FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE));
+        self.retry_at = now.plus(self.pause());
         self.is_wanted = false;
+    }
+
+    /// After a start: a clock that was set back must not put it off for longer than its pause.
+    pub(super) fn not_from_the_future(mut self, now: Timestamp) -> Self {
+        self.retry_at = self.retry_at.min(now.plus(self.pause()));
+        self
+    }
+
+    fn pause(&self) -> Duration {
+        let factor = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(20));
+        FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
     }
 }
 

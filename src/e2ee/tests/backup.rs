@@ -22,6 +22,7 @@ use crate::{
     },
     matrix::{CanonicalText, CanonicalValue, Event, OwnedRoomId, OwnedUserId, RoomId},
     secret::Secret,
+    time::Timestamp,
 };
 
 fn room(number: usize) -> OwnedRoomId {
@@ -551,6 +552,26 @@ fn a_missing_session_is_looked_for_with_growing_pauses_until_it_is_there() {
         world.pass(Duration::from_secs(1));
         world.settle();
     }
+    assert!(matches!(world.decrypt(0, &room(0), &event), Decryption::Decrypted(_)));
+}
+
+#[test]
+fn a_session_is_looked_for_within_its_pause_though_the_clock_was_set_back() {
+    let mut world = backed_up(1);
+    let mut group = group();
+    let text = exported(&group, &room(0), 0);
+    let event = message(&mut group, &room(0), "@b:x");
+    assert!(matches!(world.decrypt(0, &room(0), &event), Decryption::Undecryptable(_)));
+    world.rest();
+    world.now = Timestamp(world.now.0 - 86_400_000);
+    world.clients[0].restart(world.now);
+    let other = world.log_in("@a:x", "OTHER");
+    world.settle();
+    let key = world.key(0);
+    world.give_key(other, key);
+    world.import(other, &[text]);
+    world.rest();
+    world.rest();
     assert!(matches!(world.decrypt(0, &room(0), &event), Decryption::Decrypted(_)));
 }
 

@@ -82,10 +82,10 @@ impl Server {
                     let body = json!({ "invite_state": { "events": state } });
                     sections.entry("invite").or_default().insert(id.clone(), body);
                 }
+                // Also for who was out before, and came and went since.
                 Some("leave") => {
-                    let before = self.membership_before(id, &caller.user, from + 1);
                     let last = self.memberships(id, &caller.user).last().map_or(0, |it| it.0);
-                    if matches!(before.as_deref(), Some("join" | "invite")) && from < last {
+                    if since.is_some() && from < last {
                         let body = self.sync_room(caller, id, (from, last));
                         sections.entry("leave").or_default().insert(id.clone(), body);
                     }
