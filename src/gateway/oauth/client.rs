@@ -29,7 +29,9 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 const MAX_CLIENT_ID_BYTES: usize = 1024;
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// A page about the client, which the specification asks of a registration.
+/// A page about the client, which the specification asks of a registration. While the package has
+/// none, an address that nobody can own (RFC 2606) says so: another page would be taken for ours
+/// where the user is asked to consent.
 const CLIENT_URI: &str = if env!("CARGO_PKG_HOMEPAGE").is_empty() {
     "https://grotto.invalid/"
 } else {
