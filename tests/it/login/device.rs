@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     grotto::Grotto,
     headless::{fails, nothing_of, send},
-    homeserver::Homeserver,
+    homeserver::{Homeserver, gateway},
     rig::{self, GROTTO, Terminal},
 };
 
@@ -34,9 +34,14 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn start(who: &Grotto, base: &str) -> Self {
+        Self::start_with(who, base, &[])
+    }
+
+    /// The same with more arguments.
+    fn start_with(who: &Grotto, base: &str, more: &[&str]) -> Self {
         let arguments =
             ["-vvv", "--json", "login", &who.user, "--homeserver", base, "--device-code"];
-        let mut command = who.command(&arguments);
+        let mut command = who.command(&[&arguments[..], more].concat());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let words = BufReader::new(child.stderr.take().unwrap());
@@ -98,6 +103,21 @@ fn a_code_allowed_elsewhere_logs_in_without_a_terminal_and_logging_out_gives_the
     assert!(output.status.success(), "{}", crate::headless::said(&output));
     assert_eq!(provider.with(|state| state.living("alice")), 0);
     fails(&alice.run(&["rooms"]), 1, "no account yet");
+}
+
+#[test]
+fn a_code_goes_by_the_stream_that_is_named() {
+    let (provider, server) = delegated();
+    let place = gateway(&server.place.base);
+    let stream = place.stream_url.unwrap();
+    let alice = Grotto { home: rig::folder("code"), user: "@alice:localhost".to_owned() };
+    let mut waiting = Waiting::start_with(&alice, &place.base, &["--stream-url", &stream]);
+    provider.allow(&place.base, &waiting.code(), "alice");
+    let (code, out, said) = waiting.end();
+    assert_eq!(code, Some(0), "{said}");
+    let done: Value = serde_json::from_str(out.trim()).unwrap();
+    assert_eq!(done["stream"], stream.as_str());
+    assert!(alice.json(&["keys", "status"])[0]["uploaded"].as_bool().unwrap());
 }
 
 #[test]

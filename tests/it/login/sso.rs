@@ -5,7 +5,7 @@ use std::fs;
 use crate::{
     grotto::Grotto,
     headless::{fails, files, nothing_of},
-    homeserver::Homeserver,
+    homeserver::{Homeserver, gateway},
     rig::{self, GROTTO, Terminal},
 };
 
@@ -108,4 +108,20 @@ fn a_provider_is_named_on_the_command_line_and_the_bare_token_will_do() {
     terminal.type_keys(&format!("{address}\r"));
     ends(&mut terminal, "that is the login of @signedon:localhost, not of @other:localhost");
     assert!(other.run(&["rooms"]).status.code() == Some(1), "nothing was kept");
+}
+
+#[test]
+fn signing_on_goes_by_the_stream_that_is_named() {
+    let provider = Provider::start();
+    let server = Homeserver::synapse_with(&provider.sign_on());
+    let place = gateway(&server.place.base);
+    let stream = place.stream_url.unwrap();
+    let who = Grotto { home: rig::folder("sso"), user: "@signedon:localhost".to_owned() };
+    let login = ["--json", "login", &who.user, "--homeserver", &place.base, "--sso=beta"];
+    let mut terminal = start(&who, &[&login[..], &["--stream-url", &stream]].concat());
+    let address = browse(&link(&mut terminal), NOWHERE);
+    terminal.type_keys(&format!("{address}\r"));
+    terminal.shows(&format!("\"stream\":\"{stream}\""));
+    assert_eq!(terminal.exit_status(), 0);
+    assert!(who.json(&["keys", "status"])[0]["uploaded"].as_bool().unwrap());
 }
