@@ -192,20 +192,11 @@ impl Machine {
         (incoming, message): (Incoming, Option<Message>),
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let named = match &message {
-            Some(Message::Ready { from_device, .. }) => Some(from_device.clone()),
-            Some(Message::Start(start)) => Some(start.from_device.clone()),
-            _ => None,
-        };
         let Some(flow) = self.verifications.get(id) else { return Ok(()) };
-        let bound = flow.bound.as_ref().map(|bound| bound.them.device.clone());
-        let speaks = incoming.device.as_ref().or(named.as_ref());
-        if let (Some(bound), Some(speaks)) = (&bound, speaks)
-            && bound != speaks
-        {
+        if let Some(stranger) = stranger(flow, &incoming, message.as_ref()) {
             let late = flow.is_ours && matches!(message, Some(Message::Ready { .. }));
             let code = CancelCode::Accepted;
-            return if late { self.refuse(&incoming, speaks, &code, step) } else { Ok(()) };
+            return if late { self.refuse(&incoming, &stranger, &code, step) } else { Ok(()) };
         }
         if flow.waits_for_device()
             && let Some(Message::Ready { from_device, .. }) = &message
@@ -279,4 +270,15 @@ impl Machine {
         let devices = std::slice::from_ref(device);
         self.send_to_devices((&place, &incoming.sender, devices), outgoing::cancel(code), step)
     }
+}
+
+/// The device that speaks, if it is another one than that which the verification is with.
+fn stranger(flow: &Flow, incoming: &Incoming, message: Option<&Message>) -> Option<OwnedDeviceId> {
+    let named = match message {
+        Some(Message::Ready { from_device, .. }) => Some(from_device),
+        Some(Message::Start(start)) => Some(&start.from_device),
+        _ => None,
+    };
+    let bound = &flow.bound.as_ref()?.them.device;
+    incoming.device.as_ref().or(named).filter(|speaks| *speaks != bound).cloned()
 }

@@ -162,7 +162,9 @@ impl CallFailure {
         match self {
             Self::Unreachable => "the homeserver cannot be reached",
             Self::TimedOut => "the homeserver did not answer in time",
-            Self::TooLarge => "the homeserver's answer is larger than allowed",
+            Self::TooLarge => {
+                "the homeserver's answer is larger than allowed: see sync_mib and answer_mib"
+            }
             Self::NotJson => "the homeserver's answer is not JSON",
         }
     }
