@@ -13,9 +13,9 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// The secret of a name in the protocol; `None` for one that we do not keep.
+/// The secret of a name in the protocol; `None` for one that we do not pass on.
 pub(super) fn secret_named(name: &str) -> Option<SecretName> {
-    SecretName::ALL.into_iter().find(|known| known.as_str() == name)
+    SecretName::PASSED.into_iter().find(|known| known.as_str() == name)
 }
 
 /// The 32 bytes that a secret's text stands for.
@@ -41,6 +41,7 @@ impl Machine {
                 self.signing_secret(name, step)
             }
             SecretName::BackupKey => Ok(self.backup_key()),
+            SecretName::DehydratedDevice => Ok(self.dehydration_key()),
         }
     }
 
@@ -56,6 +57,7 @@ impl Machine {
                 self.import_signing_secret(name, secret, step)?
             }
             SecretName::BackupKey => self.import_backup_key(secret.clone(), step)?,
+            SecretName::DehydratedDevice => self.import_dehydration_key(secret, step)?,
         };
         if imported == Imported::Kept {
             self.secret_settled(name, step)?;

@@ -15,6 +15,7 @@ use super::{
     backup::{self, Backup},
     core::Core,
     cross_signing::SecretName,
+    dehydrated::Dehydration,
     error::MachineError,
     history_sharing::History,
     lookup::Table,
@@ -47,9 +48,11 @@ impl Machine {
             verifications: Verifications::new(step.now()),
             backup,
             history: History::open(step)?,
+            dehydration: Dehydration::open(step)?,
         };
         Self::clamp_sessions(step)?;
         machine.resume_backup(step)?;
+        machine.resume_dehydration(step)?;
         machine.history_progressed(step)?;
         Ok(machine)
     }
@@ -78,6 +81,7 @@ impl Machine {
         }
         self.serve_secrets(step)?;
         self.core.proceed(step)?;
+        self.proceed_dehydration(step)?;
         self.proceed_backup(step)
     }
 
@@ -131,6 +135,9 @@ impl Machine {
                 self.core.receive_signatures(sent, answer, step)?;
             }
             Purpose::Backup(purpose) => self.receive_backup(purpose, answer, step)?,
+            Purpose::Dehydrated(purpose) => {
+                self.receive_dehydrated((id, purpose), answer, step)?;
+            }
             Purpose::Notice => {}
             Purpose::HistoryBundle => self.history.delivered(id),
             Purpose::StorageRead => self.receive_storage_read(id, answer, step)?,
@@ -143,10 +150,12 @@ impl Machine {
             for name in [SecretName::Master, SecretName::SelfSigning, SecretName::UserSigning] {
                 self.secret_changed(name, step)?;
             }
+            self.forget_dehydration(step)?;
         }
         self.core.proceed(step)?;
         self.storage_progressed(step)?;
         self.serve_secrets(step)?;
+        self.proceed_dehydration(step)?;
         self.proceed_backup(step)?;
         self.history_progressed(step)?;
         match &record.purpose {
@@ -157,6 +166,7 @@ impl Machine {
             | Purpose::Signatures(_) => self.share_progressed(step),
             Purpose::ShareRoomKey(_)
             | Purpose::Backup(_)
+            | Purpose::Dehydrated(_)
             | Purpose::Notice
             | Purpose::HistoryBundle
             | Purpose::StorageRead
@@ -176,6 +186,10 @@ impl Machine {
         let tries = self.core.requests.postpone(record, error, step)?;
         match &purpose {
             Purpose::ShareRoomKey(purpose) => self.share_postponed(id, purpose, tries, step),
+            Purpose::Dehydrated(_) => {
+                self.dehydration_postponed(step);
+                Ok(())
+            }
             Purpose::KeysUpload(_)
             | Purpose::KeysQuery(_)
             | Purpose::KeysClaim(_)
@@ -198,6 +212,7 @@ impl Machine {
         self.tick_verifications(step)?;
         self.tick_shares(step)?;
         self.history_progressed(step)?;
+        self.proceed_dehydration(step)?;
         self.proceed_backup(step)
     }
 
@@ -211,6 +226,7 @@ impl Machine {
             self.verifications.deadline(),
             self.backup.deadline(),
             self.history_deadline(),
+            self.dehydration.deadline(),
         ]
         .into_iter()
         .flatten()

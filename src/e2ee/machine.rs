@@ -6,6 +6,7 @@ use super::{
     backup::Backup,
     core::Core,
     decrypt,
+    dehydrated::Dehydration,
     device::LocalTrust,
     error::{EncryptError, MachineError, ShareError},
     history_sharing::History,
@@ -43,6 +44,8 @@ pub struct Machine {
     pub(super) backup: Backup,
     /// History on its way to those we invite.
     pub(super) history: History,
+    /// The device that waits at the server while nobody is logged in.
+    pub(super) dehydration: Dehydration,
 }
 
 /// Whether a room can encrypt now.

@@ -21,6 +21,7 @@ mod claim;
 mod core;
 mod cross_signing;
 mod decrypt;
+mod dehydrated;
 mod device;
 mod devices;
 mod error;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use vodozemac::{
-    Curve25519PublicKey,
+    Curve25519PublicKey, Ed25519PublicKey,
     olm::{OlmMessage, PreKeyMessage, SessionConfig},
 };
 use zeroize::Zeroizing;
@@ -93,6 +93,41 @@ struct Ciphertext {
     #[serde(rename = "type")]
     kind: usize,
     body: String,
+}
+
+/// An Olm message taken out of its envelope.
+pub(super) struct Arrived {
+    /// The key of the sending device: proved once the message could be read.
+    pub(super) sender_key: Curve25519PublicKey,
+    pub(super) message: OlmMessage,
+    /// Names the message, so that a repeated one is told from an unreadable one.
+    hash: String,
+}
+
+impl Arrived {
+    /// The part of an envelope that is for the device with the key `ours`.
+    pub(super) fn parse(event: &ToDeviceEvent, ours: &Curve25519PublicKey) -> Option<Self> {
+        if event.content.get().len() > MAX_CANONICAL_BYTES {
+            return None;
+        }
+        let envelope: Envelope = serde_json::from_str(event.content.get()).ok()?;
+        if envelope.algorithm != OLM {
+            return None;
+        }
+        let sealed = envelope.ciphertext.get(&ours.to_base64())?;
+        let sealed: Ciphertext = serde_json::from_str(sealed.get()).ok()?;
+        let sender_key = Curve25519PublicKey::from_base64(&envelope.sender_key).ok()?;
+        let bytes = STANDARD_NO_PAD.decode(sealed.body.trim_end_matches('=')).ok()?;
+        let message = OlmMessage::from_parts(sealed.kind, &bytes).ok()?;
+        Some(Self { sender_key, message, hash: hash_of(&sender_key, &sealed) })
+    }
+}
+
+/// The device that a message must be written for.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) user: &'a UserId,
+    pub(super) ed25519: Ed25519PublicKey,
 }
 
 #[derive(Serialize)]
@@ -185,14 +220,10 @@ impl Core {
         event: &ToDeviceEvent,
         step: &mut Step<'_>,
     ) -> Result<Opened, MachineError> {
-        let Some((sender_key, sealed)) = self.find_ours(event) else { return Ok(Opened::NotForUs) };
-        let Ok(bytes) = STANDARD_NO_PAD.decode(sealed.body.trim_end_matches('=')) else {
+        let arrived = Arrived::parse(event, &self.account.curve25519());
+        let Some(Arrived { sender_key, message, hash }) = arrived else {
             return Ok(Opened::NotForUs);
         };
-        let Ok(message) = OlmMessage::from_parts(sealed.kind, &bytes) else {
-            return Ok(Opened::NotForUs);
-        };
-        let hash = hash_of(&sender_key, &sealed);
         let plaintext = match &message {
             OlmMessage::PreKey(pre_key) => {
                 self.open_pre_key(event, (&sender_key, pre_key), &message, step)?
@@ -207,24 +238,11 @@ impl Core {
         };
         step.put(Table::OlmHash, &hash, "", &step.now())?;
         let sender = (event.sender.as_ref(), &sender_key);
-        Ok(match self.check_inside(sender, &plaintext, step)? {
+        let reader = Reader { user: &self.user, ed25519: self.account.ed25519() };
+        Ok(match check_inside(reader, sender, &plaintext, step)? {
             Ok(event) => Opened::Event(Box::new(event)),
             Err(why) => Opened::Unproved(why),
         })
-    }
-
-    /// The part of an envelope that is for this device, and the key of the sending one.
-    fn find_ours(&self, event: &ToDeviceEvent) -> Option<(Curve25519PublicKey, Ciphertext)> {
-        if event.content.get().len() > MAX_CANONICAL_BYTES {
-            return None;
-        }
-        let envelope: Envelope = serde_json::from_str(event.content.get()).ok()?;
-        if envelope.algorithm != OLM {
-            return None;
-        }
-        let ours = envelope.ciphertext.get(&self.account.curve25519().to_base64())?;
-        let sealed = serde_json::from_str(ours.get()).ok()?;
-        Some((Curve25519PublicKey::from_base64(&envelope.sender_key).ok()?, sealed))
     }
 
     /// Opens the first messages of a session: with the session they belong to, or by making it.
@@ -264,54 +282,53 @@ impl Core {
         device.no_olm_sent = None;
         self.put_device(&device, step)
     }
-
-    /// All the checks on a plaintext: who says to have written it, for whom, with which keys.
-    fn check_inside(
-        &self,
-        (sender, sender_key): (&UserId, &Curve25519PublicKey),
-        plaintext: &[u8],
-        step: &Step<'_>,
-    ) -> Result<Result<OlmEvent, Unproved>, MachineError> {
-        let inside = match Plain::parse(plaintext) {
-            Ok(inside) => inside,
-            Err(why) => return Ok(Err(why)),
-        };
-        if inside.sender != sender.as_str() {
-            return Ok(Err(Unproved::OtherSender));
-        }
-        let our_key = self.account.ed25519().to_base64();
-        if inside.recipient != self.user.as_str() || inside.recipient_key != our_key {
-            return Ok(Err(Unproved::OtherRecipient));
-        }
-        let device = match &inside.device_keys {
-            Some(keys) => match enclosed_device(keys, (sender, sender_key), &inside, step) {
-                Some(device) if !is_known_otherwise(&device, step)? => Some(device),
-                Some(_) | None => return Ok(Err(Unproved::OtherDevice)),
-            },
-            None => find_device_by_key(sender, sender_key, step)?,
-        };
-        let claimed = ed25519_from_base64(&inside.key);
-        if device.as_ref().is_some_and(|device| Some(device.ed25519) != claimed) {
-            return Ok(Err(Unproved::OtherKeys));
-        }
-        if device.is_none() && !may_come_from_anyone(&inside.kind) {
-            return Ok(Err(Unproved::UnknownDevice));
-        }
-        let sender = OlmSender {
-            user: sender.to_owned(),
-            curve25519: *sender_key,
-            ed25519: inside.key,
-            device,
-        };
-        Ok(Ok(OlmEvent { sender, kind: inside.kind, content: inside.content }))
-    }
 }
 
-/// Whether a device of this name is known, with other keys: a device never changes its keys, so
-/// one of the two is forged, and the one that was there first stays.
+/// All the checks on a plaintext: who says to have written it, for whom, with which keys.
+pub(super) fn check_inside(
+    reader: Reader<'_>,
+    (sender, sender_key): (&UserId, &Curve25519PublicKey),
+    plaintext: &[u8],
+    step: &Step<'_>,
+) -> Result<Result<OlmEvent, Unproved>, MachineError> {
+    let inside = match Plain::parse(plaintext) {
+        Ok(inside) => inside,
+        Err(why) => return Ok(Err(why)),
+    };
+    if inside.sender != sender.as_str() {
+        return Ok(Err(Unproved::OtherSender));
+    }
+    let our_key = reader.ed25519.to_base64();
+    if inside.recipient != reader.user.as_str() || inside.recipient_key != our_key {
+        return Ok(Err(Unproved::OtherRecipient));
+    }
+    let device = match &inside.device_keys {
+        Some(keys) => match enclosed_device(keys, (sender, sender_key), &inside, step) {
+            Some(device) if !is_known_otherwise(&device, step)? => Some(device),
+            Some(_) | None => return Ok(Err(Unproved::OtherDevice)),
+        },
+        None => find_device_by_key(sender, sender_key, step)?,
+    };
+    if device.as_ref().is_some_and(|device| device.sort != DeviceSort::Ordinary) {
+        return Ok(Err(Unproved::OtherDevice));
+    }
+    let claimed = ed25519_from_base64(&inside.key);
+    if device.as_ref().is_some_and(|device| Some(device.ed25519) != claimed) {
+        return Ok(Err(Unproved::OtherKeys));
+    }
+    if device.is_none() && !may_come_from_anyone(&inside.kind) {
+        return Ok(Err(Unproved::UnknownDevice));
+    }
+    let sender =
+        OlmSender { user: sender.to_owned(), curve25519: *sender_key, ed25519: inside.key, device };
+    Ok(Ok(OlmEvent { sender, kind: inside.kind, content: inside.content }))
+}
+
+/// Whether a device of this name is known, with other keys or as one that never sends: a device
+/// never changes, so one of the two is forged, and the one that was there first stays.
 fn is_known_otherwise(device: &Device, step: &Step<'_>) -> Result<bool, MachineError> {
     let known = find_device(&device.user, &device.device_id, step)?;
-    Ok(known.is_some_and(|known| !known.has_keys_of(device)))
+    Ok(known.is_some_and(|it| !it.has_keys_of(device) || it.sort != DeviceSort::Ordinary))
 }
 
 /// A plaintext with all its fields in place.

@@ -12,8 +12,8 @@ use crate::matrix::{OwnedDeviceId, SignedJson, UserId, ed25519_from_base64};
 
 use super::{
     core::Core,
-    cross_signing::Shown,
-    device::{Device, Listing},
+    cross_signing::{Shown, is_verified_master},
+    device::{Device, DeviceSort, Listing},
     devices::find_device,
     error::MachineError,
     identity::{Identity, IdentityJson, Looked},
@@ -193,8 +193,8 @@ impl Core {
             if let Some(identity) = identity {
                 identity.look_at(&mut device);
             }
-            if is_ours && device.device_id != self.device && self.tracker.was_answered(&device.user)
-            {
+            let is_new = device.device_id != self.device && self.tracker.was_answered(&device.user);
+            if is_ours && is_new && !waits_for_us(&device, identity, step)? {
                 step.tell(Notice::Alarm(Alarm::NewOwnDevice(device.device_id.clone())));
             }
             return self.put_device(&device, step);
@@ -242,6 +242,18 @@ impl Core {
         }
         Ok(Some(identity))
     }
+}
+
+/// Whether a device of our own is one that our verified identity laid down for the next login.
+fn waits_for_us(
+    device: &Device,
+    identity: Option<&Identity>,
+    step: &Step<'_>,
+) -> Result<bool, MachineError> {
+    let Some(identity) = identity.filter(|_| device.sort == DeviceSort::Dehydrated) else {
+        return Ok(false);
+    };
+    Ok(identity.signs(device) && is_verified_master(identity, step)?)
 }
 
 /// The keys of a listed object, valid or not: a wrong object under our name must not pass for no

@@ -20,6 +20,7 @@ use super::{
     backup::BackupPurpose,
     claim::ClaimPurpose,
     cross_signing::{SignaturesPurpose, SigningKeysPurpose},
+    dehydrated::DehydratedPurpose,
     error::MachineError,
     lookup::Table,
     megolm::SharePurpose,
@@ -71,6 +72,8 @@ pub enum RequestKind {
     BackupWrite,
     /// What is read below `/room_keys`; strictly one at a time.
     BackupRead,
+    /// Everything below `/dehydrated_device`; strictly one at a time, in order.
+    DehydratedDevice,
 }
 
 impl RequestKind {
@@ -86,6 +89,7 @@ impl RequestKind {
             Self::AccountData => "account_data",
             Self::BackupWrite => "backup_write",
             Self::BackupRead => "backup_read",
+            Self::DehydratedDevice => "dehydrated_device",
         }
     }
 
@@ -99,7 +103,8 @@ impl RequestKind {
             | Self::SignaturesUpload
             | Self::AccountData
             | Self::BackupWrite
-            | Self::BackupRead => true,
+            | Self::BackupRead
+            | Self::DehydratedDevice => true,
         }
     }
 }
@@ -150,6 +155,8 @@ pub(super) enum Purpose {
     Signatures(SignaturesPurpose),
     /// Something of the key backup.
     Backup(BackupPurpose),
+    /// Something of the dehydrated device.
+    Dehydrated(DehydratedPurpose),
     /// A to-device message whose delivery changes nothing here: `m.dummy`, `m.no_olm`.
     Notice,
     /// Where history lies, for devices of somebody whom we are about to invite.
@@ -186,6 +193,9 @@ pub(super) struct ToDeviceMessage {
     pub(super) content: Box<RawValue>,
 }
 
+/// Where the calls of the specification are.
+const STABLE: &str = "/_matrix/client/v3";
+
 /// What a path segment keeps as it is (RFC 3986, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -195,7 +205,7 @@ pub(super) struct Call<'a> {
     pub(super) kind: RequestKind,
     /// `GET`, `POST`, `PUT` or `DELETE`.
     pub(super) method: &'static str,
-    /// Path segments below `/_matrix/client/v3`, not encoded.
+    /// Path segments, not encoded; below `/_matrix/client/v3` where nothing else is said.
     pub(super) path: &'a [&'a str],
     /// Names and values, not encoded.
     pub(super) query: Vec<(String, String)>,
@@ -225,13 +235,24 @@ impl Requests {
         purpose: Purpose,
         step: &mut Step<'_>,
     ) -> Result<RequestId, MachineError> {
+        self.call_below(STABLE, call, purpose, step)
+    }
+
+    /// Stores a call below `root`, which is encoded, and queues it for sending.
+    pub(super) fn call_below(
+        &mut self,
+        root: &str,
+        call: Call<'_>,
+        purpose: Purpose,
+        step: &mut Step<'_>,
+    ) -> Result<RequestId, MachineError> {
         let Call { kind, method, path, query, body } = call;
         let segments = path.iter().map(|it| utf8_percent_encode(it, SEGMENT).to_string());
         let request = OutgoingRequest {
             id: RequestId::random()?,
             kind,
             method: method.to_owned(),
-            path: format!("/_matrix/client/v3/{}", segments.collect::<Vec<_>>().join("/")),
+            path: format!("{root}/{}", segments.collect::<Vec<_>>().join("/")),
             query,
             body,
         };

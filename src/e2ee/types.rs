@@ -109,12 +109,15 @@ pub struct KnownDevice {
     pub cross_signed: bool,
     /// Whether the user blocked it.
     pub blocked: bool,
+    /// Whether it is the one that waits at the server for the owner's next login: signed by the
+    /// owner, and the only one that says so.
+    pub dehydrated: bool,
 }
 
 impl KnownDevice {
     /// One that publishes no keys.
     pub fn without_keys(device_id: OwnedDeviceId) -> Self {
-        Self { device_id, ed25519: None, cross_signed: false, blocked: false }
+        Self { device_id, ed25519: None, cross_signed: false, blocked: false, dehydrated: false }
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     account::MEGOLM,
     claim::Want,
     core::Core,
-    device::Device,
+    device::{Device, DeviceSort},
     devices::find_device_by_key,
     error::MachineError,
     lookup::Table,
@@ -93,7 +93,8 @@ impl Core {
             return self.suspect(user, step);
         };
         let is_us = device.user == self.user && device.device_id == self.device;
-        if device.is_deleted() || is_us || !may_unwedge(&device, step)? {
+        let never_sends = device.sort == DeviceSort::Dehydrated;
+        if device.is_deleted() || is_us || never_sends || !may_unwedge(&device, step)? {
             return Ok(());
         }
         device.unwedged = Some(step.now());

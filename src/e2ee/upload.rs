@@ -124,26 +124,10 @@ impl AccountPart {
             Standing::Unpublished | Standing::Again => Some(self.device_keys()),
             Standing::Published | Standing::PublishedAgain | Standing::Replaced => None,
         };
-        let named = |(id, key): (vodozemac::KeyId, Curve25519PublicKey), extra| {
-            (format!("{KEY_ALGORITHM}:{}", id.to_base64()), self.signed_key(key, extra))
-        };
-        let one_time_keys: BTreeMap<_, _> =
-            self.olm.one_time_keys().into_iter().map(|key| named(key, None)).collect();
-        let fallback_keys: BTreeMap<_, _> =
-            self.olm.fallback_key().into_iter().map(|key| named(key, Some("fallback"))).collect();
+        let owner = (&*self.state.user, &*self.state.device);
+        let PublicKeys { one_time_keys, fallback_keys } = unpublished_keys(&self.olm, owner);
         let upload = Upload { device_keys, one_time_keys, fallback_keys };
         (!upload.is_empty()).then_some(upload)
-    }
-
-    /// A one-time key with our signature; `flag` is a field that is `true` inside of it.
-    fn signed_key(&self, key: Curve25519PublicKey, flag: Option<&str>) -> CanonicalValue {
-        let mut object = CanonicalObject::new();
-        object.insert("key".to_owned(), CanonicalValue::String(key.to_base64()));
-        if let Some(flag) = flag {
-            object.insert(flag.to_owned(), CanonicalValue::Bool(true));
-        }
-        sign_as_device(&mut object, &self.olm, &self.state.user, &self.state.device);
-        CanonicalValue::Object(object)
     }
 
     fn uploaded(
@@ -256,14 +240,62 @@ fn is_conflict(error: &MatrixError) -> bool {
     error.status == 400 && error.error.to_lowercase().contains("already exists")
 }
 
+/// Public keys with the signature of their device, by the names they have at the server.
+pub(super) struct PublicKeys {
+    pub(super) one_time_keys: BTreeMap<String, CanonicalValue>,
+    pub(super) fallback_keys: BTreeMap<String, CanonicalValue>,
+}
+
+/// The keys of an account that were not published yet.
+pub(super) fn unpublished_keys(olm: &Account, owner: (&UserId, &DeviceId)) -> PublicKeys {
+    let named = |(id, key): (vodozemac::KeyId, Curve25519PublicKey), flag| {
+        (format!("{KEY_ALGORITHM}:{}", id.to_base64()), signed_key(olm, owner, key, flag))
+    };
+    PublicKeys {
+        one_time_keys: olm.one_time_keys().into_iter().map(|key| named(key, None)).collect(),
+        fallback_keys: olm
+            .fallback_key()
+            .into_iter()
+            .map(|key| named(key, Some("fallback")))
+            .collect(),
+    }
+}
+
+/// A one-time key with the signature of its device; `flag` is a field that is `true` inside of it.
+fn signed_key(
+    olm: &Account,
+    (user, device): (&UserId, &DeviceId),
+    key: Curve25519PublicKey,
+    flag: Option<&str>,
+) -> CanonicalValue {
+    let mut object = CanonicalObject::new();
+    object.insert("key".to_owned(), CanonicalValue::String(key.to_base64()));
+    if let Some(flag) = flag {
+        object.insert(flag.to_owned(), CanonicalValue::Bool(true));
+    }
+    sign_as_device(&mut object, olm, user, device);
+    CanonicalValue::Object(object)
+}
+
 pub(super) fn signed_device_keys(
+    olm: &Account,
+    user: &UserId,
+    device: &DeviceId,
+) -> CanonicalObject {
+    let mut object = unsigned_device_keys(olm, user, device);
+    sign_as_device(&mut object, olm, user, device);
+    object
+}
+
+/// The device object of an account, without a signature.
+pub(super) fn unsigned_device_keys(
     olm: &Account,
     user: &UserId,
     device: &DeviceId,
 ) -> CanonicalObject {
     let keys = olm.identity_keys();
     let text = |text: String| CanonicalValue::String(text);
-    let mut object: CanonicalObject = [
+    [
         ("user_id", text(user.to_string())),
         ("device_id", text(device.to_string())),
         ("algorithms", CanonicalValue::Array(vec![OLM.into(), MEGOLM.into()])),
@@ -277,9 +309,7 @@ pub(super) fn signed_device_keys(
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
-    .collect();
-    sign_as_device(&mut object, olm, user, device);
-    object
+    .collect()
 }
 
 /// Device keys with the signature of our self-signing key put beside that of the device.

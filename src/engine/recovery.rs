@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  NeedsSetup ──── set up ───▶ SettingUp ─▶ KeyToKeep ─ confirm ────────┐
-//!  NeedsRecovery ─ recover ──▶ Unlocking ─▶ Signing ─▶ ConnectingBackup ─▶ Restoring ─▶ Ready
+//!  NeedsRecovery ─ recover ──▶ Unlocking ─▶ Signing ─▶ ConnectingBackup ─▶ Restoring ─▶ TakingOver ─▶ Ready
 //!        │ ▲                      │ refused
 //!        │ └──────────────────────┘
 //!        └─ another device sends the secrets ─▶ Signing …
@@ -52,6 +52,8 @@ pub enum RecoveryState {
         /// How many the backup has.
         total: u64,
     },
+    /// What was sent while nobody was logged in is being read.
+    TakingOver,
     /// A recovery key was made here, and the user did not say yet that they have it:
     /// [`super::Request::SetUpRecovery`] gives it again.
     KeyToKeep,
@@ -100,6 +102,8 @@ struct Facts {
     cross_signed: bool,
     storage: StorageStatus,
     backup: BackupState,
+    /// Whether the keys of a device that waited are being taken over.
+    taking_over: bool,
 }
 
 impl Facts {
@@ -110,6 +114,7 @@ impl Facts {
             cross_signed: machine.is_cross_signed(&turn.step)?,
             storage: machine.storage_status(&turn.step)?,
             backup: machine.backup_state(&turn.step)?,
+            taking_over: machine.is_taking_over(),
         })
     }
 
@@ -151,6 +156,7 @@ impl Facts {
             Some(_) | None if version.is_some() && !connected && problem.is_none() => {
                 self.outside(other_device)
             }
+            Some(_) | None if self.taking_over => RecoveryState::TakingOver,
             Some(_) | None if self.storage.creation == CreationStatus::Unconfirmed => {
                 RecoveryState::KeyToKeep
             }
@@ -219,7 +225,8 @@ impl Engine {
             | RecoveryState::Unlocking
             | RecoveryState::Signing
             | RecoveryState::ConnectingBackup
-            | RecoveryState::Restoring { .. } => {}
+            | RecoveryState::Restoring { .. }
+            | RecoveryState::TakingOver => {}
         }
         if self.recovery.told.as_ref() != Some(&state) {
             self.recovery.told = Some(state.clone());
@@ -281,8 +288,11 @@ mod tests {
         };
         let storage = StorageStatus { exists: true, ..StorageStatus::default() };
         let backup = BackupState { checked: true, connected: true, ..BackupState::default() };
-        let mut facts = Facts { own, cross_signed: true, storage, backup };
+        let mut facts = Facts { own, cross_signed: true, storage, backup, taking_over: false };
         assert_eq!(facts.state(false), RecoveryState::Ready);
+        facts.taking_over = true;
+        assert_eq!(facts.state(false), RecoveryState::TakingOver);
+        facts.taking_over = false;
         facts.storage.creation = CreationStatus::Unconfirmed;
         assert_eq!(facts.state(false), RecoveryState::KeyToKeep);
         facts.storage.is_fresh_start = true;
@@ -301,7 +311,8 @@ mod tests {
         };
         let storage = StorageStatus { exists: true, ..StorageStatus::default() };
         let backup = BackupState::default();
-        let mut facts = Facts { own: verified(false), cross_signed: false, storage, backup };
+        let own = verified(false);
+        let mut facts = Facts { own, cross_signed: false, storage, backup, taking_over: false };
         let RecoveryState::NeedsRecovery { ways } = facts.state(true) else { panic!("it waits") };
         assert!(
             ways.contains(&RecoveryWay::RecoveryKey) && ways.contains(&RecoveryWay::OtherDevice)

@@ -205,7 +205,8 @@ impl Engine {
         if storage.creation != CreationStatus::Unconfirmed {
             return Ok(Next::Wait);
         }
-        if self.is_backup_settled(setup, turn)? && storage.unwritten == 0 {
+        let is_whole = storage.unwritten == 0 && !self.machine.is_dehydrating();
+        if self.is_backup_settled(setup, turn)? && is_whole {
             return Ok(Next::Done(key));
         }
         Ok(Next::Wait)

@@ -242,6 +242,7 @@ fn line(known: KnownDevice, listing: Option<Listing>) -> DeviceLine {
         this: false,
         blocked: known.blocked,
         fingerprint: known.ed25519,
+        dehydrated: known.dehydrated,
     }
 }
 

@@ -258,6 +258,7 @@ pub struct RoomTrust {
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct DeviceLine {
     /// Its id.
     pub device_id: OwnedDeviceId,
@@ -273,6 +274,9 @@ pub struct DeviceLine {
     pub blocked: bool,
     /// Its ed25519 key, unpadded base64, if it publishes one.
     pub fingerprint: Option<String>,
+    /// Whether nobody is at it: its keys wait at the server for its owner's next login.
+    #[serde(default)]
+    pub dehydrated: bool,
 }
 
 /// What of a room's history was handed to somebody who is invited.

@@ -114,6 +114,7 @@ pub fn can_be_typed(state: &RecoveryState) -> bool {
         | RecoveryState::Signing
         | RecoveryState::ConnectingBackup
         | RecoveryState::Restoring { .. }
+        | RecoveryState::TakingOver
         | RecoveryState::KeyToKeep
         | RecoveryState::Ready => false,
     }
@@ -132,6 +133,7 @@ fn going_on(state: &RecoveryState) -> Option<String> {
         RecoveryState::Restoring { done, total } => {
             format!("{done} of {total} conversations' keys restored")
         }
+        RecoveryState::TakingOver => "Reading what came while you were logged out …".to_owned(),
     })
 }
 

@@ -139,7 +139,11 @@ fn device_words(device: &DeviceLine) -> String {
         (false, true) => "verified",
         (false, false) => "NOT verified",
     };
-    let this = if device.this { ", this device" } else { "" };
+    let this = match (device.this, device.dehydrated) {
+        (true, _) => ", this device",
+        (false, true) => ", waits for the next login (dehydrated)",
+        (false, false) => "",
+    };
     let key = device.fingerprint.as_deref().unwrap_or("no keys");
     format!("{}  {trust}{this}  {key}  {name}", safe(device.device_id.as_str()))
 }

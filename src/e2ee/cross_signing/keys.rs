@@ -25,12 +25,24 @@ pub(in crate::e2ee) enum SecretName {
     /// The private key of the key backup.
     #[serde(rename = "m.megolm_backup.v1")]
     BackupKey,
+    /// The key of the dehydrated device.
+    #[serde(rename = "org.matrix.msc3814")]
+    DehydratedDevice,
 }
 
 impl SecretName {
-    /// Every name.
-    pub(in crate::e2ee) const ALL: [Self; 4] =
+    /// Those that devices pass to each other.
+    pub(in crate::e2ee) const PASSED: [Self; 4] =
         [Self::Master, Self::SelfSigning, Self::UserSigning, Self::BackupKey];
+
+    /// Those that secret storage has.
+    pub(in crate::e2ee) const STORED: [Self; 5] = [
+        Self::Master,
+        Self::SelfSigning,
+        Self::UserSigning,
+        Self::BackupKey,
+        Self::DehydratedDevice,
+    ];
 
     /// The name in secret storage and in secret requests.
     pub(in crate::e2ee) fn as_str(self) -> &'static str {
@@ -39,6 +51,7 @@ impl SecretName {
             Self::SelfSigning => "m.cross_signing.self_signing",
             Self::UserSigning => "m.cross_signing.user_signing",
             Self::BackupKey => "m.megolm_backup.v1",
+            Self::DehydratedDevice => "org.matrix.msc3814",
         }
     }
 }
@@ -130,13 +143,13 @@ impl PrivateKeys {
             .filter(|seed| identity.user_signing_key.as_ref().is_some_and(|key| fits(seed, key)));
     }
 
-    /// The place of a key; the backup's has none here.
+    /// The place of a key; those that sign nothing have none here.
     pub(super) fn place(&mut self, name: SecretName) -> Option<&mut Option<Seed>> {
         match name {
             SecretName::Master => Some(&mut self.master),
             SecretName::SelfSigning => Some(&mut self.self_signing),
             SecretName::UserSigning => Some(&mut self.user_signing),
-            SecretName::BackupKey => None,
+            SecretName::BackupKey | SecretName::DehydratedDevice => None,
         }
     }
 }

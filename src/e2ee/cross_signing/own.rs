@@ -11,6 +11,7 @@ use crate::{
     e2ee::{
         Machine, MachineError,
         core::Core,
+        device::{Device, DeviceSort},
         devices::{devices_of, find_device},
         identity::Identity,
         request::{self, Purpose},
@@ -109,11 +110,19 @@ impl Machine {
         let own = *user == self.core.user;
         let record = OwnRecord::read(step)?;
         let signer = signer.filter(|it| !own || record.verifies(it));
-        let known = devices_of(user, step)?.into_iter().map(|device| KnownDevice {
-            ed25519: Some(device.ed25519.to_base64()),
-            cross_signed: signer.as_ref().is_some_and(|it| it.signs(&device)),
-            blocked: device.is_blocked(),
-            device_id: device.device_id,
+        let devices = devices_of(user, step)?;
+        let waits = |device: &Device| device.sort == DeviceSort::Dehydrated;
+        // Nobody has two; who lists them wants one overlooked.
+        let one_waits = devices.iter().filter(|it| waits(it)).count() == 1;
+        let known = devices.into_iter().map(|device| {
+            let cross_signed = signer.as_ref().is_some_and(|it| it.signs(&device));
+            KnownDevice {
+                ed25519: Some(device.ed25519.to_base64()),
+                cross_signed,
+                blocked: device.is_blocked(),
+                dehydrated: one_waits && cross_signed && waits(&device),
+                device_id: device.device_id,
+            }
         });
         Ok(known.collect())
     }
@@ -124,7 +133,7 @@ impl Machine {
         Ok(records.iter().any(|it| matches!(it.purpose, Purpose::Signatures(_))))
     }
 
-    /// A private key of ours, to be kept elsewhere; the backup's is not here.
+    /// A private key of ours, to be kept elsewhere; those that sign nothing are not here.
     #[expect(clippy::unused_self, reason = "the machine is who has it, wherever it is kept")]
     pub(in crate::e2ee) fn signing_secret(
         &self,
@@ -151,7 +160,7 @@ impl Machine {
             SecretName::Master => Some(&own.master_key),
             SecretName::SelfSigning => Some(&own.self_signing_key),
             SecretName::UserSigning => own.user_signing_key.as_ref(),
-            SecretName::BackupKey => None,
+            SecretName::BackupKey | SecretName::DehydratedDevice => None,
         };
         let mut record = OwnRecord::read(step)?;
         let (Some(public), Some(place)) = (public, record.keys.place(name)) else {

@@ -166,15 +166,25 @@ impl Core {
         device: &Device,
         step: &Step<'_>,
     ) -> Result<Option<Box<RawValue>>, MachineError> {
+        let Ok(object) = CanonicalValue::parse_object(device.raw.get()) else {
+            return Ok(None);
+        };
+        self.sign_device_keys((&device.device_id, object), step)
+    }
+
+    /// The device keys of a device of ours with the signature of our self-signing key; `None`
+    /// without the key, or while our identity is not verified here.
+    pub(in crate::e2ee) fn sign_device_keys(
+        &self,
+        (device, mut object): (&DeviceId, CanonicalObject),
+        step: &Step<'_>,
+    ) -> Result<Option<Box<RawValue>>, MachineError> {
         let record = OwnRecord::read(step)?;
         let own = identity(&self.user, step)?.filter(|own| record.verifies(own));
         let (Some(own), Some(seed)) = (own, &record.keys.self_signing) else { return Ok(None) };
-        if seed.public() != own.self_signing_key || own.has_key_named(device.device_id.as_str()) {
+        if seed.public() != own.self_signing_key || own.has_key_named(device.as_str()) {
             return Ok(None);
         }
-        let Ok(mut object) = CanonicalValue::parse_object(device.raw.get()) else {
-            return Ok(None);
-        };
         seed.sign(&mut object, &self.user);
         raw(Table::Device, &CanonicalText(&object).to_string()).map(Some)
     }

@@ -76,7 +76,7 @@ impl Machine {
         if devices.is_empty() {
             return Ok(());
         }
-        for name in SecretName::ALL {
+        for name in SecretName::PASSED {
             if self.held_secret(name, step)?.is_some() {
                 continue;
             }

@@ -286,7 +286,7 @@ impl Machine {
             },
         };
         step.tell(Notice::StorageChanged);
-        let left = SecretName::ALL.into();
+        let left = SecretName::STORED.into();
         let reading = Reading { key, proved, left, missing: Vec::new(), bad: Vec::new() };
         match self.core.refresh([&self.core.user.clone()], step)? {
             Freshness::Ready => self.read_next(reading, step),
@@ -364,13 +364,15 @@ impl Machine {
 
     fn end_reading(&mut self, reading: Reading, step: &mut Step<'_>) -> Result<(), MachineError> {
         let Reading { key, proved, missing, bad, .. } = reading;
-        let taken = SecretName::ALL.len() - missing.len() - bad.len();
+        let taken = SecretName::STORED.len() - missing.len() - bad.len();
         if proved {
             self.storage.open = Some(key);
             let mut record = StorageRecord::read(step)?;
             for name in missing {
                 if self.held_secret(name, step)?.is_some() {
                     record.note_unwritten(name);
+                } else if name == SecretName::DehydratedDevice {
+                    self.wish_dehydrated(step)?;
                 }
             }
             record.write(step)?;

@@ -129,6 +129,11 @@ pub(super) struct OpenKey {
 }
 
 impl Storage {
+    /// Whether a write is under way.
+    pub(in crate::e2ee) fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
     /// Takes up what an earlier run left under way.
     pub(in crate::e2ee) fn open(step: &Step<'_>) -> Result<Self, MachineError> {
         let mut records = request::records(step)?.into_iter();

@@ -74,7 +74,7 @@ impl Machine {
             let id = RequestId::random()?.0;
             let creation = Creation { id, key: key.clone(), rounds, stage: Stage::Undescribed };
             record.creation = Some(creation);
-            for name in SecretName::ALL {
+            for name in SecretName::STORED {
                 if self.held_secret(name, step)?.is_some() {
                     record.note_unwritten(name);
                 }
@@ -170,6 +170,14 @@ impl Machine {
         self.write_next(step)
     }
 
+    /// Whether the storage has a secret as it is now, or is not known to lack it.
+    pub(in crate::e2ee) fn is_written(
+        name: SecretName,
+        step: &Step<'_>,
+    ) -> Result<bool, MachineError> {
+        Ok(!StorageRecord::read(step)?.unwritten.contains_key(&name))
+    }
+
     /// Writes what comes next, unless a write is under way.
     pub(super) fn write_next(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         if self.storage.writing.is_some() || self.storage.refused {
@@ -260,6 +268,7 @@ impl Machine {
                 }
                 record.default_key = Some(id.clone());
                 step.tell(Notice::StorageMade);
+                self.wish_dehydrated(step)?;
             }
             (WritePurpose::Description | WritePurpose::Default(_), _) => {}
         }

@@ -127,6 +127,55 @@ impl Server {
     }
 }
 
+/// To-device events in one page of those for a device that waits.
+const PAGE: usize = 2;
+
+impl Server {
+    /// Everything below `/dehydrated_device`.
+    pub(super) fn dehydration(
+        &mut self,
+        from: &DeviceName,
+        request: &OutgoingRequest,
+        body: &Value,
+    ) -> Answer {
+        let unrecognized = || matrix_error(404, "M_UNRECOGNIZED", "what?");
+        let Some(waiting) = &mut self.dehydrated else {
+            return Err(RequestFailure::Refused(unrecognized()));
+        };
+        let path = segments(request);
+        let old = waiting.get(&from.0).cloned();
+        if request.method == "PUT" {
+            let name = OwnedDeviceId::from(body["device_id"].as_str().unwrap());
+            waiting.insert(from.0.clone(), body.clone());
+            let devices = self.device_keys.entry(from.0.clone()).or_default();
+            if let Some(old) = old {
+                devices.remove(&OwnedDeviceId::from(old["device_id"].as_str().unwrap()));
+            }
+            self.upload(&(from.0.clone(), name), body)?;
+            return Ok(json!({ "device_id": body["device_id"] }));
+        }
+        let old = old.ok_or_else(not_found)?;
+        if path.len() == 5 {
+            return Ok(json!({ "device_id": old["device_id"], "device_data": old["device_data"] }));
+        }
+        let forbidden = || RequestFailure::Refused(matrix_error(403, "M_FORBIDDEN", "not this"));
+        Some(&path[5]).filter(|name| old["device_id"] == name.as_str()).ok_or_else(forbidden)?;
+        let after = request.query.iter().find(|(name, _)| name == "from");
+        let after = after.map_or(0, |(_, from)| from.parse::<usize>().unwrap());
+        let name = (from.0.clone(), OwnedDeviceId::from(path[5].as_str()));
+        let inbox = &self.kept.entry(name).or_default().inbox;
+        let events = inbox.iter().skip(after).take(PAGE);
+        let events = events.map(
+            |(kind, sender, content)| json!({ "type": kind, "sender": sender, "content": content }),
+        );
+        let mut page = json!({ "events": events.collect::<Vec<_>>() });
+        if after + PAGE < inbox.len() {
+            page["next_batch"] = json!((after + PAGE).to_string());
+        }
+        Ok(page)
+    }
+}
+
 impl Backup {
     fn entries(&mut self, method: &str, name: &[&str], body: &Value) -> Answer {
         if method == "PUT" {

@@ -162,6 +162,8 @@ pub(in crate::e2ee) struct Server {
     pub(in crate::e2ee) account_data: BTreeMap<(OwnedUserId, String), Value>,
     /// Key backups of each user; the last one that was not deleted is the current one.
     pub(in crate::e2ee) backups: BTreeMap<OwnedUserId, Vec<Backup>>,
+    /// What waits for the next login of each user; `None` where the server does not offer it.
+    pub(in crate::e2ee) dehydrated: Option<BTreeMap<OwnedUserId, Value>>,
     /// Whether replacing signing keys needs the user's password, which is `secret`.
     pub(in crate::e2ee) wants_password: bool,
     /// Fails every request with this.
@@ -197,11 +199,16 @@ impl Server {
             RequestKind::BackupWrite | RequestKind::BackupRead => {
                 self.backup(from, request, &body)?
             }
+            RequestKind::DehydratedDevice => self.dehydration(from, request, &body)?,
         };
         Ok(answer.to_string())
     }
 
-    fn upload(&mut self, from: &DeviceName, body: &Value) -> Result<Value, RequestFailure> {
+    pub(super) fn upload(
+        &mut self,
+        from: &DeviceName,
+        body: &Value,
+    ) -> Result<Value, RequestFailure> {
         let kept = self.kept.entry(from.clone()).or_default();
         for (id, key) in members(&body["one_time_keys"]) {
             match kept.seen.get(id) {

@@ -4,6 +4,7 @@ mod account;
 mod account_server;
 mod backup;
 mod claims;
+mod dehydrated;
 mod evil;
 mod forger;
 pub(super) mod harness;

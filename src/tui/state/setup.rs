@@ -20,6 +20,7 @@ pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
         RecoveryState::Restoring { done, total } => {
             format!("Unlocking old messages: {done} of {total} keys are here")
         }
+        RecoveryState::TakingOver => "Reading what came while you were logged out …".to_owned(),
         RecoveryState::KeyToKeep => "Your recovery key waits to be written down".to_owned(),
         RecoveryState::Ready => return None,
     })
@@ -53,6 +54,7 @@ pub(in crate::tui) fn is_waiting_for_user(recovery: &RecoveryState) -> bool {
         | RecoveryState::Signing
         | RecoveryState::ConnectingBackup
         | RecoveryState::Restoring { .. }
+        | RecoveryState::TakingOver
         | RecoveryState::Ready => false,
     }
 }

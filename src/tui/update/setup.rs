@@ -39,6 +39,7 @@ pub(super) fn on_state(state: &mut State, recovery: RecoveryState) {
             | RecoveryState::Signing
             | RecoveryState::ConnectingBackup
             | RecoveryState::Restoring { .. }
+            | RecoveryState::TakingOver
             | RecoveryState::Ready => "this device has the account's keys now",
         };
         state.say(Tone::Done, words);

@@ -14,9 +14,8 @@ scenario::on_both! {
     a_new_device_opens_secret_storage_and_reads_the_backup,
     peers_exchange_files_and_the_history_of_a_room,
     a_reset_identity_is_noticed_by_a_peer,
+    a_dehydrated_device_collects_keys,
 }
-
-scenario::tests! { a_dehydrated_device_collects_keys: synapse Synapse }
 
 /// Two with identities and a room.
 pub(super) fn two(base: &str) -> (Peer, Peer, String) {
