@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Pause before another try.
 const PAUSE: Duration = Duration::from_millis(15);
-const PASSWORD: &str = "correct-horse-7Qz";
+pub(crate) const PASSWORD: &str = "correct-horse-7Qz";
 
 /// Everybody may register, and nothing is too often.
 pub(crate) const OPEN: &str = "\
