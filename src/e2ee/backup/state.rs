@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    record::{Name, Record, Seed, Trust},
+    record::{Name, Pinned, Record, Seed, Trust},
     restore::{Entries, Extent},
     search::Search,
 };
@@ -92,7 +92,11 @@ pub(in crate::e2ee) struct Backup {
     pub(super) creating: bool,
     /// A key that is to be used if it fits the backup, which is being asked for.
     pub(super) candidate: Option<Seed>,
+    /// The backup that a key which was given did not fit.
+    pub(super) misfit: Option<Name>,
     pub(super) uploading: bool,
+    /// Sessions of one request, since the server refused more.
+    pub(super) batch: Option<usize>,
     /// When the next batch leaves.
     pub(super) upload_at: Option<Timestamp>,
     pub(super) upload_failures: u32,
@@ -148,6 +152,18 @@ impl Backup {
     pub(super) fn readable(&self) -> Option<&Name> {
         self.record.usable_seed()?;
         self.record.pinned.as_ref().map(|pinned| &pinned.name)
+    }
+
+    /// What keeps the backup on the server from being ours.
+    pub(super) fn misgiving(&self) -> Option<BackupProblem> {
+        let Pinned { name, trust } = self.record.pinned.as_ref()?;
+        match trust {
+            Trust::None | Trust::Signed if self.misfit.as_ref() == Some(name) => {
+                Some(BackupProblem::WrongKey)
+            }
+            Trust::None => Some(BackupProblem::Untrusted),
+            Trust::Key | Trust::Signed => None,
+        }
     }
 
     pub(super) fn save(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {

@@ -20,7 +20,7 @@ use crate::{
     matrix::{MatrixError, OwnedRoomId, RoomId},
 };
 
-/// Sessions of one request.
+/// Sessions of one request, unless the server found that too much.
 const BATCH: usize = 100;
 /// Sessions marked in one step after a new backup.
 const MARKED_AT_ONCE: usize = 500;
@@ -131,7 +131,8 @@ impl Machine {
         if step.now() < due {
             return Ok(());
         }
-        let Some((body, sessions)) = batch(&name, step)? else {
+        let size = self.backup.batch.unwrap_or(BATCH);
+        let Some((body, sessions)) = batch(&name, size, step)? else {
             self.megolm.to_back_up = false;
             self.backup.upload_at = None;
             self.backup.changed = true;
@@ -157,6 +158,12 @@ impl Machine {
     ) -> Result<(), MachineError> {
         self.backup.uploading = false;
         match answer {
+            // Fewer at once, at once.
+            Err(error) if error.status == 413 && 1 < sessions.len() => {
+                self.backup.batch = Some(sessions.len() / 2);
+                self.backup.upload_at = Some(step.now());
+                Ok(())
+            }
             Ok(_) if self.backup.record.trusted() == Some(name) => {
                 for (room, id, index) in sessions {
                     let pending = step.get::<u32>(Table::ToBackUp, room.as_str(), id)?;
@@ -196,11 +203,15 @@ impl Machine {
 type Uploaded = Vec<(OwnedRoomId, String, u32)>;
 
 /// The next sessions, sealed; `None` when nothing waits.
-fn batch(name: &Name, step: &mut Step<'_>) -> Result<Option<(String, Uploaded)>, MachineError> {
+fn batch(
+    name: &Name,
+    size: usize,
+    step: &mut Step<'_>,
+) -> Result<Option<(String, Uploaded)>, MachineError> {
     let Some(key) = curve25519_from_base64(&name.public_key) else { return Ok(None) };
     let (mut upload, mut sessions) = (Upload::default(), Vec::new());
     while sessions.is_empty() {
-        let keys = step.keys_after(Table::ToBackUp, None, BATCH)?;
+        let keys = step.keys_after(Table::ToBackUp, None, size)?;
         if keys.is_empty() {
             return Ok(None);
         }

@@ -178,6 +178,7 @@ impl Machine {
         if pinned.is_some_and(|pinned| pinned.name.public_key == public_key) {
             return self.connect_backup(seed, step);
         }
+        self.backup.misfit = pinned.map(|pinned| pinned.name.clone());
         self.backup.problem = Some(BackupProblem::WrongKey);
         Ok(())
     }
@@ -206,23 +207,21 @@ impl Machine {
     fn pin(&mut self, new: Option<Pinned>, step: &mut Step<'_>) -> Result<(), MachineError> {
         let old = self.backup.record.pinned.clone();
         if old == new {
-            if let Some(new) = new {
-                let is_strange = new.trust == Trust::None;
-                self.backup.problem = is_strange.then_some(BackupProblem::Untrusted);
+            if new.is_some() {
+                self.backup.problem = self.backup.misgiving();
             }
             return Ok(());
         }
         self.backup.record.pinned.clone_from(&new);
         self.backup.save(step)?;
         let Some(new) = new else { return self.resume_restore(step) };
+        self.backup.problem = self.backup.misgiving();
         if new.trust == Trust::None {
-            self.backup.problem = Some(BackupProblem::Untrusted);
             if old.is_some_and(|old| old.trust != Trust::None) {
                 step.tell(Notice::Alarm(Alarm::BackupChanged(new.name.version)));
             }
             return self.resume_restore(step);
         }
-        self.backup.problem = None;
         self.begin_marking(step)?;
         self.resume_restore(step)
     }

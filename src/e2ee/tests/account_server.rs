@@ -23,6 +23,8 @@ pub(in crate::e2ee) struct Backup {
     /// Entries by room and session.
     pub(in crate::e2ee) keys: BTreeMap<(String, String), Value>,
     pub(in crate::e2ee) deleted: bool,
+    /// Most sessions that one request may bring.
+    pub(in crate::e2ee) most_at_once: Option<usize>,
 }
 
 type DeviceName = (OwnedUserId, OwnedDeviceId);
@@ -179,6 +181,12 @@ impl Server {
 impl Backup {
     fn entries(&mut self, method: &str, name: &[&str], body: &Value) -> Answer {
         if method == "PUT" {
+            let rooms = members(&body["rooms"]);
+            let count: usize = rooms.map(|(_, room)| members(&room["sessions"]).count()).sum();
+            if self.most_at_once.is_some_and(|most| most < count) {
+                let error = matrix_error(413, "M_TOO_LARGE", "that is too much");
+                return Err(RequestFailure::Refused(error));
+            }
             for (room, sessions) in members(&body["rooms"]) {
                 for (session, entry) in members(&sessions["sessions"]) {
                     self.take((room.clone(), session.clone()), entry);
