@@ -62,7 +62,7 @@ pub use backup::{BackupProblem, BackupSearch, BackupState};
 pub use cross_signing::{AuthNeeded, Bootstrap, IdentityState, IdentityStatus, OwnIdentity};
 pub use error::{EncryptError, MachineError, ShareError};
 pub use exported::ImportCounts;
-pub use history_sharing::{Bundled, HistoryBundle, HistoryImport, MAX_BUNDLE_BYTES};
+pub use history_sharing::{Bundled, Gathered, HistoryBundle, HistoryImport, MAX_BUNDLE_BYTES};
 pub use key_file::{KeyFileError, KeyFileReader, KeyFileWriter};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
 pub use machine::{Machine, Readiness, ReadyRoom};

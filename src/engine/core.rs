@@ -149,6 +149,7 @@ impl Engine {
             self.history.deadline(),
             self.rooms.deadline(),
             self.transfers.deadline().filter(|_| self.is_up()),
+            self.sharing_deadline(),
         ];
         due.into_iter().flatten().min()
     }
@@ -207,7 +208,7 @@ impl Engine {
         }
         self.tick_history(turn)?;
         self.tick_rooms(turn);
-        Ok(())
+        self.tick_sharing(turn)
     }
 
     /// Does what the input caused elsewhere: notices of the session layer, its requests, room
@@ -274,7 +275,10 @@ impl Engine {
                     | Notice::StorageMade => self.recovery.note_change(),
                     Notice::DeriveStorageKey(derivation) => turn.out.derive = Some(derivation),
                     Notice::StorageRefused(why) => self.on_storage_refused(&why, turn),
-                    Notice::KeysFetched(room) => self.name_missing(&room, turn)?,
+                    Notice::KeysFetched(room) => {
+                        self.name_missing(&room, turn)?;
+                        self.on_keys_gathered(&room, turn)?;
+                    }
                     Notice::Backup(state) => self.on_backup(state, turn),
                 }
             }

@@ -45,11 +45,11 @@ pub enum RecoveryState {
     Signing,
     /// The backup is being looked for.
     ConnectingBackup,
-    /// Old keys are coming down.
+    /// Old keys are coming down, conversation by conversation.
     Restoring {
-        /// How many are here.
+        /// Conversations whose keys are here.
         done: u64,
-        /// How many the backup has.
+        /// Conversations whose keys were not when it began.
         total: u64,
     },
     /// What was sent while nobody was logged in is being read.

@@ -3,13 +3,14 @@
 //! The invite goes out last: whoever gets it finds the history waiting. If that cannot be handed
 //! over, the invite goes out without it, and who asked for it is told so.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    e2ee::{Bundled, EncryptedFile, HistoryBundle, MAX_BUNDLE_BYTES},
+    e2ee::{Bundled, EncryptedFile, Gathered, HistoryBundle, MAX_BUNDLE_BYTES},
     matrix::{OwnedRoomId, OwnedUserId, RoomId, UserId},
     secret::Secret,
     store::{FilePlace, UploadedFile},
+    time::Timestamp,
 };
 
 use serde_json::json;
@@ -23,6 +24,9 @@ use super::{
     turn::Turn,
 };
 
+/// How long an invite waits for keys that only the backup has.
+const GATHERING: Duration = Duration::from_secs(20);
+
 /// Who is invited, and where.
 type Guest = (OwnedRoomId, OwnedUserId);
 
@@ -31,15 +35,20 @@ type Guest = (OwnedRoomId, OwnedUserId);
 pub(super) struct Sharing {
     /// Who is to be invited where, and who asked for it.
     invites: BTreeMap<Guest, Invite>,
+    /// Invites that wait until the room's keys came from the backup, and until when at most.
+    gathering: BTreeMap<Guest, (Vec<Asker>, Timestamp)>,
     /// Bundles that wait for the word how large a file may be.
     waiting: Vec<(Guest, Secret<Vec<u8>>)>,
     /// Whose invites are being accepted.
     accepting: BTreeMap<OwnedRoomId, OwnedUserId>,
 }
 
+/// Who asked for an invite.
+type Asker = (FaceId, CommandId);
+
 #[derive(Debug)]
 struct Invite {
-    askers: Vec<(FaceId, CommandId)>,
+    askers: Vec<Asker>,
     keys: usize,
 }
 
@@ -47,31 +56,86 @@ impl Engine {
     /// Invites somebody, with the history if there is one that may be shared.
     pub(super) fn invite(
         &mut self,
-        from: (FaceId, CommandId),
-        (room, user): (OwnedRoomId, OwnedUserId),
+        from: Asker,
+        to: Guest,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        if let Some(invite) = self.sharing.invites.get_mut(&(room.clone(), user.clone())) {
-            invite.askers.push(from);
+        let Sharing { invites, gathering, .. } = &mut self.sharing;
+        let invited = invites.get_mut(&to).map(|invite| &mut invite.askers);
+        if let Some(askers) = invited.or(gathering.get_mut(&to).map(|(askers, _)| askers)) {
+            askers.push(from);
             return Ok(());
         }
+        let visibility = self.rooms.state(&to.0, turn.store)?.history_visibility();
+        match self.machine.gather_history(&to.0, visibility, &mut turn.step)? {
+            Gathered::Here => self.bundle(vec![from], to, turn),
+            Gathered::Coming => {
+                let until = turn.now.plus(GATHERING);
+                self.sharing.gathering.insert(to, (vec![from], until));
+                Ok(())
+            }
+        }
+    }
+
+    /// The backup's keys of a room are here: whoever waited for them is invited.
+    pub(super) fn on_keys_gathered(
+        &mut self,
+        room: &RoomId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.end_gathering(|guest, _| guest.0 == room, turn)
+    }
+
+    /// When the backup is waited for no longer.
+    pub(super) fn sharing_deadline(&self) -> Option<Timestamp> {
+        self.sharing.gathering.values().map(|(_, until)| *until).min()
+    }
+
+    pub(super) fn tick_sharing(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let now = turn.now;
+        self.end_gathering(|_, until| until <= now, turn)
+    }
+
+    fn end_gathering(
+        &mut self,
+        is_over: impl Fn(&Guest, Timestamp) -> bool,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let gathering = std::mem::take(&mut self.sharing.gathering);
+        for (guest, (askers, until)) in gathering {
+            if is_over(&guest, until) {
+                self.bundle(askers, guest, turn)?;
+            } else {
+                self.sharing.gathering.insert(guest, (askers, until));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts together what may be shared, and has it uploaded; without any, invites at once.
+    fn bundle(
+        &mut self,
+        askers: Vec<Asker>,
+        (room, user): Guest,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
         let visibility = self.rooms.state(&room, turn.store)?.history_visibility();
         let bundled = self.machine.history_bundle((&room, &user), visibility, &mut turn.step)?;
         let HistoryBundle { json, shared, .. } = match bundled {
             Bundled::Bundle(bundle) => bundle,
             Bundled::Nothing => {
-                self.ask_invite(vec![from], (room, user), None);
+                self.ask_invite(askers, (room, user), None);
                 return Ok(());
             }
             Bundled::Distrusted => {
                 let words = "their identity changed: look at it, then invite them again";
                 let history = SharedHistory::not(words);
-                self.ask_invite(vec![from], (room, user), Some(&history));
+                self.ask_invite(askers, (room, user), Some(&history));
                 return Ok(());
             }
         };
         let to = (room, user);
-        self.sharing.invites.insert(to.clone(), Invite { askers: vec![from], keys: shared });
+        self.sharing.invites.insert(to.clone(), Invite { askers, keys: shared });
         self.sharing.waiting.push((to, json));
         self.start_sharing();
         Ok(())
@@ -126,8 +190,8 @@ impl Engine {
 
     fn ask_invite(
         &mut self,
-        askers: Vec<(FaceId, CommandId)>,
-        (room, user): (OwnedRoomId, OwnedUserId),
+        askers: Vec<Asker>,
+        (room, user): Guest,
         history: Option<&SharedHistory>,
     ) {
         for from in askers {

@@ -76,6 +76,21 @@ impl Machine {
         }
     }
 
+    /// Whether all that the backup has of a room is here. If it is not and can be, it is fetched
+    /// next, and [`Notice::KeysFetched`] says when it is in.
+    pub(in crate::e2ee) fn has_room_keys(
+        &mut self,
+        room: &RoomId,
+        step: &mut Step<'_>,
+    ) -> Result<bool, MachineError> {
+        if self.backup.readable().is_none() || self.backup.fetched.contains_key(room) {
+            return Ok(true);
+        }
+        self.want_room(room);
+        self.proceed_backup(step)?;
+        Ok(false)
+    }
+
     /// Fetches the keys of all rooms that we know to be encrypted.
     pub(super) fn begin_restore(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         self.resume_restore(step)

@@ -28,7 +28,7 @@ use super::{
 use crate::matrix::OwnedRoomId;
 
 pub use receive::{HistoryImport, MAX_BUNDLE_BYTES};
-pub use send::{Bundled, HistoryBundle};
+pub use send::{Bundled, Gathered, HistoryBundle};
 
 pub(super) use receive::{TYPE, UNSTABLE_TYPE};
 

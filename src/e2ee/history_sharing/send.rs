@@ -92,7 +92,35 @@ enum Phase {
     Sent,
 }
 
+/// Whether the keys of a room's history are together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathered {
+    /// They are, as far as this device can get them.
+    Here,
+    /// The backup's are being fetched; [`Notice::KeysFetched`] says when they are here.
+    Coming,
+}
+
 impl Machine {
+    /// Before history is handed over: has the keys fetched that only the backup has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn gather_history(
+        &mut self,
+        room: &RoomId,
+        visibility: HistoryVisibility,
+        step: &mut Step<'_>,
+    ) -> Result<Gathered, MachineError> {
+        if !is_shared(visibility)
+            || !self.is_encrypted(room, step)?
+            || self.has_room_keys(room, step)?
+        {
+            return Ok(Gathered::Here);
+        }
+        Ok(Gathered::Coming)
+    }
+
     /// What of the history of `room` may be handed to `user`, whom we are about to invite: the keys
     /// whose makers allow it, if the room's history is for everybody who joins.
     ///

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     e2ee::{
-        Alarm, BackupProblem, BackupSearch, BackupState, Decryption, Machine, Notice,
-        OutgoingRequest, RequestFailure, RequestKind, Shield, ShieldReason, Step, Table,
-        UndecryptableReason,
+        Alarm, BackupProblem, BackupSearch, BackupState, Bundled, Decryption, Gathered,
+        HistoryVisibility, Machine, Notice, OutgoingRequest, RequestFailure, RequestKind, Shield,
+        ShieldReason, Step, Table, UndecryptableReason,
         cross_signing::Imported,
         megolm::{Source, inbound::InboundSession},
     },
@@ -262,6 +262,14 @@ fn a_key_that_does_not_fit_is_not_kept() {
         world.clients[new].records.0.values().flat_map(|it| it.to_vec()).collect();
     let secret = b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
     assert!(!stored.windows(secret.len()).any(|window| window == secret));
+    // Looking again does not make another reason of it.
+    world.do_at(new, |machine, step| machine.check_backup(step).unwrap());
+    world.rest();
+    assert_eq!(world.state(new).problem, Some(BackupProblem::WrongKey));
+    let key = world.key(0);
+    world.give_key(new, key);
+    world.rest();
+    assert_eq!(world.state(new).problem, None);
 }
 
 // T-97, A-24
@@ -621,4 +629,57 @@ fn a_backup_whose_key_yields_no_secret_gets_nothing_although_it_is_signed() {
         assert!(world.state(0).trusted, "it is signed");
         assert_eq!(world.uploads().len(), uploads, "{key}");
     }
+}
+
+#[test]
+fn a_server_that_takes_less_at_once_gets_smaller_batches() {
+    let mut world = backed_up(0);
+    world.backup().most_at_once = Some(30);
+    let sessions: Vec<String> = (0..110).map(|i| exported(&group(), &room(i % 3), 0)).collect();
+    world.import(0, &sessions);
+    world.rest();
+    let state = world.state(0);
+    assert_eq!((state.to_upload, state.problem), (0, None));
+    assert_eq!(world.backup().keys.len(), 110);
+    assert_eq!(world.uploads().len(), 2 + 5, "100 and 50 are refused, then 25 each");
+}
+
+#[test]
+fn a_session_that_is_too_large_by_itself_does_not_make_a_loop() {
+    let mut world = backed_up(0);
+    world.backup().most_at_once = Some(0);
+    world.import(0, &[exported(&group(), &room(0), 0)]);
+    world.rest();
+    assert_eq!(world.state(0).to_upload, 1);
+    assert!(world.uploads().len() <= 2, "{}", world.uploads().len());
+}
+
+// MSC4268
+#[test]
+fn keys_that_only_the_backup_has_are_fetched_before_history_is_shared() {
+    let mut world = backed_up(4);
+    let new = world.log_in("@a:x", "NEW");
+    world.settle();
+    let key = world.key(0);
+    world.give_key(new, key);
+    world.rest();
+    // It is in the room since, and nothing of it was looked at.
+    world.has_encrypted(new, &room(0));
+    let gather = |world: &mut World, visibility| {
+        world
+            .do_at(new, |machine, step| machine.gather_history(&room(0), visibility, step).unwrap())
+    };
+    assert_eq!(gather(&mut world, HistoryVisibility::Joined), Gathered::Here, "none is shared");
+    world.clients[new].take_notices();
+    assert_eq!(gather(&mut world, HistoryVisibility::Shared), Gathered::Coming);
+    world.rest();
+    assert!(world.clients[new].take_notices().contains(&Notice::KeysFetched(room(0))));
+    assert_eq!(gather(&mut world, HistoryVisibility::Shared), Gathered::Here);
+    let bob = OwnedUserId::try_from("@b:x").unwrap();
+    let bundled = world.do_at(new, |machine, step| {
+        let visibility = HistoryVisibility::Shared;
+        machine.history_bundle((&room(0), &bob), visibility, step).unwrap()
+    });
+    let Bundled::Bundle(bundle) = bundled else { panic!("{bundled:?}") };
+    assert_eq!(bundle.shared, 2);
 }
