@@ -38,12 +38,19 @@ const CLOCK_JUMP: Duration = Duration::from_secs(12);
 /// Longest pause that a server can ask for.
 const LONGEST_HINT: Duration = Duration::from_secs(60);
 
-/// Sync v2 with lazy-loaded members, without presence (nothing shows it), and a first page of
-/// messages per room.
-const DEFAULT_FILTER: &str = concat!(
-    r#"{"presence":{"not_types":["*"]},"#,
-    r#""room":{"state":{"lazy_load_members":true},"timeline":{"limit":50}}}"#
-);
+/// Messages of a room in one sync answer: the first page, and what is asked for instead after an
+/// answer that was larger than the stream takes.
+const PAGES: [u32; 3] = [50, 10, 1];
+
+/// Sync v2 with lazy-loaded members, without presence (nothing shows it), and these many messages
+/// per room.
+fn filter(page: u32) -> Option<Box<RawValue>> {
+    let filter = serde_json::json!({
+        "presence": { "not_types": ["*"] },
+        "room": { "state": { "lazy_load_members": true }, "timeline": { "limit": page } },
+    });
+    serde_json::value::to_raw_value(&filter).ok()
+}
 
 /// Where the connection stands, for the status line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,15 +97,17 @@ pub enum LinkEvent {
     },
 }
 
-/// Notices of the stream that mean: the homeserver behind it does not answer.
-const SERVER_IS_GONE: [&str; 4] =
-    ["GROTTO_UNREACHABLE", "GROTTO_TIMEOUT", "GROTTO_NOT_JSON", "M_UNKNOWN"];
+/// Notices of the stream that mean: the homeserver behind it does not answer, or nothing that can
+/// be taken.
+const SERVER_IS_GONE: [&str; 5] =
+    ["GROTTO_UNREACHABLE", "GROTTO_TIMEOUT", "GROTTO_NOT_JSON", "M_UNKNOWN", "M_TOO_LARGE"];
 
 /// The pure half of the connection.
 #[derive(Debug)]
 pub struct Link {
     position: Option<Position>,
-    filter: Option<Box<RawValue>>,
+    /// Which of [`PAGES`] is asked for.
+    page: usize,
     phase: Phase,
     state: LinkState,
     backoff: Backoff,
@@ -129,7 +138,7 @@ impl Link {
     pub fn new(position: Option<Position>) -> Self {
         Self {
             position,
-            filter: RawValue::from_string(DEFAULT_FILTER.to_owned()).ok(),
+            page: 0,
             phase: Phase::Due,
             state: LinkState::Connecting,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
@@ -185,6 +194,9 @@ impl Link {
         self.phase = Phase::Up { since: now };
         self.state = LinkState::Online;
         self.hint = None;
+        if self.position.is_some() {
+            self.page = 0;
+        }
         vec![self.sync_frame()]
     }
 
@@ -262,7 +274,7 @@ impl Link {
     fn sync_frame(&self) -> ClientFrame {
         ClientFrame::Sync(SyncFrame {
             since: self.position.clone(),
-            filter: self.filter.clone(),
+            filter: PAGES.get(self.page).copied().and_then(filter),
             set_presence: None,
         })
     }
@@ -290,6 +302,10 @@ impl Link {
         }
         if let Some(id) = error.id {
             return LinkEvent::Response(refusal(id, error));
+        }
+        if error.errcode == "M_TOO_LARGE" && self.page + 1 < PAGES.len() {
+            self.page += 1;
+            return LinkEvent::Resume(self.sync_frame());
         }
         // The stream is up but what is behind it is not; the next update says that it is back.
         if let Phase::Up { .. } = self.phase

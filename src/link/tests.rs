@@ -77,6 +77,34 @@ fn the_first_frame_names_the_last_committed_position() {
     assert_eq!(filter["room"]["state"]["lazy_load_members"], true);
 }
 
+/// How many messages of a room a frame asks for.
+fn page(frame: &ClientFrame) -> u64 {
+    let ClientFrame::Sync(sync) = frame else { panic!("{frame:?}") };
+    let filter: serde_json::Value =
+        serde_json::from_str(sync.filter.as_ref().unwrap().get()).unwrap();
+    filter["room"]["timeline"]["limit"].as_u64().unwrap()
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_asked_for_with_fewer_messages() {
+    let mut link = Link::new(None);
+    assert!(link.tick(secs(0)));
+    assert_eq!(page(&link.on_up(secs(0))[0]), 50);
+    let mut pages = Vec::new();
+    while let LinkEvent::Resume(frame) =
+        link.on_frame(ServerFrame::Error(error("M_TOO_LARGE")), secs(1))
+    {
+        pages.push(page(&frame));
+    }
+    assert_eq!(pages, [10, 1]);
+    assert!(matches!(link.state(), LinkState::Offline { .. }), "it is said");
+    link.on_lost("cut", secs(9), 0.0);
+    assert_eq!(page(&link.on_up(secs(9))[0]), 1, "the first sync is as large as before");
+    link.acknowledge(position("s1"));
+    link.on_lost("cut", secs(20), 0.0);
+    assert_eq!(page(&link.on_up(secs(20))[0]), 50, "what comes after it is not");
+}
+
 #[test]
 fn updates_are_taken_in_order_and_duplicates_dropped() {
     let mut link = up(None);
