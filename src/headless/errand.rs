@@ -11,6 +11,10 @@ use crate::{
     rooms::RoomSummary,
 };
 
+/// How much longer than anything else the first sync of a login may take: the homeserver computes it
+/// from all there is, and it may be hundreds of rooms.
+const FIRST_SYNC: u32 = 10;
+
 /// A command's seat at the engine, here or in another process.
 #[derive(Debug)]
 pub struct Errand {
@@ -19,6 +23,10 @@ pub struct Errand {
     give_up: Instant,
     rooms: BTreeMap<OwnedRoomId, RoomSummary>,
     trouble: Option<String>,
+    is_online: bool,
+    /// Whether the first sync is done.
+    is_synced: bool,
+    is_caught_up: bool,
     recovery: Option<RecoveryState>,
     last_id: u64,
 }
@@ -33,6 +41,9 @@ impl Errand {
             give_up: Instant::now() + patience,
             rooms: BTreeMap::new(),
             trouble: None,
+            is_online: false,
+            is_synced: false,
+            is_caught_up: false,
             recovery: None,
             last_id: 0,
         }
@@ -61,13 +72,39 @@ impl Errand {
         self.handle.commands.send(command).await.map_err(|_closed| HeadlessError::Gone)
     }
 
-    /// Waits until what the engine knows is what the server knows.
+    /// Waits until what the engine knows is what the server knows; for a first sync ten times as
+    /// long as for anything else, while the homeserver can be reached.
     ///
     /// # Errors
     /// When that does not come in time, or the engine ends.
     pub async fn ready(&mut self) -> Result<(), HeadlessError> {
-        while self.next_in_time().await? != Update::CaughtUp {}
+        let is_first = !self.is_synced;
+        while !self.is_ready() {
+            self.next_in_time().await?;
+        }
+        if is_first {
+            self.be_patient();
+        }
         Ok(())
+    }
+
+    /// Whether the engine said that it knows what the server knows.
+    pub fn is_ready(&self) -> bool {
+        self.is_synced && self.is_caught_up
+    }
+
+    /// Until when the next update must come, and what is told when it does not: how long it was
+    /// waited for.
+    fn deadline(&self) -> (Instant, Duration) {
+        let usual = (self.give_up, self.patience);
+        if self.is_synced || !self.is_online {
+            return usual;
+        }
+        let longer = || {
+            let more = self.patience.checked_mul(FIRST_SYNC - 1)?;
+            Some((self.give_up.checked_add(more)?, self.patience.checked_add(more)?))
+        };
+        longer().unwrap_or(usual)
     }
 
     /// Asks and waits for the answer.
@@ -127,15 +164,14 @@ impl Errand {
     /// # Errors
     /// When none comes in time, or the engine ended.
     pub async fn next_in_time(&mut self) -> Result<Update, HeadlessError> {
-        match timeout_at(self.give_up, self.handle.updates.recv()).await {
+        let (give_up, after) = self.deadline();
+        match timeout_at(give_up, self.handle.updates.recv()).await {
             Ok(update) => {
                 let update = update.ok_or(HeadlessError::Gone)?;
                 self.note(&update)?;
                 Ok(update)
             }
-            Err(_elapsed) => {
-                Err(HeadlessError::Timeout { after: self.patience, reason: self.trouble.take() })
-            }
+            Err(_elapsed) => Err(HeadlessError::Timeout { after, reason: self.trouble.take() }),
         }
     }
 
@@ -150,9 +186,9 @@ impl Errand {
             Update::Link(state) => self.note_link(state)?,
             Update::Recovery(state) => self.recovery = Some(state.clone()),
             Update::Ended { reason } => return Err(HeadlessError::Ended(reason.clone())),
-            Update::Synced
-            | Update::CaughtUp
-            | Update::LastVisited(_)
+            Update::Synced => self.is_synced = true,
+            Update::CaughtUp => self.is_caught_up = true,
+            Update::LastVisited(_)
             | Update::Timeline { .. }
             | Update::Members { .. }
             | Update::Typing { .. }
@@ -170,6 +206,7 @@ impl Errand {
     }
 
     fn note_link(&mut self, state: &LinkState) -> Result<(), HeadlessError> {
+        self.is_online = *state == LinkState::Online;
         match state {
             LinkState::Connecting => {}
             LinkState::Online => self.trouble = None,

@@ -55,13 +55,10 @@ pub async fn tail(
     errand.tell(Command::FollowAll).await?;
     let mut tail = Tail::new(output, options.start);
     let mut early = Vec::new();
-    loop {
-        let update = errand.next_in_time().await?;
-        if update == Update::CaughtUp {
-            break;
-        }
-        early.push(update);
+    while !errand.is_ready() {
+        early.push(errand.next_in_time().await?);
     }
+    errand.be_patient();
     for room in &options.rooms {
         let room = resolve(errand, room).await?;
         tail.only.insert(room);

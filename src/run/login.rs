@@ -25,6 +25,7 @@ use super::{
     login_recovery,
     login_sso::SignOn,
     process::EndSignals,
+    recovery::Ticker,
     secrets::{self, warn},
     start,
 };
@@ -334,12 +335,15 @@ impl Login<'_> {
         // Kept no longer than the login: the server may want it before it takes our identity.
         let password = logged_in.password.clone().map(SecretText::from);
         let mut unverified = None;
+        let mut ticker = Ticker::new(&self.context.global);
         let settled = tokio::select! {
+            never = ticker.show_late("Loading the account's rooms …") => match never {},
             settled = settle(&mut errand, password) => {
                 verdict(settled.map(|settled| unverified = settled.warning))
             }
             () = signals.wait() => Err(interrupted()),
         };
+        drop(ticker);
         let mut state = None;
         if settled.is_ok() && secrets::can_ask() && !self.context.global.json {
             tokio::select! {

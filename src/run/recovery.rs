@@ -1,6 +1,13 @@
 //! What `recover` and the end of a login ask of a person, and how they see it go on.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    convert::Infallible,
+    future::pending,
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use tokio::time::sleep;
 
 use super::{failure::Failure, secrets};
 use crate::{
@@ -9,6 +16,9 @@ use crate::{
 };
 
 const QUESTION: &str = "Recovery key or its passphrase";
+
+/// What takes longer is worth a word.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// The recovery key or its passphrase, from a file or as typed.
 ///
@@ -63,6 +73,13 @@ impl Ticker {
             (false, false) => Form::Lines,
         };
         Self { form, is_open: false }
+    }
+
+    /// Shows words of ours if this is still waited for after a while. Never ready.
+    pub(super) async fn show_late(&mut self, words: &str) -> Infallible {
+        sleep(A_WHILE).await;
+        self.show(words);
+        pending().await
     }
 
     /// Shows words of ours. That nobody sees it is no failure.
