@@ -72,6 +72,8 @@ mod real_parts;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod restore;
+
 mod rig;
 #[cfg(test)]
 mod rotation;

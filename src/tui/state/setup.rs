@@ -18,7 +18,7 @@ pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
         RecoveryState::Signing => "Signing this device …".to_owned(),
         RecoveryState::ConnectingBackup => "Looking for the key backup …".to_owned(),
         RecoveryState::Restoring { done, total } => {
-            format!("Unlocking old messages: {done} of {total} keys are here")
+            format!("Unlocking old messages: {done} of {total} conversations' keys restored")
         }
         RecoveryState::TakingOver => "Reading what came while you were logged out …".to_owned(),
         RecoveryState::KeyToKeep => "Your recovery key waits to be written down".to_owned(),

@@ -47,7 +47,7 @@ fn locked_messages_are_said_above_and_a_typed_recovery_key_is_never_shown() {
     screen.tell([Update::Outcome { id: *id, result: Err(error) }]);
     assert!(screen.text().contains("this is not the recovery key"));
     screen.tell([Update::Recovery(RecoveryState::Restoring { done: 120, total: 300 })]);
-    assert!(screen.text().contains("120 of 300 keys"));
+    assert!(screen.text().contains("120 of 300 conversations' keys restored"));
     screen.tell([Update::Recovery(RecoveryState::Ready)]);
     assert!(!screen.text().contains("Unlocking"));
 }
