@@ -35,9 +35,9 @@ pub(crate) struct Account {
     user: String,
     pub(crate) recovery_key: String,
     pub(crate) sessions: usize,
-    /// The room that is on screen.
-    pub(crate) room: String,
-    /// Messages in it.
+    /// The last one is on screen.
+    pub(crate) rooms: Vec<String>,
+    /// Messages of each.
     pub(crate) messages: usize,
 }
 
@@ -105,14 +105,16 @@ pub(crate) async fn make(base: &str, folder: &Path, size: Size) -> Account {
     let client = Client { http: Client::stranger(base).http, ..client };
     let mut writer = KeyFileWriter::new(Vec::new(), "passphrase").unwrap();
     let mut sessions = 0;
-    let mut room = String::new();
+    let mut all = Vec::new();
     for start in (0..size.rooms).step_by(AT_ONCE) {
         let rooms = size.rooms.min(start + AT_ONCE) - start;
         for (id, keys) in LocalSet::new().run_until(fill_some(&client, rooms, size.messages)).await
         {
-            room = id;
+            all.push(id);
             sessions += keys.len();
-            keys.iter().for_each(|key| writer.push(key).unwrap());
+            for key in &keys {
+                writer.push(key).unwrap();
+            }
         }
     }
     let (keys, words) = (folder.join("keys"), folder.join("words"));
@@ -123,7 +125,7 @@ pub(crate) async fn make(base: &str, folder: &Path, size: Size) -> Account {
     assert_eq!(counts[0]["improved"], sessions);
     while old.run(&["keys", "status"], "")[0]["backup"]["to_upload"] != 0 {}
     let (base, user, messages) = (base.to_owned(), client.user, size.messages);
-    Account { base, user, recovery_key, sessions, room, messages }
+    Account { base, user, recovery_key, sessions, rooms: all, messages }
 }
 
 /// Makes rooms at once.

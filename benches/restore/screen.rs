@@ -46,6 +46,8 @@ pub(crate) struct Figures {
     pub(crate) visible: f64,
     pub(crate) restored: f64,
     pub(crate) readable: f64,
+    /// To load the rest of all rooms, and read it.
+    pub(crate) all: f64,
     pub(crate) longest: f64,
     pub(crate) most: f64,
     pub(crate) answers: usize,
@@ -66,7 +68,7 @@ pub(crate) async fn watch(device: &Device, account: &Account) -> Figures {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(driver::run(store, route, queue)).unwrap();
     });
-    let room = OwnedRoomId::try_from(account.room.as_str()).unwrap();
+    let room = OwnedRoomId::try_from(account.rooms.last().unwrap().as_str()).unwrap();
     let mut eye = Eye { handle, room, shown: BTreeMap::new(), is_current: false };
     let figures = eye.look(account).await;
     eye.handle.commands.send(Command::Shutdown).await.unwrap();
@@ -144,7 +146,12 @@ impl Eye {
         let before = forget_peak();
         let mut figures = self.recover(account).await;
         (figures.before, figures.peak) = (before, mib(resident(std::process::id()).1));
-        self.load_all(account.messages).await;
+        let begun = Instant::now();
+        for room in &account.rooms {
+            let room = OwnedRoomId::try_from(room.as_str()).unwrap();
+            self.read_all(room, account.messages).await;
+        }
+        figures.all = begun.elapsed().as_secs_f64();
         figures
     }
 
@@ -186,9 +193,8 @@ impl Eye {
         figures
     }
 
-    /// What was never on this device is readable as soon as it is loaded.
-    async fn load_all(&mut self, messages: usize) {
-        let room = self.room.clone();
+    /// All of a room can be read: what was never on this device too, as soon as it is loaded.
+    async fn read_all(&mut self, room: OwnedRoomId, messages: usize) {
         self.ask(PAGE, Request::History { room, limit: 10_000, before: None }).await;
         let Outcome::History(page) = self.answer(PAGE).await else { panic!("no page") };
         let is_readable = |body: &EventBody| matches!(body, EventBody::Decrypted(_));

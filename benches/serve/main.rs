@@ -19,20 +19,20 @@
 #[path = "../../tests/it/served.rs"]
 #[expect(dead_code, reason = "the tests' clients")]
 mod served;
+mod synapse;
 
 use std::{
     cell::RefCell,
-    io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use served::{Client, OPEN, Served, message_path, resident, runtime};
+use synapse::Synapse;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 const V3: &str = "/_matrix/client/v3";
@@ -329,42 +329,4 @@ fn table(ours: &Figures, theirs: &Figures) {
         memory(ours.loaded, theirs.loaded),
     );
     row("memory, the most", mb(ours.most), mb(theirs.most), memory(ours.most, theirs.most));
-}
-
-/// A Synapse, by `tests/rig/synapse.py`.
-struct Synapse {
-    supervisor: Child,
-    /// The process of Synapse itself.
-    server: u32,
-    base: String,
-}
-
-impl Synapse {
-    fn start(folder: &Path) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let python: PathBuf = root.join("target/py/bin/python");
-        let mut command = Command::new(python);
-        command.arg(root.join("tests/rig/synapse.py")).arg(folder).arg(port.to_string());
-        let mut supervisor =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Synapse's rig");
-        let mut line = String::new();
-        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(ready["ready"], true, "{ready}");
-        let children = format!("/proc/{0}/task/{0}/children", supervisor.id());
-        let children = std::fs::read_to_string(children).unwrap();
-        let server = children.split_whitespace().next().unwrap().parse().unwrap();
-        Self { supervisor, server, base: format!("http://127.0.0.1:{port}") }
-    }
-}
-
-impl Drop for Synapse {
-    /// Closing its input asks the rig to end what it started.
-    fn drop(&mut self) {
-        if let Some(mut input) = self.supervisor.stdin.take() {
-            drop(input.flush());
-        }
-        drop(self.supervisor.wait());
-    }
 }
