@@ -39,6 +39,9 @@ use crate::{
 /// Pings that are taken while nothing can be written: each leaves its answer in memory.
 const MAX_PINGS: usize = 256;
 
+/// Room for what stands around the body of an answer.
+const ENVELOPE_BYTES: usize = 4 << 10;
+
 /// A connection that is up.
 ///
 /// The socket's own buffer holds what is not yet written, so a dropped future never leaves half a
@@ -104,9 +107,11 @@ impl Transport {
             }
         };
         let request = handshake(&url, token)?;
+        let answer = limits.max_answer_bytes.saturating_add(ENVELOPE_BYTES);
+        let largest = limits.max_update_bytes.max(answer);
         let config = WebSocketConfig::default()
-            .max_message_size(Some(limits.max_update_bytes))
-            .max_frame_size(Some(limits.max_update_bytes));
+            .max_message_size(Some(largest))
+            .max_frame_size(Some(largest));
         let stream = Heard::new(stream);
         let (socket, _response) =
             client_async_with_config(request, stream, Some(config)).await.map_err(refusal)?;

@@ -13,8 +13,10 @@ pub struct Limits {
     /// Largest JSON answer to a request, in bytes. Default 16 MiB: a full member list of a very
     /// large room is some MiB.
     pub max_answer_bytes: usize,
-    /// Largest sync answer, and so the largest text message a client takes, in bytes. Default
-    /// 64 MiB: an initial sync of a very large account is tens of MiB, and nothing can split it.
+    /// Largest sync answer, and so, unless other answers may be larger, the largest text message a
+    /// client takes, in bytes. Default
+    /// 64 MiB: an initial sync of a very large account is tens of MiB, and only fewer messages
+    /// of each room make it smaller.
     pub max_update_bytes: usize,
     /// Requests of one connection that may be unanswered at once. Default 64: history pages, key
     /// queries and a burst of messages together are fewer.
