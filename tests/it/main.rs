@@ -73,7 +73,7 @@ mod real_parts;
 mod recovery;
 #[cfg(test)]
 mod restore;
-
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod rotation;
