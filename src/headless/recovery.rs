@@ -28,7 +28,7 @@ struct Made {
 }
 
 /// Opens the account's secret storage: signs this device, connects the backup, restores its keys.
-/// `progress` is told how far it is, in words.
+/// `progress` is told how far it is, in words, and `None` before the result is shown.
 ///
 /// # Errors
 /// When the key is not the account's, or something does not come in time.
@@ -36,18 +36,20 @@ pub async fn recover(
     errand: &mut Errand,
     output: &mut Output,
     secret: SecretText,
-    progress: &mut dyn FnMut(&str),
+    progress: &mut dyn FnMut(Option<&str>),
 ) -> Result<(), HeadlessError> {
     errand.ready().await?;
-    let outcome = errand
+    let asked = errand
         .ask_watching(Request::Recover { secret }, |update| {
             if let Update::Recovery(state) = update
                 && let Some(words) = going_on(state)
             {
-                progress(&words);
+                progress(Some(&words));
             }
         })
-        .await?;
+        .await;
+    progress(None);
+    let outcome = asked?;
     let Outcome::Recovered { cross_signed, backup_version, keys_restored } = outcome else {
         return Err(unexpected(&outcome).into());
     };
@@ -63,12 +65,14 @@ pub async fn recover(
 pub async fn set_up_recovery(
     errand: &mut Errand,
     output: &mut Output,
-    progress: &mut dyn FnMut(&str),
+    progress: &mut dyn FnMut(Option<&str>),
 ) -> Result<(), HeadlessError> {
     errand.ready().await?;
-    progress("Making a recovery key …");
+    progress(Some("Making a recovery key …"));
     let request = Request::SetUpRecovery { passphrase: None };
-    let outcome = errand.ask_watching(request, |_| {}).await?;
+    let asked = errand.ask_watching(request, |_| {}).await;
+    progress(None);
+    let outcome = asked?;
     let Outcome::RecoveryKey { recovery_key } = outcome else {
         return Err(unexpected(&outcome).into());
     };
@@ -146,7 +150,8 @@ fn words(recovered: &Recovered) -> String {
     };
     let backup = match backup_version {
         Some(version) => {
-            format!("key backup {} is connected, {keys_restored} keys restored", safe(version))
+            let keys = if *keys_restored == 1 { "key" } else { "keys" };
+            format!("key backup {} is connected, {keys_restored} {keys} restored", safe(version))
         }
         None => "no key backup is connected".to_owned(),
     };

@@ -9,6 +9,7 @@ use super::{
     context::Context,
     control::Stay,
     failure::Failure,
+    process::EndSignals,
     recovery::{self, Ticker},
     seat::{OnSignal, Seat},
     secrets, start,
@@ -112,8 +113,14 @@ pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let give_up = Instant::now() + context.global.timeout;
         let mut was_cut_off = false;
+        // Once for all seats: one that comes between two must not be lost.
+        let mut signals = EndSignals::install()?;
         loop {
-            let seat = match Seat::take(context, &chosen, stay).await {
+            let taken = tokio::select! {
+                taken = Seat::take(context, &chosen, stay) => taken,
+                () = signals.wait() => return on_signal.end(),
+            };
+            let seat = match taken {
                 Err(failure) if was_cut_off && failure.exit() == Exit::Failed => {
                     return verdict(Err(work.given_up(context.global.timeout)));
                 }
@@ -123,7 +130,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
             let left = give_up.saturating_duration_since(Instant::now());
             let patience = if is_tail { context.global.timeout } else { left };
             let result = seat
-                .work(patience, on_signal, async |errand| {
+                .work(patience, Some((on_signal, &mut signals)), async |errand| {
                     let mut ticker = Ticker::new(&context.global);
                     perform(&work, errand, (&mut output, &mut ticker)).await
                 })
@@ -182,11 +189,11 @@ async fn perform(
             headless::key_story(errand, output, room, event.clone()).await
         }
         Work::Recover(secret) => {
-            let progress = &mut |words: &str| ticker.show(words);
+            let progress = &mut |words: Option<&str>| ticker.show(words);
             headless::recover(errand, output, secret.clone(), progress).await
         }
         Work::SetUpRecovery => {
-            let progress = &mut |words: &str| ticker.show(words);
+            let progress = &mut |words: Option<&str>| ticker.show(words);
             headless::set_up_recovery(errand, output, progress).await
         }
     }

@@ -34,7 +34,7 @@ use crate::{
     config::AccountConfig,
     engine::{RecoveryState, SecretText},
     gateway::{DiscoverError, GatewayOptions, Metadata, OAuth, discover},
-    headless::{Errand, look, settle},
+    headless::{Errand, can_be_typed, look, settle},
     matrix::SafeText,
     secret::Secret,
     store::{Account, Pending, Store, StoreKey, Writes},
@@ -355,7 +355,9 @@ impl Login<'_> {
         if let Some(warning) = warning.filter(|_| settled.is_ok()) {
             warn(warning);
         }
-        if let Some(warning) = unverified {
+        // Where the recovery key is asked for next, that says it.
+        let is_asked_for = state.as_ref().is_some_and(can_be_typed);
+        if let Some(warning) = unverified.filter(|_| !is_asked_for) {
             warn(&warning);
         }
         settled.and(ended).map(|()| state)

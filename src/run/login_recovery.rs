@@ -72,7 +72,7 @@ async fn recover(
     let mut ticker = Ticker::new(&context.global);
     let mut output = start::output(&context.global);
     let done = {
-        let progress = &mut |words: &str| ticker.show(words);
+        let progress = &mut |words: Option<&str>| ticker.show(words);
         let recovered = headless::recover(&mut errand, &mut output, secret, progress);
         tokio::select! {
             recovered = recovered => super::commands::verdict(recovered),

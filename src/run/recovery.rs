@@ -78,18 +78,20 @@ impl Ticker {
     /// Shows words of ours if this is still waited for after a while. Never ready.
     pub(super) async fn show_late(&mut self, words: &str) -> Infallible {
         sleep(A_WHILE).await;
-        self.show(words);
+        self.show(Some(words));
         pending().await
     }
 
-    /// Shows words of ours. That nobody sees it is no failure.
-    pub(super) fn show(&mut self, words: &str) {
+    /// Shows words of ours; `None` takes the line away, for what comes in its place. That nobody
+    /// sees it is no failure.
+    pub(super) fn show(&mut self, words: Option<&str>) {
         let mut error = io::stderr();
-        match self.form {
-            Form::Silent => {}
-            Form::Lines => writeln!(error, "{words}").unwrap_or_default(),
-            Form::OneLine => {
-                self.is_open = true;
+        match (self.form, words) {
+            (Form::Silent, _) | (Form::Lines, None) => {}
+            (Form::Lines, Some(words)) => writeln!(error, "{words}").unwrap_or_default(),
+            (Form::OneLine, words) => {
+                self.is_open = words.is_some();
+                let words = words.unwrap_or_default();
                 write!(error, "\r{words}\x1b[K").and_then(|()| error.flush()).unwrap_or_default();
             }
         }

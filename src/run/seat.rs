@@ -40,8 +40,16 @@ pub(super) enum OnSignal {
     Fail,
     /// The work is done: it has no other end.
     Done,
-    /// The work waits for signals itself and ends in its own way.
-    Left,
+}
+
+impl OnSignal {
+    /// What a signal makes of the work.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        match self {
+            Self::Fail => Err(Failure::say(Exit::Failed, "interrupted")),
+            Self::Done => Ok(()),
+        }
+    }
 }
 
 impl Seat {
@@ -75,32 +83,27 @@ impl Seat {
     }
 
     /// Does a command's work, and ends the engine if it is ours. The inner result is the work's.
+    /// Without `on_signal` the work waits for signals itself, and ends in its own way.
     ///
     /// # Errors
     /// When a signal cut the work short, or the engine ended with an error.
     pub(super) async fn work(
         self,
         patience: Duration,
-        on_signal: OnSignal,
+        on_signal: Option<(OnSignal, &mut EndSignals)>,
         work: impl AsyncFnOnce(&mut Errand) -> Result<(), HeadlessError>,
     ) -> Result<Result<(), HeadlessError>, Failure> {
-        let mut signals = EndSignals::install()?;
         let signal = async {
-            match on_signal {
-                OnSignal::Done | OnSignal::Fail => signals.wait().await,
-                OnSignal::Left => std::future::pending().await,
-            }
-        };
-        let interrupted = match on_signal {
-            OnSignal::Done => Ok(Ok(())),
-            OnSignal::Fail | OnSignal::Left => Err(Failure::say(Exit::Failed, "interrupted")),
+            let Some((meaning, signals)) = on_signal else { return std::future::pending().await };
+            signals.wait().await;
+            meaning
         };
         match self {
             Self::Holder(holder, handle) => {
                 let mut errand = Errand::new(handle, patience);
                 let result = tokio::select! {
                     result = work(&mut errand) => Ok(result),
-                    () = signal => interrupted,
+                    meaning = signal => meaning.end().map(Ok),
                 };
                 let ended = holder.finish(errand.into_handle()).await;
                 match (&result, ended) {
@@ -115,7 +118,7 @@ impl Seat {
                 tokio::select! {
                     result = work(&mut errand) => Ok(result),
                     () = pump => Ok(Err(HeadlessError::Gone)),
-                    () = signal => interrupted,
+                    meaning = signal => meaning.end().map(Ok),
                 }
             }
         }

@@ -9,14 +9,8 @@ use std::{
 use tokio::{runtime::Builder, sync::mpsc};
 
 use super::{
-    account,
-    commands::verdict,
-    context::Context,
-    control::Stay,
-    failure::Failure,
-    process::EndSignals,
-    seat::{OnSignal, Seat},
-    secrets, start,
+    account, commands::verdict, context::Context, control::Stay, failure::Failure,
+    process::EndSignals, seat::Seat, secrets, start,
 };
 use crate::{
     cli::{Exit, FileOrStdin, VerifyArgs},
@@ -44,7 +38,7 @@ pub(super) fn run(context: &Context, arguments: VerifyArgs) -> Result<(), Failur
             let (output, typed) = (&mut output, &mut typed);
             headless::verify(errand, output, &options, typed, signals.wait()).await
         };
-        verdict(seat.work(context.global.timeout, OnSignal::Left, work).await?)
+        verdict(seat.work(context.global.timeout, None, work).await?)
     })
 }
 

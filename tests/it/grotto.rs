@@ -133,9 +133,14 @@ impl Grotto {
 
     /// Opens the interface in a terminal.
     pub(crate) fn open(&self, size: (u16, u16)) -> Terminal {
+        self.start(size, &[])
+    }
+
+    /// Starts it with these arguments in a terminal.
+    pub(crate) fn start(&self, size: (u16, u16), arguments: &[&str]) -> Terminal {
         let environment = self.environment();
         let environment: Vec<(&str, &str)> =
             environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Terminal::start(size, &[GROTTO], &environment)
+        Terminal::start(size, &[&[GROTTO], arguments].concat(), &environment)
     }
 }

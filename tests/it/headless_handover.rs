@@ -14,6 +14,9 @@ use crate::{
     scenario,
 };
 
+scenario::on_both! {
+    a_signal_while_the_account_changes_hands_is_heard,
+}
 scenario::everywhere! {
     a_message_whose_holder_is_killed_before_the_answer_arrives_once,
     a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction,
@@ -67,6 +70,21 @@ fn a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction(on: 
     bob.hears("open end");
     kill(&tail);
     fails(&sending.wait_with_output().unwrap(), 4, "--txn grotto-");
+}
+
+fn a_signal_while_the_account_changes_hands_is_heard(on: On) {
+    let alice = Grotto::log_in(on.shared(), "hands");
+    for _ in 0..8 {
+        let [holder, mut guest] = [(); 2].map(|()| {
+            let mut tail = alice.tail();
+            tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+            tail
+        });
+        kill(&holder);
+        // It is about to take the account over.
+        drop(holder);
+        assert_eq!(guest.terminate(), Some(0));
+    }
 }
 
 fn a_runtime_folder_too_deep_for_a_socket_is_no_hindrance(on: On) {

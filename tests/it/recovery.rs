@@ -15,6 +15,7 @@ use crate::{
 
 scenario::on_both! {
     a_recovery_key_opens_old_messages_on_the_next_device,
+    a_login_in_a_terminal_ends_with_the_recovery_key_and_readable_messages,
     test_backup_wrong_recovery_key_fails,
     a_recovery_key_that_nobody_wrote_down_is_shown_again_after_a_restart,
 }
@@ -58,6 +59,37 @@ fn a_recovery_key_opens_old_messages_on_the_next_device(on: On) {
     assert_eq!(recovered["cross_signed"], true, "{recovered}");
     assert_eq!(recovered["backup_version"], "1", "{recovered}");
     assert_eq!(recovered["keys_restored"], 1, "{recovered}");
+    let history = new.json(&["history", "Attic"]);
+    assert!(history.iter().any(|line| line["body"] == "the box with the letters"), "{history:?}");
+}
+
+fn a_login_in_a_terminal_ends_with_the_recovery_key_and_readable_messages(on: On) {
+    let place = on.shared();
+    let old = Grotto::log_in(place, "terminal");
+    let key = set_up(&old);
+    old.json(&["create", "--name", "Attic"]);
+    old.json(&["send", "Attic", "the box with the letters"]);
+    let tail = old.tail();
+    await_backup(&old);
+    drop(tail);
+
+    let new = Grotto { home: rig::folder("grotto"), user: old.user.clone() };
+    let mut login = new.login(place);
+    login.retain(|argument| !["--password-file", "-"].contains(argument));
+    let mut terminal = new.start((150, 24), &login);
+    terminal.shows("Password of");
+    terminal.type_keys(&format!("{PASSWORD}\r"));
+    terminal.shows("Passphrase for messages");
+    terminal.type_keys("\r");
+    terminal.shows("Recovery key or its passphrase");
+    terminal.type_keys(&format!("{key}\r"));
+    let screen = terminal.shows("1 key restored");
+    assert!(!screen.iter().any(|row| row.contains("not verified yet")), "{screen:#?}");
+    // The progress made room for what came of it.
+    assert!(screen.iter().any(|row| row.starts_with("this device is signed")), "{screen:#?}");
+    assert_eq!(terminal.exit_status(), 0);
+    let recording = fs::read(&terminal.recording).unwrap();
+    assert!(!recording.windows(9).any(|part| part == &key.as_bytes()[..9]), "the key was shown");
     let history = new.json(&["history", "Attic"]);
     assert!(history.iter().any(|line| line["body"] == "the box with the letters"), "{history:?}");
 }

@@ -156,10 +156,24 @@ impl Lines {
     }
 
     /// Asks it to end (SIGTERM) and waits; its exit code.
+    ///
+    /// # Panics
+    /// When it did not end in [`PATIENCE`].
     pub(crate) fn terminate(&mut self) -> Option<i32> {
+        self.ask_to_end();
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status.code(),
+                None => assert!(Instant::now() < give_up, "SIGTERM does not end it"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn ask_to_end(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
     }
 }
 
@@ -168,7 +182,7 @@ impl Drop for Lines {
     fn drop(&mut self) {
         drop(self.stdin.take());
         if self.deaf && matches!(self.child.try_wait(), Ok(None)) {
-            self.terminate();
+            self.ask_to_end();
         }
         let give_up = Instant::now() + PATIENCE;
         while self.lines.recv_timeout(give_up.saturating_duration_since(Instant::now())).is_ok() {}
