@@ -18,6 +18,7 @@ use crate::{
         trust::SenderData,
     },
     matrix::{Event, MxcUri, OwnedRoomId, OwnedUserId},
+    time::Timestamp,
 };
 
 const ALICE: usize = 0;
@@ -204,6 +205,15 @@ fn history_is_taken_for_a_day_and_not_later() {
     world.pass(DAY + Duration::from_secs(1));
     assert_eq!(send(&mut world), Some(1));
     assert!(!is_offered(&mut world));
+}
+
+#[test]
+fn a_clock_that_is_set_back_a_little_loses_no_history() {
+    let mut world = world(&[ALICE, BOB]);
+    accept(&mut world, "@alice:x");
+    world.now = Timestamp(world.now.0 - 1_000);
+    assert_eq!(send(&mut world), Some(1));
+    assert!(is_offered(&mut world));
 }
 
 #[test]
