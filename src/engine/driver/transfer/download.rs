@@ -1,6 +1,6 @@
 //! One file from the server: received in chunks, decrypted, checked, and only then given its name.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     line::{FromServer, Line, broken, impossible, refused},
@@ -45,6 +45,8 @@ async fn download(order: Download, mut line: Line) -> Result<TransferEvent, Tran
             decryptor.decrypt(&mut chunk.payload);
         }
         store.write(&chunk.payload).await?;
+        // It may have been keys.
+        chunk.payload.zeroize();
         line.tell(done, total);
         if chunk.end == ChunkEnd::Last {
             break;
@@ -76,6 +78,7 @@ impl Store {
         match self {
             Self::Part(part) => part.write(piece).await,
             Self::Memory(bytes) => {
+                make_room(bytes, piece.len());
                 bytes.extend_from_slice(piece);
                 Ok(())
             }
@@ -89,6 +92,16 @@ impl Store {
                 TransferEvent::Fetched(Secret::new(std::mem::take(&mut *bytes)))
             }
         })
+    }
+}
+
+/// Makes room for so many bytes more, without a copy that a growing buffer would leave behind.
+fn make_room(bytes: &mut Zeroizing<Vec<u8>>, more: usize) {
+    let needed = bytes.len().saturating_add(more);
+    if bytes.capacity() < needed {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.saturating_mul(2)));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
     }
 }
 
