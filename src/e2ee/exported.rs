@@ -108,6 +108,26 @@ impl ExportedSession {
         }
     }
 
+    /// A session as one of our devices forwards it: its creator's keys are what that one says.
+    pub(super) fn claimed(
+        algorithm: String,
+        session_key: ExportedSessionKey,
+        (sender_key, sender_claimed_keys): (String, BTreeMap<String, String>),
+    ) -> Self {
+        Self {
+            algorithm,
+            room_id: None,
+            session_id: None,
+            sender_key,
+            sender_claimed_keys,
+            forwarding_curve25519_key_chain: Vec::new(),
+            session_key,
+            shared_history: Value::Null,
+            prefixed: Value::Null,
+            unstable: Value::Null,
+        }
+    }
+
     /// The same with the names that a key file needs.
     pub(super) fn named(mut self, room: &RoomId, session_id: &str) -> Self {
         self.room_id = Some(room.to_owned());

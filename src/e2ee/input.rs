@@ -18,6 +18,7 @@ use super::{
     dehydrated::Dehydration,
     error::MachineError,
     history_sharing::History,
+    key_requests::KeyRequests,
     lookup::Table,
     machine::Machine,
     megolm::{Answer, Megolm},
@@ -45,6 +46,7 @@ impl Machine {
             megolm,
             storage: Storage::open(step)?,
             sharing: Sharing::open(step)?,
+            key_requests: KeyRequests::open(step)?,
             verifications: Verifications::new(step.now()),
             backup,
             history: History::open(step)?,
@@ -80,6 +82,7 @@ impl Machine {
             self.receive_to_device(event, step)?;
         }
         self.serve_secrets(step)?;
+        self.serve_key_requests(step)?;
         self.core.proceed(step)?;
         self.proceed_dehydration(step)?;
         self.proceed_backup(step)
@@ -156,6 +159,7 @@ impl Machine {
         self.storage_progressed(step)?;
         self.serve_secrets(step)?;
         self.proceed_dehydration(step)?;
+        self.serve_key_requests(step)?;
         self.proceed_backup(step)?;
         self.history_progressed(step)?;
         match &record.purpose {
@@ -209,6 +213,7 @@ impl Machine {
         Core::forget_old_messages(step)?;
         self.storage_progressed(step)?;
         self.serve_secrets(step)?;
+        self.serve_key_requests(step)?;
         self.tick_verifications(step)?;
         self.tick_shares(step)?;
         self.history_progressed(step)?;

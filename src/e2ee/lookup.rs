@@ -46,7 +46,7 @@ pub enum Table {
     ToBackUp,
     /// Sessions looked for in the backup; key `(room, session id)`.
     BackupSearch,
-    /// Room keys asked of our other devices; key `(request id, "")`.
+    /// Room keys asked of our other devices; key `(room, session id)`.
     KeyRequest,
     /// History that an inviter offers; key `(room, inviter)`.
     HistoryOffer,

@@ -10,6 +10,7 @@ use super::{
     device::LocalTrust,
     error::{EncryptError, MachineError, ShareError},
     history_sharing::History,
+    key_requests::KeyRequests,
     megolm::{self, Megolm, Outbound, Prepared},
     request::{OutgoingRequest, RequestFailure, RequestId},
     room_settings,
@@ -38,6 +39,8 @@ pub struct Machine {
     pub(super) storage: Storage,
     /// Secrets that other devices of ours want.
     pub(super) sharing: Sharing,
+    /// Room keys between our devices.
+    pub(super) key_requests: KeyRequests,
     /// Verifications under way.
     pub(super) verifications: Verifications,
     /// The key backup.

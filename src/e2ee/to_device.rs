@@ -33,12 +33,12 @@ enum Use {
     Withheld,
     SecretRequest,
     SecretSend,
+    KeyRequest,
+    ForwardedKey,
     HistoryOffer,
     /// Its coming was all it had to say.
     Dummy,
     Verification,
-    /// Known, and not served yet.
-    Unsupported,
     /// It may come encrypted only, and did not.
     MustBeEncrypted,
     /// Not on the list: room events, unknown types, Olm in Olm.
@@ -56,7 +56,7 @@ fn use_in_clear(kind: &str) -> Use {
         | history_sharing::UNSTABLE_TYPE
         | "m.secret.send" => Use::MustBeEncrypted,
         "m.secret.request" => Use::SecretRequest,
-        "m.room_key_request" => Use::Unsupported,
+        "m.room_key_request" => Use::KeyRequest,
         kind if kind.starts_with(verification::PREFIX) => Use::Verification,
         _ => Use::Foreign,
     }
@@ -70,7 +70,7 @@ fn use_encrypted(kind: &str) -> Use {
         "m.dummy" => Use::Dummy,
         "m.secret.send" => Use::SecretSend,
         history_sharing::TYPE | history_sharing::UNSTABLE_TYPE => Use::HistoryOffer,
-        "m.forwarded_room_key" => Use::Unsupported,
+        "m.forwarded_room_key" => Use::ForwardedKey,
         kind if kind.starts_with(verification::PREFIX) => Use::Verification,
         _ => Use::Foreign,
     }
@@ -97,9 +97,14 @@ impl Machine {
                 let event_of = (event.kind.as_str(), event.content.get());
                 self.receive_verification_to_device((&event.sender, None), event_of, step)?;
             }
-            Use::Unsupported => self.core.dropped.unsupported += 1,
+            Use::KeyRequest => self.receive_key_request(event, step)?,
             Use::MustBeEncrypted => self.core.dropped.in_clear += 1,
-            Use::RoomKey | Use::SecretSend | Use::HistoryOffer | Use::Dummy | Use::Foreign => {
+            Use::RoomKey
+            | Use::SecretSend
+            | Use::ForwardedKey
+            | Use::HistoryOffer
+            | Use::Dummy
+            | Use::Foreign => {
                 self.core.dropped.foreign += 1;
             }
         }
@@ -144,23 +149,38 @@ impl Machine {
                 let from = (&*sender.user, device);
                 self.receive_verification_to_device(from, (&kind, &content), step)?;
             }
-            Use::SecretSend => match self.receive_secret_send(&sender, &content, step)? {
-                secret_sharing::Received::Taken => {}
-                secret_sharing::Received::Unproved => self.core.dropped.unproved += 1,
-                secret_sharing::Received::Foreign => self.core.dropped.foreign += 1,
-            },
+            Use::SecretSend => {
+                let received = self.receive_secret_send(&sender, &content, step)?;
+                self.count_received(received);
+            }
+            Use::ForwardedKey if !self.forwards_keys() => self.core.dropped.unsupported += 1,
+            Use::ForwardedKey => {
+                let received = self.receive_forwarded_key(&sender, &content, step)?;
+                self.count_received(received);
+            }
             Use::HistoryOffer => {
                 if !self.receive_history_offer(&sender, &content, step)? {
                     self.core.dropped.unproved += 1;
                 }
             }
             Use::Dummy => {}
-            Use::Unsupported => self.core.dropped.unsupported += 1,
-            Use::Encrypted | Use::SecretRequest | Use::MustBeEncrypted | Use::Foreign => {
+            Use::Encrypted
+            | Use::SecretRequest
+            | Use::KeyRequest
+            | Use::MustBeEncrypted
+            | Use::Foreign => {
                 self.core.dropped.foreign += 1;
             }
         }
         Ok(())
+    }
+
+    fn count_received(&mut self, received: secret_sharing::Received) {
+        match received {
+            secret_sharing::Received::Taken => {}
+            secret_sharing::Received::Unproved => self.core.dropped.unproved += 1,
+            secret_sharing::Received::Foreign => self.core.dropped.foreign += 1,
+        }
     }
 
     fn receive_withheld(

@@ -25,7 +25,7 @@ use super::{
 
 /// Whether a device of our own account may have our secrets, now: our identity, which this device
 /// verified, signed it, and nobody blocked it.
-fn is_trusted(device: &Device, step: &Step<'_>) -> Result<bool, MachineError> {
+pub(super) fn is_trusted(device: &Device, step: &Step<'_>) -> Result<bool, MachineError> {
     let own = step.get::<Identity>(Table::Identity, device.user.as_str(), "")?;
     let Some(own) = own else { return Ok(false) };
     let usable =

@@ -11,6 +11,7 @@ pub(super) mod harness;
 mod history_sharing;
 mod hostile;
 mod identities;
+mod key_requests;
 mod late_lists;
 mod olm;
 mod ratchets;

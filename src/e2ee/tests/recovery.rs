@@ -338,7 +338,7 @@ fn a_secret_that_another_device_sends_is_put_into_the_open_storage() {
 }
 
 /// Alice on two devices, both signed; the second has no private keys.
-fn two_signed() -> World {
+pub(super) fn two_signed() -> World {
     let mut world = world();
     world.log_in(ALICE, "SECOND");
     world.settle();
