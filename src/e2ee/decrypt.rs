@@ -53,7 +53,6 @@ pub(super) fn decrypt(
     };
     match open(machine, room, &envelope, step)? {
         Ok(mut decrypted) => {
-            machine.withdraw_room_key_request((room, envelope.session), step)?;
             decrypted.content.remove(RELATION);
             if let Some(relation) = event.content.get(RELATION) {
                 decrypted.content.insert(RELATION.to_owned(), relation.clone());

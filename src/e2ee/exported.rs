@@ -31,6 +31,8 @@ use crate::{
 const EXPORTED_AT_ONCE: usize = 200;
 /// Longest name of a claimed key that is kept.
 const MAX_CLAIM_BYTES: usize = 64;
+/// Most devices that are remembered to have forwarded a session.
+const MAX_CHAIN: usize = 16;
 
 /// A session on its way in or out. Whether its history may be shared is spelled three ways in the
 /// wild; two are written, because the third beside the second makes others drop the whole key.
@@ -100,7 +102,7 @@ impl ExportedSession {
             session_id: None,
             sender_key: record.creator.curve25519.clone(),
             sender_claimed_keys: [("ed25519".to_owned(), record.creator.ed25519.clone())].into(),
-            forwarding_curve25519_key_chain: Vec::new(),
+            forwarding_curve25519_key_chain: record.chain.clone(),
             session_key: record.session.export_at_first_known_index(),
             shared_history: shared.clone(),
             prefixed: shared,
@@ -108,19 +110,23 @@ impl ExportedSession {
         }
     }
 
-    /// A session as one of our devices forwards it: its creator's keys are what that one says.
-    pub(super) fn claimed(
+    /// A session as one of our devices forwarded it: its creator's keys are what that one says, and
+    /// so is who forwarded it before.
+    pub(super) fn forwarded(
         algorithm: String,
         session_key: ExportedSessionKey,
         (sender_key, sender_claimed_keys): (String, BTreeMap<String, String>),
+        (mut chain, forwarder): (Vec<String>, String),
     ) -> Self {
+        chain.truncate(MAX_CHAIN - 1);
+        chain.push(forwarder);
         Self {
             algorithm,
             room_id: None,
             session_id: None,
             sender_key,
             sender_claimed_keys,
-            forwarding_curve25519_key_chain: Vec::new(),
+            forwarding_curve25519_key_chain: chain,
             session_key,
             shared_history: Value::Null,
             prefixed: Value::Null,
@@ -153,6 +159,9 @@ impl ExportedSession {
             && session.session_id() == session_id
             && ed25519.len() <= MAX_CLAIM_BYTES
             && self.sender_key.len() <= MAX_CLAIM_BYTES;
+        let mut chain = self.forwarding_curve25519_key_chain.clone();
+        chain.retain(|key| key.len() <= MAX_CLAIM_BYTES);
+        chain.truncate(MAX_CHAIN);
         fits.then(|| InboundSession {
             session,
             creator: Creator { curve25519: self.sender_key.clone(), ed25519 },
@@ -161,6 +170,7 @@ impl ExportedSession {
             others: Vec::new(),
             shared_history: self.shared_history(),
             shared_by: None,
+            chain,
         })
     }
 }

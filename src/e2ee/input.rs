@@ -253,6 +253,7 @@ impl Machine {
             room_keys: rows(Table::InboundGroupSession)?,
             tracked_users: self.core.tracker.len() as u64,
             devices: rows(Table::Device)?,
+            key_requests: self.key_request_status(step)?,
         })
     }
 }

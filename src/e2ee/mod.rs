@@ -65,7 +65,7 @@ pub use error::{EncryptError, MachineError, ShareError};
 pub use exported::ImportCounts;
 pub use history_sharing::{Bundled, Gathered, HistoryBundle, HistoryImport, MAX_BUNDLE_BYTES};
 pub use key_file::{KeyFileError, KeyFileReader, KeyFileWriter};
-pub use key_requests::KeyForwarding;
+pub use key_requests::{KeyAsked, KeyForwarding, KeyRequestStatus};
 pub use lookup::{Changes, Lookup, LookupError, RecordKey, Table, Write};
 pub use machine::{Machine, Readiness, ReadyRoom};
 pub use megolm::Source as KeySource;

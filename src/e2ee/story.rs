@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use vodozemac::megolm::MegolmMessage;
 
 use super::{
-    BackupSearch, IdentityState, Machine, MachineError,
+    BackupSearch, IdentityState, KeyAsked, KeyForwarding, Machine, MachineError,
     decrypt::session_named,
+    devices::devices_of,
     megolm::{Source, inbound::InboundSession, withheld},
     step::Step,
     trust::SenderData,
@@ -31,6 +32,12 @@ pub struct KeyStory {
     pub backup: Option<BackupSearch>,
     /// How the identity of the event's sender stands.
     pub identity: Option<IdentityState>,
+    /// Whether other devices of ours may be asked for it.
+    #[serde(default)]
+    pub asking: KeyForwarding,
+    /// That they were.
+    #[serde(default)]
+    pub asked: Option<KeyAsked>,
 }
 
 impl KeyStory {
@@ -59,6 +66,9 @@ pub struct HeldKey {
     /// Who handed it over with the history of the room, if it came so.
     #[serde(default)]
     pub shared_by: Option<OwnedUserId>,
+    /// Which device of ours sent it, if it came so and that device is still there.
+    #[serde(default)]
+    pub forwarded_by: Option<OwnedDeviceId>,
 }
 
 /// Word that a key is withheld. It comes unencrypted, so anybody on the way can have written it.
@@ -86,6 +96,7 @@ impl HeldKey {
             ed25519: record.creator.ed25519.clone(),
             shared_history: record.shared_history,
             shared_by: record.sharer().cloned(),
+            forwarded_by: None,
         }
     }
 }
@@ -102,18 +113,30 @@ pub(super) fn tell(
 ) -> Result<KeyStory, MachineError> {
     let message = event.content_str("ciphertext").map(MegolmMessage::from_base64);
     let message_index = message.and_then(Result::ok).map(|message| message.message_index());
-    let mut story = KeyStory { message_index, ..KeyStory::default() };
+    let mut story =
+        KeyStory { message_index, asking: machine.key_forwarding(), ..KeyStory::default() };
     if let Some(sender) = &event.sender {
         story.identity = Some(machine.identity_status(sender, step)?.state);
     }
-    if let Some(session) = session_named(event) {
-        let held = machine.megolm.inbound(room, session, step)?;
-        story.held = held.map(|cached| HeldKey::of(&cached.record));
-        story.withheld = withheld::notice(room, session, step)?;
-        story.session_id = Some(session.to_owned());
-        if !story.is_readable() {
-            story.backup = Some(machine.backup.search_of(room, session));
+    let Some(session) = session_named(event) else { return Ok(story) };
+    story.session_id = Some(session.to_owned());
+    let forwarder = match machine.megolm.inbound(room, session, step)? {
+        Some(cached) => {
+            story.held = Some(HeldKey::of(&cached.record));
+            let is_forwarded = cached.record.source == Source::Forwarded;
+            cached.record.chain.last().filter(|_| is_forwarded).cloned()
         }
+        None => None,
+    };
+    if let (Some(held), Some(key)) = (&mut story.held, forwarder) {
+        let ours = devices_of(&machine.core.user, step)?;
+        let forwarder = ours.into_iter().find(|device| device.curve25519.to_base64() == key);
+        held.forwarded_by = forwarder.map(|device| device.device_id);
+    }
+    story.withheld = withheld::notice(room, session, step)?;
+    story.asked = Machine::key_asked(room, session, step)?;
+    if !story.is_readable() {
+        story.backup = Some(machine.backup.search_of(room, session));
     }
     Ok(story)
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::attachment::EncryptedFile;
 use super::backup::BackupState;
 use super::cross_signing::IdentityState;
+use super::key_requests::KeyRequestStatus;
 use super::secret_storage::{Derivation, StorageRefusal};
 use crate::matrix::{
     DeviceLists, KeyCounts, OwnedDeviceId, OwnedRoomId, OwnedTransactionId, OwnedUserId, SyncDelta,
@@ -473,4 +474,7 @@ pub struct KeyStatus {
     pub tracked_users: u64,
     /// Known devices of others.
     pub devices: u64,
+    /// Room keys asked of our own devices.
+    #[serde(default)]
+    pub key_requests: KeyRequestStatus,
 }

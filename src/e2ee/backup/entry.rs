@@ -53,7 +53,7 @@ impl Entry {
         let Ok(message) = PkEncryption::from_key(key).encrypt(&plain) else { return Ok(None) };
         Ok(Some(Self {
             first_message_index: record.session.first_known_index(),
-            forwarded_count: 0,
+            forwarded_count: u32::try_from(record.chain.len()).unwrap_or(u32::MAX),
             is_verified: false,
             session_data: Sealed {
                 ephemeral: message.ephemeral_key.to_base64(),

@@ -123,7 +123,6 @@ impl Machine {
         session_id: &str,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        self.request_room_key((room, session_id), step)?;
         self.miss_room_key(room, session_id, step)?;
         let now = step.now();
         let name = (room.to_owned(), session_id.to_owned());

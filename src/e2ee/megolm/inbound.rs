@@ -65,6 +65,10 @@ pub(in crate::e2ee) struct InboundSession {
     /// Who handed it to us with the history of a room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::e2ee) shared_by: Option<OwnedUserId>,
+    /// Curve25519 keys of the devices that forwarded it, the last of them to us. What the others say
+    /// is a claim.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::e2ee) chain: Vec<String>,
 }
 
 impl InboundSession {
@@ -121,6 +125,7 @@ pub(in crate::e2ee) fn receive_room_key(
         others: Vec::new(),
         shared_history: content.shared_history(),
         shared_by: None,
+        chain: Vec::new(),
     };
     import(megolm, &content.room_id, new, step).map(drop)
 }

@@ -63,6 +63,7 @@ pub(super) fn merge(old: &mut InboundSession, mut new: InboundSession) -> Merged
         old.creator = new.creator;
         old.sender = new.sender;
         old.source = new.source;
+        old.chain = new.chain;
     } else if old.source == new.source {
         old.shared_history &= new.shared_history;
         if old.creator != new.creator {
@@ -128,6 +129,7 @@ mod tests {
             others,
             shared_history: false,
             shared_by: None,
+            chain: Vec::new(),
         }
     }
 

@@ -266,6 +266,7 @@ impl Machine {
             others: Vec::new(),
             shared_history: outbound.record.shared_history,
             shared_by: None,
+            chain: Vec::new(),
         };
         self.megolm.outbound.insert(room.to_owned(), outbound);
         inbound::import(&mut self.megolm, room, own, step).map(drop)

@@ -63,6 +63,7 @@ fn give(world: &mut World, client: usize, source: Source, shared_history: bool) 
         others: Vec::new(),
         shared_history,
         shared_by: None,
+        chain: Vec::new(),
     };
     world.clients[client].step(world.now, |machine, step| {
         import(&mut machine.megolm, &room(), record, step).unwrap();
@@ -278,6 +279,7 @@ fn what_an_olm_message_proved_stays_proved() {
         others: Vec::new(),
         shared_history: false,
         shared_by: None,
+        chain: Vec::new(),
     };
     world.clients[BOB].step(world.now, |machine, step| {
         import(&mut machine.megolm, &room(), own, step).unwrap();
