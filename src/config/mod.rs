@@ -13,7 +13,7 @@ mod server;
 pub use error::{ConfigError, Place, nearest};
 pub use paths::{Overrides, Paths, PathsError};
 pub use schema::{
-    AccountConfig, Bell, Config, General, KeyChange, LimitsConfig, LogLevel, Named, StateLines,
-    Timeline,
+    AccountConfig, Bell, Config, Encryption, General, KeyChange, KeyRequests, LimitsConfig,
+    LogLevel, Named, StateLines, Timeline,
 };
 pub use server::{ContactConfig, ContactRole, RateConfig, ServerConfig};

@@ -23,6 +23,8 @@ pub struct Config {
     pub general: General,
     /// What people see beside and between messages, and what others learn of them.
     pub timeline: Timeline,
+    /// What is done with keys beyond what the protocol asks for.
+    pub encryption: Encryption,
     /// What the other end may make us keep or wait for.
     pub limits: LimitsConfig,
     /// Accounts by a name of the user's choice.
@@ -162,6 +164,25 @@ pub enum StateLines {
     Folded,
     /// They are not shown.
     Hidden,
+}
+
+/// `[encryption]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Encryption {
+    /// Who is asked for missing room keys, and gets those that they ask for.
+    pub key_requests: KeyRequests,
+}
+
+/// Who is asked for missing room keys, and gets those that they ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyRequests {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Our own devices that our identity signed.
+    OwnDevices,
 }
 
 /// `[limits]`.

@@ -1,5 +1,6 @@
 //! The key backup as the faces see it, and what the session layer is told of rooms: which are on
-//! screen, and which keys are missing there.
+//! screen, and which keys are missing there, to be fetched from the backup and asked of our other
+//! devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,12 +62,38 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.machine.restore_first(&[room.to_owned()]);
-        let sessions = events.iter().filter_map(|stored| match &stored.body {
-            EventBody::Undecryptable(why) if why.reason.may_be_cured() => why.session_id.as_deref(),
-            EventBody::Undecryptable(_) | EventBody::Clear(_) | EventBody::Decrypted(_) => None,
-        });
-        for session in sessions.collect::<BTreeSet<_>>() {
+        for session in missing_of(events) {
             self.machine.want_room_key(room, session, &mut turn.step)?;
+        }
+        self.ask_for_keys(room, events, turn)
+    }
+
+    /// Somebody sees these events: our other devices are asked for the keys that they lack, if they
+    /// may be.
+    pub(super) fn ask_for_keys(
+        &mut self,
+        room: &RoomId,
+        events: &[StoredEvent],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        for session in missing_of(events) {
+            self.machine.request_room_key(room, session, &mut turn.step)?;
+        }
+        Ok(())
+    }
+
+    /// There may be devices of ours, or signatures, that were not there before: they may have what
+    /// the rooms on screen lack.
+    pub(super) fn on_own_change(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.recovery.note_change();
+        if !self.machine.forwards_keys() {
+            return Ok(());
+        }
+        let rooms: BTreeSet<_> = self.faces.views().into_iter().map(|(_, room)| room).collect();
+        for room in rooms {
+            for session in turn.store.missing_sessions(&room, MOST_MISSING)? {
+                self.machine.request_room_key(&room, &session, &mut turn.step)?;
+            }
         }
         Ok(())
     }
@@ -141,4 +168,13 @@ impl Engine {
         answer(face, id, Ok(Outcome::ImportedKeys(counts)), turn);
         Ok(())
     }
+}
+
+/// The sessions that these events lack and that may still come.
+fn missing_of(events: &[StoredEvent]) -> BTreeSet<&str> {
+    let missing = events.iter().filter_map(|stored| match &stored.body {
+        EventBody::Undecryptable(why) if why.reason.may_be_cured() => why.session_id.as_deref(),
+        EventBody::Undecryptable(_) | EventBody::Clear(_) | EventBody::Decrypted(_) => None,
+    });
+    missing.collect()
 }

@@ -131,6 +131,9 @@ impl Engine {
             Input::Transfer { id, event } => self.on_transfer(id, event, &mut turn)?,
             Input::Renewed(result) => self.on_renewed(result, &mut turn),
             Input::Derived(derived) => self.on_derived(derived, &mut turn)?,
+            Input::KeyForwarding(policy) => {
+                self.machine.set_key_forwarding(policy, &mut turn.step)?;
+            }
             Input::Tick => self.on_tick(&mut turn)?,
         }
         self.settle(&mut turn)?;
@@ -268,8 +271,8 @@ impl Engine {
                         self.on_history_offered((room, inviter), file);
                     }
                     Notice::Alarm(alarm) => turn.tell_all(Update::Alarm(alarm)),
-                    Notice::OwnIdentity
-                    | Notice::SecretReceived
+                    Notice::OwnIdentity => self.on_own_change(turn)?,
+                    Notice::SecretReceived
                     | Notice::StorageChanged
                     | Notice::StorageOpened { .. }
                     | Notice::StorageMade => self.recovery.note_change(),
@@ -286,7 +289,7 @@ impl Engine {
                 self.decrypt_again(room, sessions, turn)?;
             }
             if users.contains(&self.me) {
-                self.recovery.note_change();
+                self.on_own_change(turn)?;
             }
             self.look_again(&users, turn)?;
             self.on_identities(&identities, turn)?;

@@ -1,7 +1,7 @@
 //! What happens to the engine, and what it wants done about it.
 
 use crate::{
-    e2ee::{Derivation, DerivedKey},
+    e2ee::{Derivation, DerivedKey, KeyForwarding},
     secret::Secret,
     wire::{ClientFrame, ServerFrame},
 };
@@ -48,6 +48,8 @@ pub enum Input {
     Renewed(Result<Tokens, RenewError>),
     /// A passphrase was made a key, as [`Outgoing::derive`] wanted.
     Derived(DerivedKey),
+    /// Whether room keys are asked of our other devices and handed to them, from now on.
+    KeyForwarding(KeyForwarding),
     /// The deadline passed.
     Tick,
 }

@@ -92,12 +92,18 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut changed = Vec::new();
         for session_id in sessions {
+            let mut left = 0;
+            let before = changed.len();
             for mut stored in turn.store.undecrypted(room, session_id)? {
                 let body = self.decrypt(room, &stored.event, turn)?;
+                left += usize::from(!matches!(body, EventBody::Decrypted(_)));
                 if body != stored.body {
                     stored.body = body;
                     changed.push(stored);
                 }
+            }
+            if left == 0 && before < changed.len() {
+                self.machine.settle_room_key(room, session_id, &mut turn.step)?;
             }
         }
         if changed.is_empty() {

@@ -11,8 +11,8 @@ use super::{
     turn::Turn,
 };
 use crate::{
-    e2ee::{BackupSearch, HeldKey, KeySource, KeyStory},
-    matrix::{EventId, OwnedEventId, OwnedUserId, RoomId, SafeText},
+    e2ee::{BackupSearch, HeldKey, KeyAsked, KeyForwarding, KeySource, KeyStory},
+    matrix::{DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedUserId, RoomId, SafeText},
     rooms::{
         EventBody, Shield, StoredEvent, UndecryptableReason, shield_meaning, why_undecryptable,
     },
@@ -91,8 +91,35 @@ impl MessageStory {
         if let Some(search) = &key.backup {
             add("key backup", &searched(search, self.told_at));
         }
+        if let Some(words) = self.asked(key) {
+            add("asked for", &words);
+        }
         lines
     }
+
+    /// Which devices of ours were asked for the key, or why none, where that matters.
+    fn asked(&self, key: &KeyStory) -> Option<String> {
+        if let Some(KeyAsked { at, devices, open }) = &key.asked {
+            let (all, ago) = (list(devices), span(self.told_at.since(*at)));
+            let answer = match open.as_slice() {
+                [] => "no answer is waited for".to_owned(),
+                open if open.len() == devices.len() => "no answer yet".to_owned(),
+                open => format!("no answer yet of {}", list(open)),
+            };
+            return Some(format!("{ago} ago, of our devices {all}; {answer}"));
+        }
+        let may_help = self.undecryptable.as_ref().is_some_and(UndecryptableReason::may_be_cured);
+        may_help.then(|| match key.asking {
+            KeyForwarding::Off => "no: key_requests is off in config.toml".to_owned(),
+            KeyForwarding::OwnDevices => {
+                "no: no other device of ours that is verified was there to be asked".to_owned()
+            }
+        })
+    }
+}
+
+fn list(devices: &[OwnedDeviceId]) -> String {
+    devices.iter().map(|device| device.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn origin(held: &HeldKey) -> String {
@@ -102,7 +129,7 @@ fn origin(held: &HeldKey) -> String {
     };
     let source = match &held.shared_by {
         Some(inviter) => format!("history shared by {inviter}"),
-        None => source(held.source).to_owned(),
+        None => source(held.source, held.forwarded_by.as_deref()),
     };
     format!("{source}; {from}")
 }
@@ -133,14 +160,15 @@ fn span(duration: Duration) -> String {
     }
 }
 
-fn source(source: KeySource) -> &'static str {
-    match source {
-        KeySource::Import => "from a key file",
-        KeySource::Backup => "from the key backup",
-        KeySource::Bundle => "from whoever invited us",
-        KeySource::Forwarded => "from another device of ours",
-        KeySource::Olm => "from the device that made it",
-        KeySource::Own => "made by this device",
+fn source(source: KeySource, forwarder: Option<&DeviceId>) -> String {
+    match (source, forwarder) {
+        (KeySource::Import, _) => "from a key file".to_owned(),
+        (KeySource::Backup, _) => "from the key backup".to_owned(),
+        (KeySource::Bundle, _) => "from whoever invited us".to_owned(),
+        (KeySource::Forwarded, Some(device)) => format!("from our device {device}, when asked"),
+        (KeySource::Forwarded, None) => "from another device of ours, when asked".to_owned(),
+        (KeySource::Olm, _) => "from the device that made it".to_owned(),
+        (KeySource::Own, _) => "made by this device".to_owned(),
     }
 }
 

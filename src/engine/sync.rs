@@ -209,7 +209,11 @@ impl Engine {
         self.note_unread(room, &stored, turn)?;
         self.note_verifications(room, &stored, turn)?;
         turn.writes.events.extend(stored.iter().map(|event| (owned.clone(), event.clone())));
-        for face in self.faces.followers(room) {
+        let followers = self.faces.followers(room);
+        if !followers.is_empty() {
+            self.ask_for_keys(room, &stored, turn)?;
+        }
+        for face in followers {
             let delta = TimelineDelta::Events(stored.clone());
             let update = Update::Timeline { room: owned.clone(), delta, live: true };
             turn.tell(Audience::One(face), update);

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     engine::{
-        BackupProblem, BackupState, KeyStatus, Outcome, OwnIdentity, Request, SecretText, Update,
+        BackupProblem, BackupState, KeyForwarding, KeyRequestStatus, KeyStatus, Outcome,
+        OwnIdentity, Request, SecretText, Update,
     },
     matrix::OwnedEventId,
 };
@@ -166,6 +167,7 @@ fn words(status: &Status) -> String {
         format!("cross-signing  {}", identity_words(status)),
         format!("room keys      {}", keys.room_keys),
         format!("key backup     {}", backup_words(&status.backup)),
+        format!("key requests   {}", request_words(&keys.key_requests)),
         format!("known          {} users, {} devices", keys.tracked_users, keys.devices),
     ];
     if status.undecryptable.is_empty() {
@@ -175,6 +177,18 @@ fn words(status: &Status) -> String {
         lines.push(format!("undecryptable  {count} ({})", super::people::safe(reason)));
     }
     lines.join("\n")
+}
+
+fn request_words(requests: &KeyRequestStatus) -> String {
+    match requests.policy {
+        KeyForwarding::Off => {
+            "off: no other device is asked for keys (key_requests in config.toml)".to_owned()
+        }
+        KeyForwarding::OwnDevices => {
+            let KeyRequestStatus { asked, open, .. } = requests;
+            format!("to our verified devices; {asked} asked for lately, {open} of them open")
+        }
+    }
 }
 
 fn identity_words(status: &Status) -> &'static str {

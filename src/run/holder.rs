@@ -21,10 +21,10 @@ use super::{
 };
 use crate::{
     cli::Exit,
-    config::AccountConfig,
+    config::{AccountConfig, Encryption, KeyRequests},
     engine::{
-        Command, CommandId, Face, FaceKind, Handle, Request, Update,
-        driver::{self, DriveError, face},
+        Command, CommandId, Face, FaceKind, Handle, KeyForwarding, Request, Update,
+        driver::{self, DriveError, DriveOptions, face},
     },
     gateway::GatewayOptions,
     link::Route,
@@ -80,15 +80,21 @@ impl Ground {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn hold(self, store: Store) -> Result<(Holder, Handle), Failure> {
+    pub(super) fn hold(
+        self,
+        store: Store,
+        config: &Encryption,
+    ) -> Result<(Holder, Handle), Failure> {
         let Self { doors, route, options, faces, queue } = self;
         let renewer = renewal::renewer(route.clone(), options);
+        let key_forwarding = key_forwarding(config.key_requests);
+        let options = DriveOptions { renewer, key_forwarding };
         let (handle, main) = face(FaceKind::Main);
         faces.try_send(main).map_err(|error| Failure::say(Exit::Failed, error.to_string()))?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (ended, engine) = oneshot::channel();
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let result = runtime.block_on(driver::run_renewing(store, route, queue, renewer));
+            let result = runtime.block_on(driver::run_with(store, route, queue, options));
             runtime.shutdown_timeout(LAST_WORK);
             // Nobody waits any more if the end took too long.
             drop(ended.send(result));
@@ -107,6 +113,13 @@ pub(super) struct Holder {
     /// How the engine ended; closed without a word where a bug ended it.
     engine: oneshot::Receiver<Result<(), DriveError>>,
     doors: Doors,
+}
+
+fn key_forwarding(asked: KeyRequests) -> KeyForwarding {
+    match asked {
+        KeyRequests::Off => KeyForwarding::Off,
+        KeyRequests::OwnDevices => KeyForwarding::OwnDevices,
+    }
 }
 
 /// Where an account's server is. The stream that was found with one homeserver leads to no other
@@ -133,7 +146,7 @@ impl Holder {
         let server = whereabouts(account, settings);
         let way = Way::to(&server, settings, &context.config.limits)?;
         let socket = control::address(context.paths.control_socket(&chosen.user_id));
-        Ground::prepare(way, Some(socket))?.hold(store)
+        Ground::prepare(way, Some(socket))?.hold(store, &context.config.encryption)
     }
 
     /// Ends in order: guests that came for one thing, the engine, the doors.

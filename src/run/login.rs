@@ -330,7 +330,7 @@ impl Login<'_> {
         signals: &mut EndSignals,
     ) -> Result<Option<RecoveryState>, Failure> {
         let warning = store.protection().warning();
-        let (holder, handle) = self.ground(server)?.hold(store)?;
+        let (holder, handle) = self.ground(server)?.hold(store, &self.context.config.encryption)?;
         let mut errand = Errand::new(handle, self.context.global.timeout);
         // Kept no longer than the login: the server may want it before it takes our identity.
         let password = logged_in.password.clone().map(SecretText::from);

@@ -67,7 +67,7 @@ async fn recover(
     secret: SecretText,
 ) -> Result<(), Failure> {
     let mut signals = EndSignals::install()?;
-    let (holder, handle) = ground.hold(store)?;
+    let (holder, handle) = ground.hold(store, &context.config.encryption)?;
     let mut errand = Errand::new(handle, context.global.timeout);
     let mut ticker = Ticker::new(&context.global);
     let mut output = start::output(&context.global);

@@ -130,6 +130,7 @@ fn the_example_names_every_key() {
     for (section, head) in [
         ("general", "[general]"),
         ("timeline", "[timeline]"),
+        ("encryption", "[encryption]"),
         ("limits", "[limits]"),
         ("accounts", "[accounts.home]"),
     ] {

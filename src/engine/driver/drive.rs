@@ -17,6 +17,7 @@ use super::{
     attached::{Attached, Audible, FaceEvent},
     clock::Clock,
     face::{Face, FaceKind},
+    options::DriveOptions,
     renewer::{Renewer, Renewing},
     transfer::{Transfers, Wanted},
 };
@@ -76,19 +77,20 @@ impl DriveError {
 /// # Errors
 /// When the store fails for good. A full disk is waited out, and said.
 pub async fn run(store: Store, route: Route, faces: Receiver<Face>) -> Result<(), DriveError> {
-    run_renewing(store, route, faces, Renewer::none()).await
+    run_with(store, route, faces, DriveOptions::default()).await
 }
 
-/// Does what [`run`] does, for a login whose tokens do not live forever.
+/// Does what [`run`] does, as these options say.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_renewing(
+pub async fn run_with(
     store: Store,
     route: Route,
     faces: Receiver<Face>,
-    renewer: Renewer,
+    options: DriveOptions,
 ) -> Result<(), DriveError> {
+    let DriveOptions { renewer, key_forwarding } = options;
     let mut clock = Clock::start();
     let mut store = store;
     let opened = Engine::open(&store, Faces::default(), clock.now())?;
@@ -107,7 +109,8 @@ pub async fn run_renewing(
         renewing: None,
         derivations: JoinSet::new(),
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
-        queue: VecDeque::new(),
+        // Before all else; from then on the store knows.
+        queue: VecDeque::from([Input::KeyForwarding(key_forwarding)]),
     };
     if driver.release(outgoing).await == Flow::Ended {
         return Ok(());

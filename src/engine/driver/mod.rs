@@ -8,11 +8,13 @@ mod clock;
 mod drive;
 mod face;
 mod inspect;
+mod options;
 mod renewer;
 mod transfer;
 
 pub use clock::Clock;
-pub use drive::{DriveError, run, run_renewing};
+pub use drive::{DriveError, run, run_with};
 pub use face::{Face, FaceKind, Handle, face};
 pub use inspect::inspect_file;
+pub use options::DriveOptions;
 pub use renewer::{Renewer, Renewing};

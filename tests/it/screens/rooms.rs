@@ -2,7 +2,8 @@
 
 use grotto::{
     engine::{
-        Alarm, BackupSearch, Command, IdentityState, KeyStory, LinkState, MessageStory, Outcome,
+        Alarm, BackupSearch, Command, IdentityState, KeyAsked, KeyForwarding, KeyStory, LinkState,
+        MessageStory, Outcome,
         Request, Update, WithheldKey,
     },
     matrix::Membership,
@@ -128,6 +129,12 @@ fn how_a_message_was_encrypted_is_told_over_the_screen() {
             retry_at: Timestamp(7_300_000),
         }),
         identity: Some(IdentityState::Pinned),
+        asking: KeyForwarding::OwnDevices,
+        asked: Some(KeyAsked {
+            at: Timestamp(40_000),
+            devices: vec!["PHONE".into(), "T\u{1b}[31mABLET".into()],
+            open: vec!["PHONE".into()],
+        }),
     };
     let story = MessageStory {
         event_id: event.clone(),
