@@ -70,8 +70,13 @@ fn a_second_login_is_verified_by_the_first(on: On) {
     let place = on.shared();
     let first = Grotto::log_in(place, "alice");
     let second = Grotto::log_in_again(place, &first.user);
-    let mut accepts = verify(&first, &[&first.user, "--accept", "--yes"]);
-    let mut asks = verify(&second, &[&first.user, "--yes"]);
+    verify_devices(&first, &second);
+}
+
+/// Verifies a new device of an account with another one, by emoji.
+pub(crate) fn verify_devices(first: &Grotto, second: &Grotto) {
+    let mut accepts = verify(first, &[&first.user, "--accept", "--yes"]);
+    let mut asks = verify(second, &[&first.user, "--yes"]);
     assert_eq!(short(&step(&mut asks, "compare")), short(&step(&mut accepts, "compare")));
     done(&mut asks);
     done(&mut accepts);
@@ -146,30 +151,41 @@ fn test_verification_sas(on: On) {
     let place = on.shared();
     let mut first = Peer::cross_signed(&place.base, "alice");
     let second = Grotto::log_in_again(place, &first.user);
-    let mut asks = verify(&second, &[&first.user, "--yes"]);
+    verify_ours_by_peer(&second, &mut first);
     let user = first.user.clone();
-    let flow = first.accepts_verification(&user);
-    assert_eq!(short(&step(&mut asks, "compare")), names(&mut first, &flow));
-    first.confirms(&flow);
-    done(&mut asks);
-    first.reaches(&flow, "done");
     let opinion = first.opinion_of(&user);
     let devices = opinion["devices"].as_array().unwrap();
     assert!(devices.len() == 2 && devices.iter().all(|it| it["verified"] == true), "{opinion}");
+}
+
+/// A new device on grotto is verified by the first one of its account, on matrix-sdk-crypto.
+pub(crate) fn verify_ours_by_peer(second: &Grotto, first: &mut Peer) {
+    let mut asks = verify(second, &[&first.user, "--yes"]);
+    let user = first.user.clone();
+    let flow = first.accepts_verification(&user);
+    assert_eq!(short(&step(&mut asks, "compare")), names(first, &flow));
+    first.confirms(&flow);
+    done(&mut asks);
+    first.reaches(&flow, "done");
+}
+
+/// A new device on matrix-sdk-crypto is verified by the first one of its account, on grotto.
+pub(crate) fn verify_peer_by_ours(first: &Grotto, second: &mut Peer) {
+    let mut accepts = verify(first, &[&first.user, "--accept", "--yes"]);
+    let asked = asks_once_there_is_an_identity(second);
+    step(&mut accepts, "ready");
+    second.starts_sas(&asked);
+    assert_eq!(short(&step(&mut accepts, "compare")), names(second, &asked));
+    second.confirms(&asked);
+    second.reaches(&asked, "done");
+    done(&mut accepts);
 }
 
 fn our_device_signs_that_of_matrix_sdk_crypto(on: On) {
     let place = on.shared();
     let first = Grotto::log_in(place, "alice");
     let mut second = Peer::another_device(&place.base, &first.user);
-    let mut accepts = verify(&first, &[&first.user, "--accept", "--yes"]);
-    let asked = asks_once_there_is_an_identity(&mut second);
-    step(&mut accepts, "ready");
-    second.starts_sas(&asked);
-    assert_eq!(short(&step(&mut accepts, "compare")), names(&mut second, &asked));
-    second.confirms(&asked);
-    second.reaches(&asked, "done");
-    done(&mut accepts);
+    verify_peer_by_ours(&first, &mut second);
     let own = second.own_identity();
     assert_eq!((&own["verified"], &own["device_signed"]), (&json!(true), &json!(true)), "{own}");
 }

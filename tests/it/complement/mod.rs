@@ -40,7 +40,7 @@ fn pair(base: &str, place: &Place) -> Pair {
 }
 
 /// Follows everything, from the moment that it is connected.
-fn follow(grotto: &Grotto) -> Lines {
+pub(crate) fn follow(grotto: &Grotto) -> Lines {
     let mut tail = grotto.tail();
     tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
     tail

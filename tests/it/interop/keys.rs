@@ -91,7 +91,7 @@ fn a_key_file_of_matrix_sdk_crypto_is_imported_by_grotto(on: On) {
 
 /// Waits until the backup has all keys, and the program that brings them there has ended.
 #[expect(clippy::disallowed_methods, reason = "waits by the real clock")]
-fn backs_up(grotto: &Grotto) {
+pub(super) fn backs_up(grotto: &Grotto) {
     let _tail = grotto.tail();
     let give_up = std::time::Instant::now() + PATIENCE;
     loop {

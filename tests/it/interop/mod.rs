@@ -3,5 +3,7 @@
 
 mod dehydrated;
 mod identity;
+mod key_requests;
 mod keys;
 mod peers;
+mod secrets;
