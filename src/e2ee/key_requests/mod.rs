@@ -154,7 +154,6 @@ impl Machine {
 
     /// Whether and when a session was asked for.
     pub(super) fn key_asked(
-        &self,
         room: &RoomId,
         session_id: &str,
         step: &Step<'_>,
