@@ -20,7 +20,7 @@ scenario::on_both! {
 
 fn test_can_decrypt_messages_after_invite_but_before_join(on: On) {
     let place = on.shared();
-    let bob = Grotto::log_in(place, "bob");
+    let bob = Grotto::log_in_strictly(place, "bob");
     let mut alice = Peer::cross_signed(&place.base, "alice");
     let room = alice.create("early", &[&bob.user]);
     alice.say(&room, "before bob joined");
@@ -45,7 +45,7 @@ fn test_bob_can_see_but_not_decrypt_history_in_public_room(on: On) {
     let mut alice = Peer::cross_signed(&place.base, "alice");
     let room = public(&mut alice);
     let before = alice.say(&room, "before bob");
-    let bob = Grotto::log_in(place, "bob");
+    let bob = Grotto::log_in_strictly(place, "bob");
     bob.json(&["join", &room]);
     alice.sees_join(&room, &bob.user);
     alice.say(&room, "after bob");
@@ -65,7 +65,7 @@ fn test_on_rejoin_bob_can_see_but_not_decrypt_history_in_public_room(on: On) {
     let place = on.shared();
     let mut alice = Peer::cross_signed(&place.base, "alice");
     let room = public(&mut alice);
-    let bob = Grotto::log_in(place, "bob");
+    let bob = Grotto::log_in_strictly(place, "bob");
     bob.json(&["join", &room]);
     alice.sees_join(&room, &bob.user);
     alice.say(&room, "first");

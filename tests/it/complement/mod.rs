@@ -31,7 +31,7 @@ struct Pair {
 /// At `base`; alice takes the way of `place`.
 fn pair(base: &str, place: &Place) -> Pair {
     let mut bob = Peer::cross_signed(base, "bob");
-    let alice = Grotto::log_in(place, "alice");
+    let alice = Grotto::log_in_strictly(place, "alice");
     let room = bob.create("pair", &[&alice.user]);
     alice.json(&["join", &room]);
     bob.sees_join(&room, &alice.user);

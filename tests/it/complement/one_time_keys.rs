@@ -63,7 +63,7 @@ impl Taker {
 fn test_fallback_key_is_used_if_one_time_keys_run_out(on: On) {
     let place = on.shared();
     let base = &place.base;
-    let bob = Grotto::log_in(place, "bob");
+    let bob = Grotto::log_in_strictly(place, "bob");
     let rooms: Vec<(Peer, String)> = ["alice", "carol"]
         .iter()
         .map(|name| {
@@ -87,7 +87,7 @@ fn test_fallback_key_is_used_if_one_time_keys_run_out(on: On) {
 fn test_failed_one_time_key_upload_retries(on: On) {
     let base = &on.shared().base;
     let meddler = Meddler::before(base);
-    let alice = Grotto::log_in(&meddler.place(), "alice");
+    let alice = Grotto::log_in_strictly(&meddler.place(), "alice");
     let taker = Taker::at(base);
     let before = meddler.calls("/keys/upload").len();
     assert_eq!(taker.takes_all(&alice.user), 50);
@@ -107,7 +107,7 @@ fn test_failed_one_time_key_upload_retries(on: On) {
 fn test_sigkill_before_keys_upload_response(on: On) {
     let base = &on.shared().base;
     let meddler = Meddler::before(base);
-    let alice = Grotto::log_in(&meddler.place(), "alice");
+    let alice = Grotto::log_in_strictly(&meddler.place(), "alice");
     let taker = Taker::at(base);
     let before = meddler.calls("/keys/upload").len();
     taker.takes_all(&alice.user);

@@ -7,7 +7,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Pair, follow, hears, pair, reads, says, session};
-use crate::{homeserver::On, meddler::Meddler, rig::Peer, scenario};
+use crate::{
+    grotto::Grotto,
+    homeserver::On,
+    meddler::Meddler,
+    recovery::{await_backup, recover, set_up},
+    rig::Peer,
+    scenario,
+};
 
 scenario::on_both! {
     test_nse_receive,
@@ -15,6 +22,7 @@ scenario::on_both! {
     test_nse_receive_for_message_with_many_unread,
     test_nse_receive_for_non_pre_key_message,
     test_multiprocess_nse,
+    test_multiprocess_nse_backup_key_mac_error,
     test_multiprocess_nse_olm_session_wedge,
     test_multiprocess_initial_e2ee_sync_doesnt_drop_device_list_updates,
 }
@@ -84,6 +92,36 @@ fn test_multiprocess_nse(on: On) {
         reads(&alice, &room, &body);
         tail = follow(&alice);
     }
+}
+
+/// One process turns the backup on, another one that was there before or came between uses it: what any of them uploads is
+/// sealed with its key, so that a new login reads all of it.
+fn test_multiprocess_nse_backup_key_mac_error(on: On) {
+    let place = on.shared();
+    let Pair { alice, mut tail, mut bob, room } = pair(&place.base, place);
+    let recovery_key = set_up(&alice);
+    bob.say(&room, "to a guest");
+    reads(&alice, &room, "to a guest");
+    hears(&mut tail, "to a guest");
+    assert_eq!(tail.terminate(), Some(0));
+    bob.order(serde_json::json!({"do": "rotate", "room": room}));
+    bob.say(&room, "to one alone");
+    reads(&alice, &room, "to one alone");
+    tail = follow(&alice);
+    bob.order(serde_json::json!({"do": "rotate", "room": room}));
+    bob.say(&room, "to the first again");
+    hears(&mut tail, "to the first again");
+    await_backup(&alice);
+
+    let later = Grotto::log_in_again_strictly(place, &alice.user);
+    let recovered = recover(&later, &recovery_key);
+    assert_eq!(recovered["keys_restored"], 3, "{recovered}");
+    let history = reads(&later, &room, "to the first again");
+    for body in ["to a guest", "to one alone"] {
+        assert!(history.iter().any(|line| line["body"] == body), "{body}: {history:#?}");
+    }
+    let backup = later.json(&["keys", "status"]).remove(0)["backup"].take();
+    assert_eq!(backup["problem"], Value::Null, "{backup}");
 }
 
 fn test_multiprocess_nse_olm_session_wedge(on: On) {

@@ -36,7 +36,7 @@ fn test_room_key_is_cycled_on_device_logout(on: On) {
 fn test_room_key_is_cycled_after_enough_messages(on: On) {
     let place = on.shared();
     let mut bob = Peer::cross_signed(&place.base, "bob");
-    let alice = Grotto::log_in(place, "alice");
+    let alice = Grotto::log_in_strictly(place, "alice");
     let encryption = json!({"type": "m.room.encryption", "state_key": "",
         "content": {"algorithm": "m.megolm.v1.aes-sha2", "rotation_period_msgs": 5}});
     let command =

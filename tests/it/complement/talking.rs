@@ -66,7 +66,7 @@ fn retried(on: On, path: &str) {
     let base = &on.shared().base;
     let meddler = Meddler::before(base);
     let mut bob = Peer::cross_signed(base, "bob");
-    let alice = Grotto::log_in(&meddler.place(), "alice");
+    let alice = Grotto::log_in_strictly(&meddler.place(), "alice");
     let room = bob.create("pair", &[&alice.user]);
     meddler.refuses(path, 2);
     alice.json(&["join", &room]);
