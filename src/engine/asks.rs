@@ -168,7 +168,7 @@ impl Engine {
 
     fn key_status(&self, from: Sender, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let status = Outcome::KeyStatus {
-            keys: self.machine.status(&turn.step)?,
+            keys: Box::new(self.machine.status(&turn.step)?),
             identity: self.machine.own_identity(&turn.step)?,
             cross_signed: self.machine.is_cross_signed(&turn.step)?,
             backup: self.machine.backup_state(&turn.step)?,

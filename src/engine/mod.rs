@@ -60,10 +60,10 @@ pub use update::{
 pub use crate::{
     e2ee::{
         Alarm, BackupProblem, BackupSearch, BackupState, CancelCode, DevicePolicy, Emoji, Ending,
-        HeldKey, IdentityState, IdentityStatus, ImportCounts, KeyAsked, KeyFileError, KeyFileReader,
-        KeyFileWriter, KeyForwarding, KeyRequestStatus, KeySource, KeyStatus, KeyStory, LeftOut,
-        LeftOutReason, OwnIdentity, Scan, VerificationAct, VerificationId, VerificationStage,
-        VerificationView, WithheldKey,
+        HeldKey, IdentityState, IdentityStatus, ImportCounts, KeyAsked, KeyFileError,
+        KeyFileReader, KeyFileWriter, KeyForwarding, KeyRequestStatus, KeySource, KeyStatus,
+        KeyStory, LeftOut, LeftOutReason, OwnIdentity, Scan, VerificationAct, VerificationId,
+        VerificationStage, VerificationView, WithheldKey,
     },
     link::LinkState,
 };

@@ -153,7 +153,7 @@ pub enum Outcome {
     /// How the keys of this device stand, and counts of undecryptable events by reason.
     KeyStatus {
         /// Counts of the session layer.
-        keys: KeyStatus,
+        keys: Box<KeyStatus>,
         /// The account's identity.
         identity: OwnIdentity,
         /// Whether that identity signed this device.

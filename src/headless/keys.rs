@@ -26,7 +26,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Status {
     #[serde(flatten)]
-    keys: KeyStatus,
+    keys: Box<KeyStatus>,
     identity: OwnIdentity,
     cross_signed: bool,
     backup: BackupState,

@@ -3,8 +3,7 @@
 use grotto::{
     engine::{
         Alarm, BackupSearch, Command, IdentityState, KeyAsked, KeyForwarding, KeyStory, LinkState,
-        MessageStory, Outcome,
-        Request, Update, WithheldKey,
+        MessageStory, Outcome, Request, Update, WithheldKey,
     },
     matrix::Membership,
     rooms::{
