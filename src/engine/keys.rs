@@ -90,6 +90,9 @@ impl Engine {
         sessions: &BTreeSet<String>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
+        if turn.ended(room) {
+            return Ok(());
+        }
         let mut changed = Vec::new();
         for session_id in sessions {
             let mut left = 0;
@@ -160,7 +163,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut changed: BTreeMap<OwnedRoomId, Vec<StoredEvent>> = BTreeMap::new();
         for (room, mut stored) in events {
-            if !matches!(stored.body, EventBody::Decrypted(_)) {
+            if turn.ended(&room) || !matches!(stored.body, EventBody::Decrypted(_)) {
                 continue;
             }
             let body = self.decrypt(&room, &stored.event, turn)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     e2ee::Step,
     engine::{Audience, Outgoing, Update},
-    matrix::OwnedRoomId,
+    matrix::{OwnedRoomId, RoomId},
     store::{Store, Writes},
     time::Timestamp,
 };
@@ -44,6 +44,11 @@ impl<'a> Turn<'a> {
     /// Tells every face something.
     pub(super) fn tell_all(&mut self, update: Update) {
         self.tell(Audience::All, update);
+    }
+
+    /// Whether a room ended in this turn: what is read of it is as it was before.
+    pub(super) fn ended(&self, room: &RoomId) -> bool {
+        self.writes.gone_rooms.iter().any(|gone| gone == room)
     }
 
     /// Takes the turn apart, to be sealed. Requests and notices of the step were taken before.

@@ -113,6 +113,34 @@ fn a_room_one_leaves_is_gone_with_what_was_said_and_typed() {
 }
 
 #[test]
+fn word_of_a_key_does_not_bring_back_what_was_said_in_a_room_that_one_leaves() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+    let mut group =
+        vodozemac::megolm::GroupSession::new(vodozemac::megolm::SessionConfig::version_1());
+    let mut unread = message("$1", "@b:hs");
+    unread["type"] = "m.room.encrypted".into();
+    unread["content"] = json!({
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "session_id": group.session_id(),
+        "ciphertext": group.encrypt("hi").to_base64(),
+    });
+    bench.sync(&room, &[state("m.room.encryption", "", content), unread]);
+    let withheld = json!({ "type": "m.room_key.withheld", "sender": "@b:hs", "content": {
+        "algorithm": "m.megolm.v1.aes-sha2", "code": "m.unverified", "room_id": room,
+        "session_id": group.session_id(),
+    } });
+    let leave = state("m.room.member", ME, json!({ "membership": "leave" }));
+    let timeline = json!({ "timeline": { "events": [leave], "limited": false } });
+    bench.update(&json!({
+        "rooms": { "leave": { room.as_str(): timeline } },
+        "to_device": { "events": [withheld] },
+    }));
+    assert_eq!(bench.listed(), []);
+    assert_eq!(bench.store.newest(&room, 9).unwrap(), []);
+}
+
+#[test]
 fn a_room_one_leaves_with_another_device_is_gone_too() {
     let (mut bench, room) = Bench::in_clear_room();
     bench.leaves(&room, ME);
