@@ -20,7 +20,9 @@ use super::{
     },
     step::Step,
     trust::{self, Raised, SenderData, Standing, Verdict},
-    types::{Decrypted, Decryption, Undecryptable, UndecryptableReason as Reason},
+    types::{
+        Decrypted, Decryption, Shield, ShieldReason, Undecryptable, UndecryptableReason as Reason,
+    },
 };
 use crate::matrix::{Event, RoomId, UserId};
 
@@ -53,6 +55,11 @@ pub(super) fn decrypt(
     };
     match open(machine, room, &envelope, step)? {
         Ok(mut decrypted) => {
+            if let Shield::Red(ShieldReason::UnsignedDevice | ShieldReason::UnknownDevice) =
+                decrypted.shield
+            {
+                machine.core.look_up_departed(envelope.sender, step)?;
+            }
             decrypted.content.remove(RELATION);
             if let Some(relation) = event.content.get(RELATION) {
                 decrypted.content.insert(RELATION.to_owned(), relation.clone());

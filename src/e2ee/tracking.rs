@@ -33,6 +33,7 @@ use super::{
     lookup::Table,
     request::{self, Purpose, RequestId, RequestKind},
     step::{Step, encode_text},
+    types::Notice,
 };
 
 /// Users in one query.
@@ -330,6 +331,8 @@ impl Core {
                 tracked.list = List::Unwatched;
                 self.tracker.changes = self.tracker.changes.wrapping_add(1);
                 step.put(Table::TrackedUser, user.as_str(), "", tracked)?;
+                // What changed before they went is announced no more: marks are looked at again.
+                step.tell(Notice::DevicesChanged(vec![user.clone()]));
             }
         }
         Ok(())
@@ -352,6 +355,20 @@ impl Core {
             self.tracker.strangers.insert(user.to_owned());
         }
         Ok(())
+    }
+
+    /// Somebody spoke from a device that does not pass for theirs, and changes of their devices are
+    /// not announced to us, or not any more: they are looked up now and then.
+    pub(super) fn look_up_departed(
+        &mut self,
+        user: &UserId,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        if self.tracker.is_watched(user) {
+            return Ok(());
+        }
+        self.suspect(user, step)?;
+        self.query(step)
     }
 
     /// What is known of `user` may be old: their list is asked for anew, if it is kept at all.

@@ -8,8 +8,8 @@ use vodozemac::megolm::{GroupSession, SessionConfig};
 
 use super::{forger::Forger, harness::World};
 use crate::{
-    e2ee::{Decryption, Notice, Shield, ShieldReason, UndecryptableReason as Reason},
-    matrix::{Event, RoomId},
+    e2ee::{CryptoSync, Decryption, Notice, Shield, ShieldReason, UndecryptableReason as Reason},
+    matrix::{DeviceLists, Event, KeyCounts, RoomId},
     time::Timestamp,
 };
 
@@ -83,6 +83,42 @@ fn a_key_that_comes_while_lists_cannot_be_had_opens_its_message_marked_until_the
     world.pass(Duration::from_secs(16 * 60));
     world.settle();
     let changed = Notice::DevicesChanged(vec![forger.user.clone()]);
+    assert!(world.clients[0].take_notices().contains(&changed));
+    assert_eq!(shield(&mut world, &event), Ok(Shield::Red(ShieldReason::UnsignedDevice)));
+}
+
+#[test]
+fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_announced() {
+    let mut world = World::new(&["@alice:x"]);
+    let forger = Forger::new("@bob:far");
+    let user = forger.user.clone();
+    world.clients[0].step(world.now, |it, step| it.core.track([&*user], step)).unwrap();
+    world.settle();
+    let mut group = GroupSession::new(SessionConfig::version_1());
+    let key = GroupSession::from_pickle(group.pickle());
+    let event = event(&forger, &mut group, world.now);
+    send_key(&mut world, &forger, &key);
+    let unknown = Ok(Shield::Red(ShieldReason::UnknownDevice));
+    assert_eq!(shield(&mut world, &event), unknown);
+    world.pass(Duration::from_secs(61));
+    world.settle();
+    // They leave; that they have this device is told to those alone who share a room with them.
+    world.clients[0].take_notices();
+    let lists = DeviceLists { changed: Vec::new(), left: vec![user.clone()] };
+    let sync = CryptoSync {
+        to_device: &[],
+        device_lists: &lists,
+        key_counts: KeyCounts::Changed(None),
+        unused_fallback_keys: None,
+        is_initial: false,
+    };
+    world.clients[0].step(world.now, |it, step| it.receive_sync(sync, step)).unwrap();
+    let changed = Notice::DevicesChanged(vec![user.clone()]);
+    assert!(world.clients[0].take_notices().contains(&changed), "marks are looked at once more");
+    let keys = forger.device_keys(|_| {});
+    world.server.device_keys.entry(user).or_default().insert(forger.device.as_str().into(), keys);
+    assert_eq!(shield(&mut world, &event), unknown);
+    world.settle();
     assert!(world.clients[0].take_notices().contains(&changed));
     assert_eq!(shield(&mut world, &event), Ok(Shield::Red(ShieldReason::UnsignedDevice)));
 }

@@ -198,9 +198,16 @@ impl Server {
     }
 
     pub(super) fn joined(&self, room: &str) -> BTreeSet<String> {
+        self.joined_before(room, u64::MAX)
+    }
+
+    pub(super) fn joined_before(&self, room: &str, before: u64) -> BTreeSet<String> {
         let events = self.rooms.get(room).map(|room| room.events.as_slice()).unwrap_or_default();
-        let members = events.iter().filter_map(|event| event.state_key.clone());
-        members.filter(|user| self.membership(room, user).as_deref() == Some("join")).collect()
+        let members = events.iter().filter(|event| event.kind == "m.room.member");
+        let members: BTreeSet<_> = members.filter_map(|event| event.state_key.clone()).collect();
+        let is_in =
+            |user: &String| self.membership_before(room, user, before).as_deref() == Some("join");
+        members.into_iter().filter(is_in).collect()
     }
 
     /// The state of a room before a place: the last event of each type and key.

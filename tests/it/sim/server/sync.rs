@@ -22,6 +22,7 @@ impl Server {
             Some((_, _, true)) | None => json!([]),
         };
         let changed = if since.is_some() { self.changed_users(caller, from) } else { Vec::new() };
+        let left = if since.is_some() { self.left_users(caller, from) } else { Vec::new() };
         let rooms = self.sync_rooms(caller, since);
         let account_data: Vec<Value> = self
             .account_data
@@ -31,13 +32,14 @@ impl Server {
             .collect();
         let says = !to_device.is_empty()
             || !changed.is_empty()
+            || !left.is_empty()
             || !account_data.is_empty()
             || rooms.as_object().is_some_and(|rooms| !rooms.is_empty())
             || since.is_none();
         let body = json!({
             "next_batch": format!("s{}", self.stream),
             "to_device": { "events": to_device },
-            "device_lists": { "changed": changed, "left": [] },
+            "device_lists": { "changed": changed, "left": left },
             "device_one_time_keys_count": counts,
             "device_unused_fallback_key_types": unused,
             "account_data": { "events": account_data },
@@ -47,16 +49,30 @@ impl Server {
     }
 
     fn changed_users(&self, caller: &Caller, from: u64) -> Vec<String> {
-        let mut shared = BTreeSet::from([caller.user.clone()]);
+        let mut shared = self.sharing(caller, u64::MAX);
+        shared.insert(caller.user.clone());
+        let changed = self.device_changes.iter().filter(|(at, _)| *at > from);
+        let users: BTreeSet<String> = changed.map(|(_, user)| user.clone()).collect();
+        users.intersection(&shared).cloned().collect()
+    }
+
+    /// Who shared a room with the caller and does no more: their changes are not told any more.
+    fn left_users(&self, caller: &Caller, from: u64) -> Vec<String> {
+        let now = self.sharing(caller, u64::MAX);
+        let before = self.sharing(caller, from + 1).into_iter();
+        before.filter(|user| *user != caller.user && !now.contains(user)).collect()
+    }
+
+    /// Who shared a room with the caller before a place.
+    fn sharing(&self, caller: &Caller, before: u64) -> BTreeSet<String> {
+        let mut shared = BTreeSet::new();
         for room in self.rooms.keys() {
-            let joined = self.joined(room);
+            let joined = self.joined_before(room, before);
             if joined.contains(&caller.user) {
                 shared.extend(joined);
             }
         }
-        let changed = self.device_changes.iter().filter(|(at, _)| *at > from);
-        let users: BTreeSet<String> = changed.map(|(_, user)| user.clone()).collect();
-        users.intersection(&shared).cloned().collect()
+        shared
     }
 
     fn sync_rooms(&self, caller: &Caller, since: Option<u64>) -> Value {
