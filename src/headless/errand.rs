@@ -11,9 +11,9 @@ use crate::{
     rooms::RoomSummary,
 };
 
-/// How much longer than anything else the first sync of a login may take: the homeserver computes it
-/// from all there is, and it may be hundreds of rooms.
-const FIRST_SYNC: u32 = 10;
+/// How much longer than anything else catching up may take: the homeserver computes the first sync
+/// of a login from all there is, and one after weeks may be hundreds of rooms.
+const CATCHING_UP: u32 = 10;
 
 /// A command's seat at the engine, here or in another process.
 #[derive(Debug)]
@@ -72,18 +72,17 @@ impl Errand {
         self.handle.commands.send(command).await.map_err(|_closed| HeadlessError::Gone)
     }
 
-    /// Waits until what the engine knows is what the server knows; for a first sync ten times as
-    /// long as for anything else, while the homeserver can be reached.
+    /// Waits until what the engine knows is what the server knows; ten times as long as for
+    /// anything else, while the homeserver can be reached. Whatever comes after it has all its time.
     ///
     /// # Errors
     /// When that does not come in time, or the engine ends.
     pub async fn ready(&mut self) -> Result<(), HeadlessError> {
-        let is_first = !self.is_synced;
         while !self.is_ready() {
             self.next_in_time().await?;
-        }
-        if is_first {
-            self.be_patient();
+            if self.is_ready() {
+                self.be_patient();
+            }
         }
         Ok(())
     }
@@ -97,11 +96,11 @@ impl Errand {
     /// waited for.
     fn deadline(&self) -> (Instant, Duration) {
         let usual = (self.give_up, self.patience);
-        if self.is_synced || !self.is_online {
+        if self.is_ready() || !self.is_online {
             return usual;
         }
         let longer = || {
-            let more = self.patience.checked_mul(FIRST_SYNC - 1)?;
+            let more = self.patience.checked_mul(CATCHING_UP - 1)?;
             Some((self.give_up.checked_add(more)?, self.patience.checked_add(more)?))
         };
         longer().unwrap_or(usual)
