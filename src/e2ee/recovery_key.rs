@@ -3,6 +3,8 @@
 //! # Spec
 //! Appendices, "Cryptographic key representation".
 
+use std::ops::RangeInclusive;
+
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
@@ -14,6 +16,10 @@ const KEY_BYTES: usize = 32;
 const BYTES: usize = PREFIX.len() + KEY_BYTES + 1;
 /// Most characters that are looked at; a key has 48 and the spaces between.
 const MAX_CHARS: usize = 256;
+/// Lengths of what may be a key with some characters lost or doubled.
+const ABOUT_AS_LONG: RangeInclusive<usize> = 42..=54;
+/// Figures that such a text has at least; a key has seven on average.
+const LEAST_FIGURES: usize = 3;
 /// Base58 has no more than this many digits for the bytes above.
 const MAX_DIGITS: usize = 48;
 
@@ -89,6 +95,23 @@ pub(super) fn decode(text: &str) -> Result<Secret<[u8; KEY_BYTES]>, BadRecoveryK
     Ok(Secret::new(*key))
 }
 
+/// Whether somebody who typed this meant a recovery key, right or wrong: then what is wrong with it
+/// can be said. A passphrase must not be taken for one: it would open nothing any more.
+pub(super) fn is_meant(text: &str) -> bool {
+    let bare = || text.chars().filter(|it| !it.is_whitespace());
+    let is_of_keys = |it: char| it.is_ascii_alphanumeric() && !"0OIl".contains(it);
+    match decode(text) {
+        Ok(_) | Err(BadRecoveryKey::Parity) => true,
+        Err(BadRecoveryKey::Characters | BadRecoveryKey::Prefix) => false,
+        Err(BadRecoveryKey::Length) => {
+            ABOUT_AS_LONG.contains(&bare().count())
+                && bare().all(is_of_keys)
+                && bare().take(2).eq("Es".chars())
+                && LEAST_FIGURES <= bare().filter(char::is_ascii_digit).count()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -133,6 +156,24 @@ mod tests {
         assert_eq!(refused(&TEXT.replace("pUY1", "pUY2")), BadRecoveryKey::Parity);
         let other = bs58::encode([0x8c; 35]).into_string();
         assert_eq!(refused(&other), BadRecoveryKey::Prefix);
+    }
+
+    #[test]
+    fn a_key_with_a_mistake_is_told_from_a_passphrase() {
+        let (cut, _rest) = TEXT.split_at(TEXT.len() - 2);
+        let doubled = TEXT.replace("ykH7", "ykkH7");
+        for meant in [TEXT, &TEXT.replace("pUY1", "pUY2"), cut, &doubled] {
+            assert!(is_meant(meant), "{meant}");
+        }
+        for phrase in [
+            "correct horse battery staple",
+            "Es war einmal 1 Maedchen das hatte 3 Baeren und 7 Zwerge gern",
+            "Essen und Trinken haben wir gern zusammen im Garten",
+            "EsSz ykH7",
+            "",
+        ] {
+            assert!(!is_meant(phrase), "{phrase}");
+        }
     }
 
     proptest! {

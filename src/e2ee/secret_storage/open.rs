@@ -35,11 +35,12 @@ pub enum RecoverySecret {
 }
 
 impl RecoverySecret {
-    /// Tells a recovery key from a passphrase.
+    /// Tells a recovery key, also one with a mistake in it, from a passphrase.
     pub fn typed(text: Secret<String>) -> Self {
-        match recovery_key::decode(text.expose()) {
-            Ok(_) => Self::RecoveryKey(text),
-            Err(_) => Self::Passphrase(text),
+        if recovery_key::is_meant(text.expose()) {
+            Self::RecoveryKey(text)
+        } else {
+            Self::Passphrase(text)
         }
     }
 }
