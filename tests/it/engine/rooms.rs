@@ -258,6 +258,8 @@ fn whoever_came_in_a_gap_is_told_before_anything_is_written() {
     let call = bench.call("/members");
     bench.answer(call.id, 200, &joined(&[ME, "@b:hs"]));
     assert_eq!(newcomers(&mut bench), [] as [&str; 0], "nobody is new at first");
+    // Nothing waits to be sent that would need the list.
+    bench.input(Input::Command { face: FACE, command: Command::Discard("one".into()) });
 
     bench.frames.clear();
     let timeline = json!({ "events": [message("$late", "@b:hs")], "limited": true });
