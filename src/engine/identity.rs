@@ -58,7 +58,7 @@ impl Engine {
         let takes_password = auth.takes(PASSWORD);
         // Who logged in by OAuth has no other page than the one of their account.
         let account = || turn.store.lease().oauth.as_ref()?.account_management_uri.clone();
-        let page = auth.url(OAUTH).map(ToOwned::to_owned).or_else(account).or_else(|| {
+        let page = auth.url(OAUTH).or_else(account).or_else(|| {
             let stage = auth.flows.first()?.stages.first()?;
             let session = auth.session.as_ref()?;
             let server = turn.store.account().homeserver.trim_end_matches('/').to_owned();

@@ -254,7 +254,7 @@ pub(super) fn why_not_device(error: &MatrixError) -> CommandError {
     if let Some(auth) = &error.auth {
         let page = auth
             .url("m.oauth")
-            .map(|page| format!(": {}", crate::matrix::SafeText::line(page).as_str()));
+            .map(|page| format!(": {}", crate::matrix::SafeText::line(&page).as_str()));
         let words = "your account is managed elsewhere; delete the device there";
         return refusal("auth_needed", format!("{words}{}", page.unwrap_or_default()));
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 /// What a homeserver answered instead of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -58,9 +59,13 @@ impl UserAuth {
         self.flows.iter().any(|flow| flow.stages.as_slice() == [stage])
     }
 
-    /// An address that a stage names, of the account's management, say; untrusted text.
-    pub fn url(&self, stage: &str) -> Option<&str> {
-        self.params.get(stage)?.get("url")?.as_str()
+    /// The page that a stage names, of the account's management, say, for a person to open: one of
+    /// the web, and in ASCII, so that its name cannot look like another's.
+    pub fn url(&self, stage: &str) -> Option<String> {
+        let text = self.params.get(stage)?.get("url")?.as_str()?;
+        let url = Url::parse(text).ok().filter(|_| !text.chars().any(char::is_control))?;
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        (is_plain && matches!(url.scheme(), "https" | "http")).then(|| url.into())
     }
 }
 
@@ -116,13 +121,40 @@ mod tests {
         assert!(error.is_retryable());
     }
 
+    // A-50
+    #[test]
+    fn a_page_to_be_opened_is_of_the_web_and_spelled_out() {
+        let page = |url: &str| {
+            let body = serde_json::json!({ "flows": [{ "stages": ["m.oauth"] }],
+                "params": { "m.oauth": { "url": url } } });
+            let error = MatrixError::parse(401, body.to_string().as_bytes());
+            error.auth.unwrap().url("m.oauth")
+        };
+        for wrong in [
+            "file:///etc/passwd",
+            "ssh://-oProxyCommand=x/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://bank.example@evil.example/",
+            "https://account.example/\u{1b}]52;c;x\u{7}",
+            "https://account.example/\r\nx",
+            "//account.example/",
+            "not an address",
+        ] {
+            assert_eq!(page(wrong), None, "{wrong}");
+        }
+        let cyrillic = page("https://\u{430}ccount.example/\u{202e}x").unwrap();
+        assert!(cyrillic.starts_with("https://xn--ccount-2nf.example/"), "{cyrillic}");
+        assert!(cyrillic.is_ascii());
+    }
+
     #[test]
     fn a_server_that_wants_proof_says_how_and_one_that_ended_the_login_does_not() {
         let body = br#"{"session":"s","flows":[{"stages":["a","b"]},{"stages":["m.oauth"]}],
             "params":{"m.oauth":{"url":"https://account.x"}}}"#;
         let auth = MatrixError::parse(401, body).auth.unwrap();
         assert!(auth.takes("m.oauth") && !auth.takes("a"));
-        assert_eq!(auth.url("m.oauth"), Some("https://account.x"));
+        assert_eq!(auth.url("m.oauth"), Some("https://account.x/".to_owned()));
         assert_eq!(MatrixError::parse(403, body).auth, None);
         assert_eq!(MatrixError::parse(401, br#"{"errcode":"M_UNKNOWN_TOKEN"}"#).auth, None);
     }

@@ -88,6 +88,9 @@ fn what_is_shown_of_a_grant_is_harmless_and_its_times_are_bounded() {
         json!({"verification_uri": "http://account.example.org/link"}),
         json!({"verification_uri": "https://account.example.org/\u{1b}[2J"}),
         json!({"verification_uri": "https://127.0.0.1/link"}),
+        json!({"verification_uri": "file:///etc/passwd"}),
+        json!({"verification_uri": "ssh://account.example.org/"}),
+        json!({"verification_uri": "javascript:alert(1)"}),
         json!({"expires_in": -1}),
         json!({"expires_in": "soon"}),
     ] {
@@ -103,6 +106,10 @@ fn what_is_shown_of_a_grant_is_harmless_and_its_times_are_bounded() {
     // A short way that leads elsewhere is none.
     let elsewhere = json!({"verification_uri_complete": "https://evil.example/?user_code=WDJB"});
     assert_eq!(grant(&elsewhere).unwrap().verification_uri_complete, None);
+    // a name that looks like another's is spelled out.
+    let cyrillic = json!({"verification_uri": "https://\u{430}ccount.example.org/link"});
+    let shown = grant(&cyrillic).unwrap().verification_uri.to_string();
+    assert!(shown.starts_with("https://xn--"), "{shown}");
 }
 
 fn tokens(change: &serde_json::Value) -> Result<Tokens, OAuthError> {
