@@ -8,12 +8,12 @@ use vodozemac::olm::Account;
 
 use super::{
     forger::{Forger, device_keys, event, open as open_event, signed},
-    harness::{Client, World},
+    harness::{Client, World, matrix_error},
 };
 use crate::{
     e2ee::{
         Alarm, Machine, Notice, OutgoingRequest, Readiness, Recipients, RecoverySecret,
-        RequestKind, Step, Table,
+        RequestFailure, RequestKind, Step, Table,
         cross_signing::SecretName,
         megolm::{Source, inbound::InboundSession},
         olm::{Opened, Unproved},
@@ -577,4 +577,51 @@ fn no_request_and_no_record_holds_its_private_keys() {
     for (_, request) in &world.server.served {
         assert!(!request.body.contains(&sealing) && !request.body.contains(&private));
     }
+}
+
+#[test]
+fn a_server_that_has_the_proposal_as_it_was_is_asked_in_its_way() {
+    let (mut world, key) = away();
+    type_key(&mut world, &key);
+    let mut posts = 0;
+    for _ in 0..100 {
+        let Some(request) = world.clients[BOB].outbox.front().cloned() else { break };
+        if !request.path.ends_with("/events") {
+            world.send_one(BOB);
+            continue;
+        }
+        world.clients[BOB].outbox.pop_front();
+        let answer = if request.method == "GET" {
+            Err(RequestFailure::Refused(matrix_error(405, "M_UNRECOGNIZED", "no GET here")))
+        } else {
+            posts += 1;
+            Ok(older_page(&mut world, &request))
+        };
+        at(&mut world, BOB, |it, step| {
+            let answer = answer.as_ref().map(String::as_str).map_err(Clone::clone);
+            it.receive_response(&request.id, answer, step)
+        })
+        .unwrap();
+    }
+    rest(&mut world);
+    assert_eq!((rooms(&mut world), posts), (ROOMS, 4), "the last page is the empty one");
+    assert!(opens(&mut world));
+}
+
+/// A page as servers had them before: with a place to go on from, always.
+fn older_page(world: &mut World, request: &OutgoingRequest) -> String {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let from = body["next_batch"].as_str().unwrap_or("0").to_owned();
+    let get = OutgoingRequest {
+        method: "GET".to_owned(),
+        query: vec![("from".to_owned(), from.clone())],
+        body: String::new(),
+        ..request.clone()
+    };
+    let name = world.clients[BOB].name();
+    let page = world.server.serve(&name, &get).unwrap();
+    let mut page: Value = serde_json::from_str(&page).unwrap();
+    let next = from.parse::<usize>().unwrap() + page["events"].as_array().unwrap().len();
+    page["next_batch"] = json!(next.to_string());
+    page.to_string()
 }
