@@ -32,7 +32,9 @@ impl Server {
     fn keys_upload(&mut self, caller: &Caller, body: &Value) -> Answer {
         let at = self.advance();
         let device = self.devices.get_mut(&caller.key()).expect("known");
-        if let Some(keys) = body.get("device_keys").filter(|keys| !keys.is_null())
+        let uploaded = body.get("device_keys").filter(|keys| !keys.is_null());
+        let uploaded = uploaded.map(|keys| still_signed(keys, device.keys.as_ref(), &caller.user));
+        if let Some(keys) = &uploaded
             && device.keys.as_ref() != Some(keys)
         {
             if device.keys.replace(keys.clone()).is_none() {
@@ -178,6 +180,16 @@ impl Server {
         }
         (200, json!({}))
     }
+}
+
+/// Device keys as they were uploaded, once more perhaps; what was signed meanwhile stays signed.
+fn still_signed(keys: &Value, kept: Option<&Value>, user: &str) -> Value {
+    let mut keys = keys.clone();
+    let kept = kept.and_then(|kept| kept["signatures"][user].as_object());
+    for (id, signature) in kept.into_iter().flatten() {
+        keys["signatures"][user][id] = signature.clone();
+    }
+    keys
 }
 
 /// Whether two uploads of a key are the same key; a signature may be made anew.

@@ -53,14 +53,28 @@ impl Server {
         shared.insert(caller.user.clone());
         let changed = self.device_changes.iter().filter(|(at, _)| *at > from);
         let users: BTreeSet<String> = changed.map(|(_, user)| user.clone()).collect();
-        users.intersection(&shared).cloned().collect()
+        let invited = self.invited_since(caller, from);
+        users.intersection(&shared).chain(&invited).cloned().collect()
+    }
+
+    /// Who was invited into a room of the caller: announced once, what changes later is not.
+    fn invited_since(&self, caller: &Caller, from: u64) -> BTreeSet<String> {
+        let there = |id: &&String| self.membership(id, &caller.user).as_deref() == Some("join");
+        let events = self.rooms.keys().filter(there).flat_map(|id| &self.rooms[id].events);
+        let invites = events.filter(|event| {
+            let is_invite = event.content["membership"] == "invite";
+            from < event.at && event.kind == "m.room.member" && is_invite
+        });
+        invites.filter_map(|event| event.state_key.clone()).collect()
     }
 
     /// Who shared a room with the caller and does no more: their changes are not told any more.
     fn left_users(&self, caller: &Caller, from: u64) -> Vec<String> {
         let now = self.sharing(caller, u64::MAX);
         let before = self.sharing(caller, from + 1).into_iter();
-        before.filter(|user| *user != caller.user && !now.contains(user)).collect()
+        let invited = self.invited_since(caller, from);
+        let gone = |user: &String| !now.contains(user) && !invited.contains(user);
+        before.filter(|user| *user != caller.user && gone(user)).collect()
     }
 
     /// Who shared a room with the caller before a place.
