@@ -54,9 +54,9 @@ use server::{Caller, WEB};
 use world::{Faults, World};
 
 /// Schedules that every run of the tests plays; `docs/threat-model.md` says how to play more.
-const SCHEDULES: u64 = 20;
+const SCHEDULES: u64 = 150;
 /// The same of crowds.
-const CROWD_SCHEDULES: u64 = 2;
+const CROWD_SCHEDULES: u64 = 12;
 const THREADS: usize = 4;
 /// After so many failures a thread stops.
 const MOST_FAILURES: usize = 5;
