@@ -111,6 +111,8 @@ impl Machine {
         self.backup.record.pinned = Some(Pinned { name, trust: Trust::Key });
         self.backup.record.seed = Some(seed);
         self.backup.checked = true;
+        // What was asked before it was made may be answered with the one before it.
+        self.backup.asked_early = self.backup.asking;
         self.backup.problem = None;
         self.backup.save(step)?;
         self.begin_marking(step)?;

@@ -110,6 +110,9 @@ impl Machine {
     /// When the store fails.
     pub fn begin_fresh_start(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         self.reset_identity(step)?;
+        // The new secrets have no place in the old storage: a write of theirs that is still on its
+        // way when we die could come after those to the new one.
+        self.storage.open = None;
         let mut record = StorageRecord::read(step)?;
         let identity = identity_on_its_way(step)?;
         let key = record.default_key.clone();

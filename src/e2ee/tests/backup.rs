@@ -216,6 +216,26 @@ fn a_key_outlives_an_answer_from_before_its_backup_was_made() {
 }
 
 #[test]
+fn a_new_backup_outlives_an_answer_from_before_it_was_made() {
+    let mut world = backed_up(0);
+    world.do_at(0, |machine, step| machine.check_backup(step).unwrap());
+    let is_version = |it: &OutgoingRequest| it.path.ends_with("/room_keys/version");
+    let place = world.clients[0].outbox.iter().position(is_version).unwrap();
+    let asked = world.clients[0].outbox.remove(place).unwrap();
+    let name = world.clients[0].name();
+    let early = world.server.serve(&name, &asked).unwrap();
+    world.do_at(0, |machine, step| machine.create_backup_anyway(step).unwrap());
+    world.settle();
+    let made = world.state(0).version;
+    world.do_at(0, |machine, step| {
+        machine.receive_response(&asked.id, Ok(&early), step).unwrap();
+    });
+    world.settle();
+    let state = world.state(0);
+    assert_eq!((state.version, state.connected), (made, true));
+}
+
+#[test]
 fn a_backup_that_another_client_makes_is_looked_at_when_its_key_is_stored() {
     let mut world = World::new(&["@a:x"]);
     let other = world.log_in("@a:x", "OTHER");

@@ -106,10 +106,12 @@ impl Machine {
             }
             Whose::Own { device, master } => (device, master),
         };
-        if let Some(master) = master
-            && !self.verify_own_master(master, step)?
-        {
-            return Ok(false);
+        if let Some(master) = master {
+            if !self.verify_own_master(master, step)? {
+                return Ok(false);
+            }
+            // A backup that it signed is trusted from now on.
+            self.check_backup(step)?;
         }
         // Without the key for it, the other device signs this one, and the key comes by gossip.
         match device {
