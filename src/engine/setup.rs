@@ -67,7 +67,9 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let storage = self.machine.storage_status(&turn.step)?;
-        let is_ours = storage.is_open || storage.creation != CreationStatus::None;
+        let BackupState { checked, version, .. } = self.machine.backup_state(&turn.step)?;
+        let lacks_backup = checked && version.is_none();
+        let is_ours = storage.creation != CreationStatus::None || storage.is_open && lacks_backup;
         if storage.exists && !is_ours {
             let words = "this account has a recovery key already: use it with `grotto recover`, or \
                          verify this device with another one";

@@ -15,6 +15,7 @@ use crate::{
 
 scenario::on_both! {
     a_recovery_key_opens_old_messages_on_the_next_device,
+    a_second_recovery_key_is_not_made_by_mistake,
     a_login_in_a_terminal_ends_with_the_recovery_key_and_readable_messages,
     test_backup_wrong_recovery_key_fails,
     a_recovery_key_that_nobody_wrote_down_is_shown_again_after_a_restart,
@@ -61,6 +62,19 @@ fn a_recovery_key_opens_old_messages_on_the_next_device(on: On) {
     assert_eq!(recovered["keys_restored"], 1, "{recovered}");
     let history = new.json(&["history", "Attic"]);
     assert!(history.iter().any(|line| line["body"] == "the box with the letters"), "{history:?}");
+}
+
+fn a_second_recovery_key_is_not_made_by_mistake(on: On) {
+    let place = on.shared();
+    let grotto = Grotto::log_in(place, "twice");
+    // It keeps the storage open, so that another key could be made.
+    let mut tail = grotto.tail();
+    tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    let key = set_up(&grotto);
+    fails(&grotto.run(&["setup-recovery"]), 1, "recovery key already");
+    assert_eq!(tail.terminate(), Some(0));
+    let next = second(place, &grotto);
+    assert_eq!(recover(&next, &key)["cross_signed"], true);
 }
 
 fn a_login_in_a_terminal_ends_with_the_recovery_key_and_readable_messages(on: On) {
