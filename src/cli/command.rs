@@ -49,7 +49,7 @@ pub enum Command {
     Recover(RecoverArgs),
     /// Make a recovery key: what opens this account's messages on new devices
     #[command(long_about = SETUP_RECOVERY)]
-    SetupRecovery,
+    SetupRecovery(SetupRecoveryArgs),
     /// Look after encryption keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -89,7 +89,11 @@ const SETUP_RECOVERY: &str = "Makes what this account lacks of a cross-signing i
                               storage and a key backup, and prints the recovery key that opens \
                               them. Keep it where you keep passwords.\n\nInterrupted before it \
                               was printed, it goes on where it stopped when it is called again, \
-                              with the same key.\n\nWith --json: {recovery_key}.";
+                              with the same key.\n\nWith --new-key: a recovery key in the place \
+                              of the one there is, for when that is lost or somebody else saw it. \
+                              This device must have all of the account's keys. The one before \
+                              opens everything until the new one was printed, and nothing from \
+                              then on.\n\nWith --json: {recovery_key}.";
 
 const DEMO: &str = "Opens the interface with a server, your account and two people inside this \
                     program: a guide who shows you around, and Robin. Nothing is read from your \
@@ -461,6 +465,14 @@ pub struct RecoverArgs {
     /// File whose first line is the recovery key or its passphrase; - for standard input
     #[arg(long, value_name = "FILE", value_parser = values::file_or_stdin)]
     pub recovery_key_file: Option<FileOrStdin>,
+}
+
+/// Arguments of `setup-recovery`.
+#[derive(Clone, Debug, Args)]
+pub struct SetupRecoveryArgs {
+    /// Replace the recovery key that the account has
+    #[arg(long)]
+    pub new_key: bool,
 }
 
 /// What to do with keys.

@@ -14,7 +14,7 @@ pub use args::{Cli, Global};
 pub use command::{
     Command, CreateArgs, DownloadArgs, GatewayArgs, HistoryArgs, InviteArgs, KeyFileArgs,
     KeysCommand, LoginArgs, LogoutArgs, NewPassphraseArgs, PassphraseCommand, Reaction,
-    RecoverArgs, RoomArgs, SendArgs, TailArgs, VerifyArgs, WhyArgs,
+    RecoverArgs, RoomArgs, SendArgs, SetupRecoveryArgs, TailArgs, VerifyArgs, WhyArgs,
 };
 pub use exit::Exit;
 pub use generate::{completions, manual};

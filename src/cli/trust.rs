@@ -127,12 +127,13 @@ pub struct TrustArgs {
 Makes a new cross-signing identity for your account, in the place of the old one if there is one. \
 What that breaks: everybody you write with is told that your identity changed, and must accept it \
 or verify you again; whom you verified you must verify again; your other devices are no longer \
-signed until you verify them again; what is in secret storage no longer fits: run `grotto \
-setup-recovery` afterwards. Do it when the old identity is lost or somebody else may have it.
+signed until you verify them again; the recovery key opens the old identity until it is typed once \
+(grotto recover) or replaced (grotto setup-recovery --new-key). Do it when the old identity is lost \
+or somebody else may have it.
 
 The server may want your password.
 
-With --json: {cross_signed}.
+With --json: {cross_signed, recovery: {state}}; out_of_date: see above.
 
 Examples:
   grotto reset-identity

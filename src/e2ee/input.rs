@@ -14,7 +14,7 @@ use crate::{
 use super::{
     backup::{self, Backup},
     core::Core,
-    cross_signing::SecretName,
+    cross_signing::{OwnIdentity, SecretName},
     dehydrated::Dehydration,
     error::MachineError,
     history_sharing::History,
@@ -54,6 +54,7 @@ impl Machine {
         };
         Self::clamp_sessions(step)?;
         machine.resume_backup(step)?;
+        machine.resume_storage(step)?;
         machine.resume_dehydration(step)?;
         machine.history_progressed(step)?;
         Ok(machine)
@@ -149,11 +150,7 @@ impl Machine {
             }
         }
         if self.core.cross_signing.take_is_new() {
-            self.end_all_sessions(step)?;
-            for name in [SecretName::Master, SecretName::SelfSigning, SecretName::UserSigning] {
-                self.secret_changed(name, step)?;
-            }
-            self.forget_dehydration(step)?;
+            self.on_new_identity(step)?;
         }
         self.core.proceed(step)?;
         self.storage_progressed(step)?;
@@ -176,6 +173,22 @@ impl Machine {
             | Purpose::StorageRead
             | Purpose::StorageWrite(_) => Ok(()),
         }
+    }
+
+    /// Our identity is another: what belonged to the one before ends or follows.
+    fn on_new_identity(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
+        self.end_all_sessions(step)?;
+        for name in [SecretName::Master, SecretName::SelfSigning, SecretName::UserSigning] {
+            self.secret_changed(name, step)?;
+        }
+        self.forget_dehydration(step)?;
+        let status = self.storage_status(step)?;
+        if matches!(self.own_identity(step)?, OwnIdentity::Verified { has_master: true, .. })
+            && !status.is_fresh_start
+        {
+            self.sign_backup_anew(step)?;
+        }
+        Ok(())
     }
 
     /// The request is sent again later.

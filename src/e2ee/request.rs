@@ -62,6 +62,9 @@ pub enum RequestKind {
     KeysClaim,
     /// `PUT /sendToDevice/{type}/{txn}`.
     ToDevice,
+    /// The same of a verification; strictly one at a time, in order: what overtakes another message
+    /// of it ends it at the other side.
+    Verification,
     /// `POST /keys/device_signing/upload`; the server may want the user to authenticate first.
     SigningKeysUpload,
     /// `POST /keys/signatures/upload`; strictly one at a time.
@@ -84,6 +87,7 @@ impl RequestKind {
             Self::KeysQuery => "keys_query",
             Self::KeysClaim => "keys_claim",
             Self::ToDevice => "to_device",
+            Self::Verification => "verification",
             Self::SigningKeysUpload => "signing_keys_upload",
             Self::SignaturesUpload => "signatures_upload",
             Self::AccountData => "account_data",
@@ -99,6 +103,7 @@ impl RequestKind {
             Self::KeysQuery | Self::ToDevice => false,
             Self::KeysUpload
             | Self::KeysClaim
+            | Self::Verification
             | Self::SigningKeysUpload
             | Self::SignaturesUpload
             | Self::AccountData
@@ -290,7 +295,8 @@ impl Requests {
         let id = RequestId::random()?;
         let path = format!("/_matrix/client/v3/sendToDevice/{kind}/{}", id.0);
         let method = "PUT".to_owned();
-        let kind = RequestKind::ToDevice;
+        let is_verification = kind.starts_with("m.key.verification.");
+        let kind = if is_verification { RequestKind::Verification } else { RequestKind::ToDevice };
         let request = OutgoingRequest { id, kind, method, path, query: Vec::new(), body };
         self.queue(request, purpose, step)
     }

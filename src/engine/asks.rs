@@ -62,9 +62,8 @@ impl Engine {
             Request::KeyStory { room, event } => self.key_story(from, &room, &event, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
             Request::Recover { secret } => self.recover(from, secret, turn)?,
-            Request::SetUpRecovery { passphrase } => {
-                self.set_up_recovery(from, passphrase, turn)?;
-            }
+            Request::SetUpRecovery { passphrase: of } => self.set_up_recovery(from, of, turn)?,
+            Request::RenewRecoveryKey { passphrase } => self.renew_key(from, passphrase, turn)?,
             Request::ConfirmRecoveryKey => self.confirm_recovery_key(from, turn)?,
             Request::StartFresh => self.start_fresh(from, turn)?,
             Request::DiscardSession { room } => {
@@ -123,7 +122,7 @@ impl Engine {
             return Ok(());
         }
         if let Ok(room) = OwnedRoomId::try_from(room) {
-            self.note_inviter(&room, turn)?;
+            self.accept_invite(&room, turn)?;
         }
         let via = room.split_once(':').map(|(_, server)| server.to_owned());
         let mut call = Call::post(&["join", room], &json!({}));
@@ -171,7 +170,8 @@ impl Engine {
             keys: Box::new(self.machine.status(&turn.step)?),
             identity: self.machine.own_identity(&turn.step)?,
             cross_signed: self.machine.is_cross_signed(&turn.step)?,
-            backup: self.machine.backup_state(&turn.step)?,
+            backup: Box::new(self.machine.backup_state(&turn.step)?),
+            recovery: self.recovery_state(turn)?.map(Box::new),
             undecryptable: turn.store.undecryptable_counts()?,
         };
         answer(from.0, from.1, Ok(status), turn);
@@ -208,6 +208,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         if let (Asked::Devices, Ok(body)) = (&asked, &result) {
             return self.on_own_devices(from, body, turn);
+        }
+        if let Asked::Invite(room, user, _) = &asked {
+            self.machine.end_invite(&(room.clone(), user.clone()), &mut turn.step)?;
         }
         let body = match result {
             Ok(body) => serde_json::from_str(body).unwrap_or(Value::Null),
@@ -271,7 +274,6 @@ impl Engine {
                 if let Some(user) = self.direct_inviter(&room_id, turn)? {
                     self.ask_direct(room_id.clone(), user);
                 }
-                self.accept_history(&room_id, turn)?;
                 self.rooms.await_room(from, room_id, turn.now);
             }
             other => answer(from.0, from.1, other, turn),

@@ -250,7 +250,14 @@ pub enum Request {
         /// Make the recovery key of this passphrase, so that either opens the storage.
         passphrase: Option<SecretText>,
     },
-    /// The user has the recovery key.
+    /// Make a new recovery key in the place of the present one, which opens everything until the new
+    /// one is confirmed and nothing from then on. Makes what the account lacks, too. Answered as
+    /// [`Request::SetUpRecovery`] is.
+    RenewRecoveryKey {
+        /// Make it of this passphrase, so that either opens the storage.
+        passphrase: Option<SecretText>,
+    },
+    /// The user has the recovery key. Answered when it is the account's.
     ConfirmRecoveryKey,
     /// Replace identity, secret storage and backup of the account by new ones, knowing what that
     /// breaks. Answered as [`Request::SetUpRecovery`] is. Where the server wants the user's

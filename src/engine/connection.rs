@@ -60,7 +60,7 @@ impl Engine {
         for room in self.outbox.rooms() {
             self.pump(&room, turn)?;
         }
-        Ok(())
+        self.resume_invites(turn)
     }
 
     pub(super) fn tick_link(&mut self, turn: &mut Turn<'_>) {

@@ -4,14 +4,17 @@
 //! ```text
 //!  NeedsSetup ──── set up ───▶ SettingUp ─▶ KeyToKeep ─ confirm ────────┐
 //!  NeedsRecovery ─ recover ──▶ Unlocking ─▶ Signing ─▶ ConnectingBackup ─▶ Restoring ─▶ TakingOver ─▶ Ready
-//!        │ ▲                      │ refused
-//!        │ └──────────────────────┘
-//!        └─ another device sends the secrets ─▶ Signing …
+//!        │ ▲                      │ refused                                                            │ ▲
+//!        │ └──────────────────────┘                                         OutOfDate ◀── keys changed ┘ │
+//!        └─ another device sends the secrets ─▶ Signing …                       └─ recover ─▶ Saving ────┘
 //! ```
 //!
 //! The state is worked out anew from what the session layer has on disk, each time something of it
-//! changed. So it is the same after a crash, and nothing has to be remembered to go on; only what
-//! was typed is gone.
+//! changed. So it is the same after a crash, and nothing has to be remembered to go on. What was
+//! typed is in memory only: it must be typed again if the program dies while it is `Unlocking`,
+//! which is some round trips long; all secrets are taken in the one step that ends it, and from
+//! there on nothing needs the recovery key. It is not kept for those moments: it would open the
+//! account for whoever gets hold of this device's store, for as long as the account has it.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +60,12 @@ pub enum RecoveryState {
     /// A recovery key was made here, and the user did not say yet that they have it:
     /// [`super::Request::SetUpRecovery`] gives it again.
     KeyToKeep,
+    /// What the recovery key opens is not what the account's keys are now, because they changed
+    /// while it was not at hand. Typed once ([`super::Request::Recover`]), or replaced
+    /// ([`super::Request::RenewRecoveryKey`]), all is well again.
+    OutOfDate,
+    /// What changed is being put where the recovery key opens it.
+    Saving,
     /// There is nothing to do.
     Ready,
 }
@@ -85,6 +94,8 @@ pub(super) struct Recovery {
     changed: bool,
     /// Who waits for the end of an attempt to recover.
     waiting: Vec<(FaceId, CommandId)>,
+    /// Who said that they have the recovery key, and waits until it is the account's.
+    pub(super) confirming: Vec<(FaceId, CommandId)>,
     /// A setup under way.
     pub(super) setup: Option<Setup>,
 }
@@ -157,10 +168,22 @@ impl Facts {
                 self.outside(other_device)
             }
             Some(_) | None if self.taking_over => RecoveryState::TakingOver,
-            Some(_) | None if self.storage.creation == CreationStatus::Unconfirmed => {
-                RecoveryState::KeyToKeep
+            Some(_) | None => self.with_all_keys(),
+        }
+    }
+
+    /// This device has what it needs; whether a recovery key opens the same.
+    fn with_all_keys(&self) -> RecoveryState {
+        let StorageStatus { creation, unwritten, is_writing, .. } = self.storage;
+        match creation {
+            CreationStatus::Unconfirmed => RecoveryState::KeyToKeep,
+            CreationStatus::Replacing if is_writing => RecoveryState::SettingUp,
+            CreationStatus::Replacing => RecoveryState::OutOfDate,
+            CreationStatus::None | CreationStatus::Writing if is_writing => RecoveryState::Saving,
+            CreationStatus::None | CreationStatus::Writing if 0 < unwritten => {
+                RecoveryState::OutOfDate
             }
-            Some(_) | None => RecoveryState::Ready,
+            CreationStatus::None | CreationStatus::Writing => RecoveryState::Ready,
         }
     }
 
@@ -178,7 +201,10 @@ impl Facts {
 
 impl Engine {
     /// Where this device is; `None` while that is not known.
-    fn recovery_state(&self, turn: &Turn<'_>) -> Result<Option<RecoveryState>, EngineError> {
+    pub(super) fn recovery_state(
+        &self,
+        turn: &Turn<'_>,
+    ) -> Result<Option<RecoveryState>, EngineError> {
         if !self.rooms.synced || !self.machine.knows_itself() {
             return Ok(None);
         }
@@ -198,6 +224,7 @@ impl Engine {
     pub(super) fn settle_recovery(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         while std::mem::take(&mut self.recovery.changed) {
             self.proceed_setup(turn)?;
+            self.end_confirming(turn)?;
             self.tell_recovery(turn)?;
             self.act_on_notices(turn)?;
         }
@@ -212,7 +239,10 @@ impl Engine {
                              verify it with another device, or start fresh";
                 self.end_waiting(&Err(refusal("not_recovered", words)), turn);
             }
-            RecoveryState::Ready | RecoveryState::KeyToKeep | RecoveryState::NeedsSetup => {
+            RecoveryState::Ready
+            | RecoveryState::KeyToKeep
+            | RecoveryState::OutOfDate
+            | RecoveryState::NeedsSetup => {
                 let facts = Facts::read(self, turn)?;
                 let recovered = Outcome::Recovered {
                     cross_signed: facts.cross_signed,
@@ -226,7 +256,8 @@ impl Engine {
             | RecoveryState::Signing
             | RecoveryState::ConnectingBackup
             | RecoveryState::Restoring { .. }
-            | RecoveryState::TakingOver => {}
+            | RecoveryState::TakingOver
+            | RecoveryState::Saving => {}
         }
         if self.recovery.told.as_ref() != Some(&state) {
             self.recovery.told = Some(state.clone());
@@ -259,6 +290,7 @@ impl Engine {
     pub(super) fn on_storage_refused(&mut self, why: &StorageRefusal, turn: &mut Turn<'_>) {
         let error = refusal(code(why), why.to_string());
         self.end_waiting(&Err(error.clone()), turn);
+        self.fail_confirming(&error, turn);
         self.fail_setup(&error, turn);
     }
 }
@@ -279,8 +311,7 @@ fn code(why: &StorageRefusal) -> &str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_key_that_was_made_and_not_confirmed_is_still_to_be_kept() {
+    fn ready() -> Facts {
         let own = OwnIdentity::Verified {
             has_master: true,
             has_self_signing: true,
@@ -288,7 +319,26 @@ mod tests {
         };
         let storage = StorageStatus { exists: true, ..StorageStatus::default() };
         let backup = BackupState { checked: true, connected: true, ..BackupState::default() };
-        let mut facts = Facts { own, cross_signed: true, storage, backup, taking_over: false };
+        Facts { own, cross_signed: true, storage, backup, taking_over: false }
+    }
+
+    #[test]
+    fn what_the_recovery_key_does_not_open_is_said() {
+        let mut facts = ready();
+        facts.storage.unwritten = 1;
+        assert_eq!(facts.state(false), RecoveryState::OutOfDate);
+        facts.storage.is_writing = true;
+        assert_eq!(facts.state(false), RecoveryState::Saving);
+        facts.storage.creation = CreationStatus::Replacing;
+        assert_eq!(facts.state(false), RecoveryState::SettingUp);
+        // The server refused: the old key opens what it opened, and all can be tried again.
+        facts.storage.is_writing = false;
+        assert_eq!(facts.state(false), RecoveryState::OutOfDate);
+    }
+
+    #[test]
+    fn a_key_that_was_made_and_not_confirmed_is_still_to_be_kept() {
+        let mut facts = ready();
         assert_eq!(facts.state(false), RecoveryState::Ready);
         facts.taking_over = true;
         assert_eq!(facts.state(false), RecoveryState::TakingOver);

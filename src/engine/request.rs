@@ -120,6 +120,13 @@ impl Origin {
         }
     }
 
+    /// Whether it waits for `other`, which is tried again later.
+    fn never_overtakes(&self, other: &Self) -> bool {
+        let is_verification =
+            |origin: &Self| matches!(origin, Self::Keys(_, RequestKind::Verification));
+        is_verification(self) && is_verification(other)
+    }
+
     /// Whether it waits for `other`, which is under way: claims and uploads go one at a time, and
     /// so do typing notices of a room, to keep their order. A message comes before them: a notice
     /// wakes everybody in the room, and the homeserver would answer all of them first.
@@ -309,16 +316,21 @@ impl Requests {
             .filter(|open| open.flies_since().is_some())
             .map(|open| open.origin.clone())
             .collect();
-        let mut frames = Vec::new();
+        let (mut frames, mut paused) = (Vec::new(), Vec::new());
         for open in self.open.values_mut() {
             match open.standing {
                 Standing::InFlight(_) => continue,
-                Standing::Later(at) if now < at => continue,
+                Standing::Later(at) if now < at => {
+                    paused.push(open.origin.clone());
+                    continue;
+                }
                 // Its pause is over: from now on it waits for its turn, not for the clock.
                 Standing::Waiting | Standing::Later(_) => open.standing = Standing::Waiting,
             }
             let held = messages == Messages::Held && matches!(open.origin, Origin::Send(..));
-            let blocked = held || flying.iter().any(|other| open.origin.waits_for(other));
+            let blocked = held
+                || flying.iter().any(|other| open.origin.waits_for(other))
+                || paused.iter().any(|other| open.origin.never_overtakes(other));
             if !blocked && flying.len() < MAX_IN_FLIGHT {
                 open.standing = Standing::InFlight(now);
                 flying.push(open.origin.clone());
@@ -461,6 +473,21 @@ mod tests {
         assert_eq!(ids(&requests.release(Timestamp(1), Messages::Free)), [2]);
         assert!(requests.release(Timestamp(2_000), Messages::Free).is_empty());
         assert_eq!(requests.deadline(), None);
+    }
+
+    #[test]
+    fn no_message_of_a_verification_overtakes_another() {
+        let mut requests = Requests::default();
+        for id in ["mac", "done"] {
+            requests.ask(keys(id, RequestKind::Verification), Call::get(&["x"]));
+        }
+        assert_eq!(ids(&requests.release(Timestamp(0), Messages::Free)), [1]);
+        assert!(requests.release(Timestamp(0), Messages::Free).is_empty());
+        assert!(requests.postpone(1, &limited(), None, Timestamp(0)));
+        assert!(requests.release(Timestamp(1), Messages::Free).is_empty());
+        assert_eq!(ids(&requests.release(Timestamp(60_000), Messages::Free)), [1]);
+        assert!(requests.answered(1).is_some());
+        assert_eq!(ids(&requests.release(Timestamp(60_000), Messages::Free)), [2]);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Setup {
 enum Extent {
     /// What is lacking.
     Missing,
+    /// A recovery key in the place of the one there is, and what is lacking.
+    NewKey,
     /// All, and the identity is on its way.
     Everything,
 }
@@ -72,11 +74,42 @@ impl Engine {
         let is_ours = storage.creation != CreationStatus::None || storage.is_open && lacks_backup;
         if storage.exists && !is_ours {
             let words = "this account has a recovery key already: use it with `grotto recover`, or \
-                         verify this device with another one";
+                         verify this device with another one; `grotto setup-recovery --new-key` \
+                         replaces one that is lost";
             answer(from.0, from.1, Err(refusal("recovery_exists", words)), turn);
             return Ok(());
         }
-        let passphrase = match passphrase.filter(|_| storage.creation == CreationStatus::None) {
+        let extent = if storage.is_fresh_start { Extent::Everything } else { Extent::Missing };
+        self.begin_making(from, (extent, storage.creation), passphrase, turn)
+    }
+
+    /// [`super::Request::RenewRecoveryKey`].
+    pub(super) fn renew_key(
+        &mut self,
+        from: (FaceId, CommandId),
+        passphrase: Option<SecretText>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let storage = self.machine.storage_status(&turn.step)?;
+        if storage.exists && !self.machine.can_renew_storage(&turn.step)? {
+            let words = "this device does not have all of the account's keys, so a new recovery key \
+                         would not open them all: use the present one with `grotto recover`, or \
+                         verify this device with another one";
+            answer(from.0, from.1, Err(refusal("keys_missing", words)), turn);
+            return Ok(());
+        }
+        let extent = if storage.is_fresh_start { Extent::Everything } else { Extent::NewKey };
+        self.begin_making(from, (extent, storage.creation), passphrase, turn)
+    }
+
+    fn begin_making(
+        &mut self,
+        from: (FaceId, CommandId),
+        (extent, creation): (Extent, CreationStatus),
+        passphrase: Option<SecretText>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let passphrase = match passphrase.filter(|_| creation == CreationStatus::None) {
             None => Passphrase::None,
             Some(passphrase) => {
                 let derivation = Derivation::of_new(passphrase.into_secret())?;
@@ -84,7 +117,6 @@ impl Engine {
                 Passphrase::Deriving(derivation)
             }
         };
-        let extent = if storage.is_fresh_start { Extent::Everything } else { Extent::Missing };
         self.begin_setup(from, extent, passphrase, turn);
         Ok(())
     }
@@ -116,13 +148,36 @@ impl Engine {
     /// [`super::Request::ConfirmRecoveryKey`].
     pub(super) fn confirm_recovery_key(
         &mut self,
-        (face, id): (FaceId, CommandId),
+        from: (FaceId, CommandId),
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.machine.confirm_recovery_key(&mut turn.step)?;
+        self.recovery.confirming.push(from);
         self.recovery.note_change();
-        answer(face, id, Ok(Outcome::Done), turn);
         Ok(())
+    }
+
+    /// Answers who confirmed a recovery key: it opens everything now.
+    pub(super) fn end_confirming(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if self.recovery.confirming.is_empty() {
+            return Ok(());
+        }
+        match self.machine.storage_status(&turn.step)?.creation {
+            CreationStatus::Replacing => {}
+            CreationStatus::None | CreationStatus::Writing | CreationStatus::Unconfirmed => {
+                for (face, id) in std::mem::take(&mut self.recovery.confirming) {
+                    answer(face, id, Ok(Outcome::Done), turn);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The server does not take the storage.
+    pub(super) fn fail_confirming(&mut self, error: &CommandError, turn: &mut Turn<'_>) {
+        for (face, id) in std::mem::take(&mut self.recovery.confirming) {
+            answer(face, id, Err(error.clone()), turn);
+        }
     }
 
     /// The setup cannot go on.
@@ -199,13 +254,25 @@ impl Engine {
                     Passphrase::Derived(derived) => Some(derived.clone()),
                     Passphrase::None | Passphrase::Deriving(_) => None,
                 };
-                self.machine.create_secret_storage(derived, &mut turn.step)?
+                match setup.extent {
+                    Extent::NewKey => self.machine.renew_secret_storage(derived, &mut turn.step)?,
+                    Extent::Missing | Extent::Everything => {
+                        self.machine.create_secret_storage(derived, &mut turn.step)?
+                    }
+                }
             }
         };
         setup.made = Some(key.clone());
         let storage = self.machine.storage_status(&turn.step)?;
-        if storage.creation != CreationStatus::Unconfirmed {
-            return Ok(Next::Wait);
+        match storage.creation {
+            CreationStatus::Unconfirmed => {}
+            CreationStatus::Writing | CreationStatus::Replacing => return Ok(Next::Wait),
+            // The key was confirmed before, and is in its place now.
+            CreationStatus::None if storage.is_open => return Ok(Next::Done(key)),
+            CreationStatus::None => {
+                let words = "another client made a recovery key meanwhile; that one counts";
+                return Ok(Next::Fail(refusal("recovery_exists", words)));
+            }
         }
         let is_whole = storage.unwritten == 0 && !self.machine.is_dehydrating();
         if self.is_backup_settled(setup, turn)? && is_whole {
@@ -222,7 +289,9 @@ impl Engine {
     ) -> Result<bool, EngineError> {
         let BackupState { checked, connected, connecting, problem, .. } =
             self.machine.backup_state(&turn.step)?;
-        let is_old = setup.extent == Extent::Everything && setup.backup == BackupStep::ToDo;
+        let is_old = setup.extent == Extent::Everything
+            && setup.backup == BackupStep::ToDo
+            && !self.machine.has_fresh_backup(&turn.step)?;
         Ok(match setup.backup {
             _ if connecting => false,
             _ if connected && !is_old => true,

@@ -1,13 +1,15 @@
 //! Inviting somebody with the room's history, and taking history with an invite.
 //!
 //! The invite goes out last: whoever gets it finds the history waiting. If that cannot be handed
-//! over, the invite goes out without it, and who asked for it is told so.
+//! over, the invite goes out without it, and who asked for it is told so. An invite that was begun
+//! is on disk: if the program dies over it, the next one hands the history over anew and invites.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     e2ee::{Bundled, EncryptedFile, Gathered, HistoryBundle, MAX_BUNDLE_BYTES},
     matrix::{OwnedRoomId, OwnedUserId, RoomId, UserId},
+    rooms::MemberState,
     secret::Secret,
     store::{FilePlace, UploadedFile},
     time::Timestamp,
@@ -19,7 +21,7 @@ use super::{
     CommandId, Engine, FaceId, SharedHistory,
     error::EngineError,
     files::UploadLimit,
-    request::{Asked, Call},
+    request::{Asked, Call, Origin},
     transfer::{Download, Job, Place, Secrecy, Sink, TransferKind, Upload, UploadSource},
     turn::Turn,
 };
@@ -30,7 +32,10 @@ const GATHERING: Duration = Duration::from_secs(20);
 /// Who is invited, and where.
 type Guest = (OwnedRoomId, OwnedUserId);
 
-/// Invites on their way, and invites that we accept.
+/// Waits for the answer to an invite of an earlier run: nobody does any more.
+const NOBODY: (FaceId, CommandId) = (FaceId(u64::MAX), CommandId(u64::MAX));
+
+/// Invites on their way.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     /// Who is to be invited where, and who asked for it.
@@ -39,8 +44,6 @@ pub(super) struct Sharing {
     gathering: BTreeMap<Guest, (Vec<Asker>, Timestamp)>,
     /// Bundles that wait for the word how large a file may be.
     waiting: Vec<(Guest, Secret<Vec<u8>>)>,
-    /// Whose invites are being accepted.
-    accepting: BTreeMap<OwnedRoomId, OwnedUserId>,
 }
 
 /// Who asked for an invite.
@@ -70,6 +73,7 @@ impl Engine {
         match self.machine.gather_history(&to.0, visibility, &mut turn.step)? {
             Gathered::Here => self.bundle(vec![from], to, turn),
             Gathered::Coming => {
+                self.machine.begin_invite(&to, &mut turn.step)?;
                 let until = turn.now.plus(GATHERING);
                 self.sharing.gathering.insert(to, (vec![from], until));
                 Ok(())
@@ -135,10 +139,43 @@ impl Engine {
             }
         };
         let to = (room, user);
+        self.machine.begin_invite(&to, &mut turn.step)?;
         self.sharing.invites.insert(to.clone(), Invite { askers, keys: shared });
         self.sharing.waiting.push((to, json));
         self.start_sharing();
         Ok(())
+    }
+
+    /// What happened meanwhile is known: invites that an earlier run began, and that are not there,
+    /// are begun anew.
+    pub(super) fn resume_invites(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        for guest in self.machine.open_invites(&turn.step)? {
+            if self.is_inviting(&guest) {
+                continue;
+            }
+            let (room, user) = &guest;
+            let theirs = self.rooms.state(room, turn.store)?.membership(user);
+            match theirs {
+                Some(MemberState::Join | MemberState::Invite | MemberState::Ban) => {
+                    self.machine.end_invite(&guest, &mut turn.step)?;
+                }
+                Some(MemberState::Leave | MemberState::Knock) | None => {
+                    self.invite(NOBODY, guest, turn)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this invite is under way.
+    fn is_inviting(&self, guest: &Guest) -> bool {
+        let asks = |origin: &Origin| {
+            matches!(origin, Origin::Asked(_, _, Asked::Invite(room, user, _))
+                if (room, user) == (&guest.0, &guest.1))
+        };
+        self.sharing.invites.contains_key(guest)
+            || self.sharing.gathering.contains_key(guest)
+            || self.requests.has(asks)
     }
 
     /// Uploads what waits, once it is known how large a file may be.
@@ -200,28 +237,17 @@ impl Engine {
         }
     }
 
-    /// We are about to join a room: whose invite that accepts is known only until then.
-    pub(super) fn note_inviter(
+    /// We are about to join a room: whose invite that accepts is known only until then. History of
+    /// theirs is taken from now on, though the program die before the server's answer.
+    pub(super) fn accept_invite(
         &mut self,
         room: &RoomId,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let state = turn.store.state(room)?;
         let own = state.into_iter().find(|event| event.is_state("m.room.member", self.me.as_str()));
         let invite = own.filter(|own| own.content_str("membership") == Some("invite"));
         if let Some(inviter) = invite.and_then(|invite| invite.sender) {
-            self.sharing.accepting.insert(room.to_owned(), inviter);
-        }
-        Ok(())
-    }
-
-    /// We joined: history of whoever invited us is taken from now on.
-    pub(super) fn accept_history(
-        &mut self,
-        room: &RoomId,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), EngineError> {
-        if let Some(inviter) = self.sharing.accepting.remove(room) {
             self.machine.invite_accepted(room, &inviter, &mut turn.step)?;
         }
         Ok(())

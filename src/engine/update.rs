@@ -159,7 +159,11 @@ pub enum Outcome {
         /// Whether that identity signed this device.
         cross_signed: bool,
         /// The key backup.
-        backup: BackupState,
+        backup: Box<BackupState>,
+        /// Where this device is on its way to the account's keys, and whether a recovery key opens
+        /// them; `None` while it is not known.
+        #[serde(default)]
+        recovery: Option<Box<RecoveryState>>,
         /// Reason and count.
         undecryptable: Vec<(String, u64)>,
     },

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     engine::{
         BackupProblem, BackupState, KeyForwarding, KeyRequestStatus, KeyStatus, Outcome,
-        OwnIdentity, Request, SecretText, Update,
+        OwnIdentity, RecoveryState, Request, SecretText, Update,
     },
     matrix::OwnedEventId,
 };
@@ -30,6 +30,7 @@ struct Status {
     identity: OwnIdentity,
     cross_signed: bool,
     backup: BackupState,
+    recovery: Option<RecoveryState>,
     undecryptable: BTreeMap<String, u64>,
 }
 
@@ -149,13 +150,21 @@ async fn back_up_keys(errand: &mut Errand) -> Result<(), HeadlessError> {
     errand.ask_watching(Request::FlushBackup, watch).await.map(drop)
 }
 
+/// Where this device is on its way to the account's keys.
+pub(super) async fn recovery(errand: &mut Errand) -> Result<Option<RecoveryState>, HeadlessError> {
+    Ok(status(errand).await?.recovery)
+}
+
 async fn status(errand: &mut Errand) -> Result<Status, HeadlessError> {
     let outcome = errand.ask(Request::KeyStatus).await?;
-    let Outcome::KeyStatus { keys, identity, cross_signed, backup, undecryptable } = outcome else {
+    let Outcome::KeyStatus { keys, identity, cross_signed, backup, recovery, undecryptable } =
+        outcome
+    else {
         return Err(unexpected(&outcome).into());
     };
     let undecryptable = undecryptable.into_iter().collect();
-    Ok(Status { keys, identity, cross_signed, backup, undecryptable })
+    let (backup, recovery) = (*backup, recovery.map(|state| *state));
+    Ok(Status { keys, identity, cross_signed, backup, recovery, undecryptable })
 }
 
 fn words(status: &Status) -> String {
@@ -168,6 +177,7 @@ fn words(status: &Status) -> String {
         format!("room keys      {}", keys.room_keys),
         format!("key backup     {}", backup_words(&status.backup)),
         format!("key requests   {}", request_words(&keys.key_requests)),
+        format!("recovery       {}", recovery_words(status.recovery.as_ref())),
         format!("known          {} users, {} devices", keys.tracked_users, keys.devices),
     ];
     if status.undecryptable.is_empty() {
@@ -188,6 +198,34 @@ fn request_words(requests: &KeyRequestStatus) -> String {
             let KeyRequestStatus { asked, open, .. } = requests;
             format!("to our verified devices; {asked} asked for lately, {open} of them open")
         }
+    }
+}
+
+/// Whether a new login could read everything, and what is to be done if not.
+pub(super) fn recovery_words(recovery: Option<&RecoveryState>) -> &'static str {
+    match recovery {
+        None => "not known yet",
+        Some(RecoveryState::NeedsSetup) => "no recovery key; make one with: grotto setup-recovery",
+        Some(RecoveryState::NeedsRecovery { .. }) => {
+            "this device does not have the account's keys; get them with: grotto recover"
+        }
+        Some(
+            RecoveryState::SettingUp
+            | RecoveryState::Unlocking
+            | RecoveryState::Signing
+            | RecoveryState::ConnectingBackup
+            | RecoveryState::Restoring { .. }
+            | RecoveryState::TakingOver
+            | RecoveryState::Saving,
+        ) => "under way",
+        Some(RecoveryState::KeyToKeep) => {
+            "the recovery key was not written down; see it again with: grotto setup-recovery"
+        }
+        Some(RecoveryState::OutOfDate) => {
+            "OUT OF DATE: type the recovery key once with grotto recover, or replace it with \
+             grotto setup-recovery --new-key"
+        }
+        Some(RecoveryState::Ready) => "the recovery key opens everything",
     }
 }
 

@@ -30,7 +30,7 @@ pub use key_files::{KeyFileOptions, export_keys, import_keys};
 pub use keys::{KeysUploaded, Settled, key_status, key_story, logout, settle};
 pub use line::{File, Line, Message, RoomLine, What};
 pub use output::{Format, Output};
-pub use recovery::{can_be_typed, look, recover, set_up_recovery};
+pub use recovery::{Making, can_be_typed, look, recover, set_up_recovery};
 pub use rooms::{Encryption, NewRoom, create, invite, join, leave, rooms};
 pub use send::{SendOptions, Sending, fresh_transaction, send};
 pub use tail::{Start, TailOptions, tail};

@@ -27,6 +27,15 @@ struct Made {
     recovery_key: SecretText,
 }
 
+/// What `setup-recovery` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    /// What the account lacks.
+    Missing,
+    /// A recovery key in the place of the one there is.
+    NewKey,
+}
+
 /// Opens the account's secret storage: signs this device, connects the backup, restores its keys.
 /// `progress` is told how far it is, in words, and `None` before the result is shown.
 ///
@@ -57,19 +66,24 @@ pub async fn recover(
     output.show(&recovered, |recovered| Some(words(recovered)))
 }
 
-/// Makes what the account lacks of identity, secret storage and backup, and prints the recovery
-/// key; only then does the engine forget it.
+/// Makes what the account lacks of identity, secret storage and backup, or a recovery key in the
+/// place of the one there is, and prints the recovery key; only then does the engine forget it.
 ///
 /// # Errors
-/// When the account has a recovery key already, or something does not come in time.
+/// When the account has a recovery key already and that was not to be replaced, or something does
+/// not come in time.
 pub async fn set_up_recovery(
     errand: &mut Errand,
     output: &mut Output,
+    making: Making,
     progress: &mut dyn FnMut(Option<&str>),
 ) -> Result<(), HeadlessError> {
     errand.ready().await?;
     progress(Some("Making a recovery key …"));
-    let request = Request::SetUpRecovery { passphrase: None };
+    let request = match making {
+        Making::Missing => Request::SetUpRecovery { passphrase: None },
+        Making::NewKey => Request::RenewRecoveryKey { passphrase: None },
+    };
     let asked = errand.ask_watching(request, |_| {}).await;
     progress(None);
     let outcome = asked?;
@@ -120,6 +134,8 @@ pub fn can_be_typed(state: &RecoveryState) -> bool {
         | RecoveryState::Restoring { .. }
         | RecoveryState::TakingOver
         | RecoveryState::KeyToKeep
+        | RecoveryState::OutOfDate
+        | RecoveryState::Saving
         | RecoveryState::Ready => false,
     }
 }
@@ -129,7 +145,9 @@ fn going_on(state: &RecoveryState) -> Option<String> {
         RecoveryState::NeedsSetup
         | RecoveryState::NeedsRecovery { .. }
         | RecoveryState::KeyToKeep
+        | RecoveryState::OutOfDate
         | RecoveryState::Ready => return None,
+        RecoveryState::Saving => "Saving what changed …".to_owned(),
         RecoveryState::SettingUp => "Making a recovery key …".to_owned(),
         RecoveryState::Unlocking => "Trying the recovery key …".to_owned(),
         RecoveryState::Signing => "Signing this device …".to_owned(),

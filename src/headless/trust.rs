@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     errand::Errand,
     error::HeadlessError,
+    keys,
     output::Output,
     people::safe,
     resolve::{resolve, unexpected},
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     engine::{
         AuthPrompt, CommandError, DeviceLine, DevicePolicy, IdentityStatus, LeftOutReason, Outcome,
-        OwnIdentity, Request, RoomTrust, SecretText,
+        OwnIdentity, RecoveryState, Request, RoomTrust, SecretText,
     },
     matrix::{OwnedDeviceId, OwnedUserId},
 };
@@ -64,6 +65,7 @@ struct ShownUser {
 #[derive(Serialize)]
 struct Reset {
     cross_signed: bool,
+    recovery: Option<RecoveryState>,
 }
 
 /// Shows whose devices get keys; sets it first if asked to.
@@ -273,10 +275,13 @@ pub async fn reset_identity(
         }
         tokio::time::sleep(ASK_AGAIN).await;
     };
-    output.show(&Reset { cross_signed }, |reset| {
+    let recovery = keys::recovery(errand).await?;
+    output.show(&Reset { cross_signed, recovery }, |reset| {
         Some(if reset.cross_signed {
-            "You have a new identity, and this device is signed by it. Now run: grotto setup-recovery"
-                .to_owned()
+            format!(
+                "You have a new identity, and this device is signed by it\nrecovery: {}",
+                keys::recovery_words(reset.recovery.as_ref())
+            )
         } else {
             "The server did not take the new identity".to_owned()
         })

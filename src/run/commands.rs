@@ -18,12 +18,12 @@ use super::{
 use crate::{
     cli::{
         Command, CreateArgs, DownloadArgs, Exit, FileOrStdin, KeyFileArgs, KeysCommand, SendArgs,
-        TailArgs,
+        SetupRecoveryArgs, TailArgs,
     },
     engine::{SecretText, inspect_file},
     headless::{
         self, Destination, DownloadOptions, Encryption, Errand, HeadlessError, HistoryOptions,
-        KeyFileOptions, NewRoom, Output, SendOptions, Sending, Start, TailOptions,
+        KeyFileOptions, Making, NewRoom, Output, SendOptions, Sending, Start, TailOptions,
     },
     matrix::{OwnedEventId, OwnedUserId},
     rooms::{Form, Markup, RoomKind, Target, Typed},
@@ -50,7 +50,7 @@ enum Work {
     ImportKeys(KeyFileOptions),
     Trust(TrustWork),
     Recover(SecretText),
-    SetUpRecovery,
+    SetUpRecovery(Making),
 }
 
 impl Work {
@@ -66,8 +66,9 @@ impl Work {
             | Self::ImportKeys(_)
             | Self::KeyStory(..)
             | Self::Recover(_)
-            | Self::SetUpRecovery => true,
-            Self::ExportKeys(_)
+            | Self::SetUpRecovery(Making::Missing) => true,
+            Self::SetUpRecovery(Making::NewKey)
+            | Self::ExportKeys(_)
             | Self::Create(_)
             | Self::Join(_)
             | Self::Leave(_)
@@ -90,7 +91,7 @@ impl Work {
             | Self::ImportKeys(_)
             | Self::Trust(_)
             | Self::Recover(_)
-            | Self::SetUpRecovery
+            | Self::SetUpRecovery(_)
             | Self::Create(_)
             | Self::Join(_)
             | Self::Leave(_)
@@ -192,9 +193,9 @@ async fn perform(
             let progress = &mut |words: Option<&str>| ticker.show(words);
             headless::recover(errand, output, secret.clone(), progress).await
         }
-        Work::SetUpRecovery => {
+        Work::SetUpRecovery(making) => {
             let progress = &mut |words: Option<&str>| ticker.show(words);
-            headless::set_up_recovery(errand, output, progress).await
+            headless::set_up_recovery(errand, output, *making, progress).await
         }
     }
 }
@@ -217,7 +218,12 @@ fn work(context: &Context, command: Command) -> Result<Work, Failure> {
         Command::Recover(arguments) => {
             Work::Recover(recovery::recovery_key(arguments.recovery_key_file.as_ref())?)
         }
-        Command::SetupRecovery => Work::SetUpRecovery,
+        Command::SetupRecovery(SetupRecoveryArgs { new_key: true }) => {
+            Work::SetUpRecovery(Making::NewKey)
+        }
+        Command::SetupRecovery(SetupRecoveryArgs { new_key: false }) => {
+            Work::SetUpRecovery(Making::Missing)
+        }
         Command::Keys(KeysCommand::Status) => Work::KeyStatus,
         Command::Keys(KeysCommand::Export(arguments)) => {
             let ask = || secrets::ask_new("Passphrase for the key file: ");

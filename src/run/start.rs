@@ -49,7 +49,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             | Command::Trust(_)
             | Command::ResetIdentity(_)
             | Command::Recover(_)
-            | Command::SetupRecovery
+            | Command::SetupRecovery(_)
             | Command::Keys(_)),
         ) => commands::run(&Context::load(global)?, command),
     }

@@ -1,11 +1,13 @@
 //! Recovery as a person does it: a recovery key is made on one device and opens the account's
 //! messages on the next.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
+    cutter::{Cut, Cutter},
     grotto::Grotto,
     headless::{code, fails, said},
     homeserver::{On, Place},
@@ -19,6 +21,9 @@ scenario::on_both! {
     a_login_in_a_terminal_ends_with_the_recovery_key_and_readable_messages,
     test_backup_wrong_recovery_key_fails,
     a_recovery_key_that_nobody_wrote_down_is_shown_again_after_a_restart,
+    recovery_is_set_up_renewed_and_used_beside_a_screen_that_holds_the_account,
+    a_recovery_whose_holder_is_killed_is_done_by_who_waits_for_it,
+    a_reset_identity_leaves_the_recovery_key_out_of_date_until_it_is_typed,
 }
 
 /// Another device of the same account.
@@ -167,4 +172,68 @@ fn a_recovery_key_that_nobody_wrote_down_is_shown_again_after_a_restart(on: On) 
     terminal.shows("a new login reads everything");
     let left = terminal.screen().join("\n");
     assert!(!left.contains("recovery key waits"), "{left}");
+}
+
+fn recovery_is_set_up_renewed_and_used_beside_a_screen_that_holds_the_account(on: On) {
+    let place = on.shared();
+    let old = Grotto::log_in(place, "beside");
+    let mut screen = old.open((80, 24));
+    screen.shows("Without a recovery key");
+    let first = set_up(&old);
+    screen.shows("a new login reads everything");
+    fails(&old.run(&["setup-recovery"]), 1, "--new-key");
+    let renewed = old.json(&["setup-recovery", "--new-key"]);
+    let key = renewed[0]["recovery_key"].as_str().unwrap();
+    assert_ne!(key, first);
+
+    let new = second(place, &old);
+    let mut other = new.open((80, 24));
+    other.shows("Old messages are locked");
+    let output = new.run_with_input(&["recover", "--recovery-key-file", "-"], &first);
+    fails(&output, 1, "not the account's");
+    fails(&new.run(&["setup-recovery", "--new-key"]), 1, "does not have all");
+    assert_eq!(recover(&new, key)["cross_signed"], true);
+    other.shows("this device has the account's keys now");
+}
+
+fn a_recovery_whose_holder_is_killed_is_done_by_who_waits_for_it(on: On) {
+    let place = on.shared();
+    let old = Grotto::log_in(place, "heir");
+    let key = set_up(&old);
+    let (cutter, through) = Cutter::before(place);
+    let new = second(&through, &old);
+    let mut tail = new.tail();
+    tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    // What is asked of the holder from here on is not answered.
+    cutter.arm(Cut::Mute);
+    let file = new.home.join("key");
+    fs::write(&file, &key).unwrap();
+    let arguments = ["--json", "recover", "--recovery-key-file", file.to_str().unwrap()];
+    let mut command = new.command(&arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let recovering = command.spawn().unwrap();
+    let holder = Pid::from_raw(i32::try_from(tail.pid()).unwrap()).unwrap();
+    kill_process(holder, Signal::KILL).unwrap();
+    cutter.arm(Cut::None);
+    let output = recovering.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let recovered: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(recovered["cross_signed"], true, "{recovered}");
+}
+
+fn a_reset_identity_leaves_the_recovery_key_out_of_date_until_it_is_typed(on: On) {
+    let place = on.shared();
+    let old = Grotto::log_in(place, "resetkeys");
+    let key = set_up(&old);
+    let reset = ["--json", "reset-identity", "--yes", "--password-file", "-"];
+    let output = old.run_with_input(&reset, PASSWORD);
+    assert_eq!(code(&output), Some(0), "{}", said(&output));
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["recovery"]["state"], "out_of_date", "{printed}");
+    // A process that just started looks at its identity first.
+    let mut states = (0..100).map(|_| old.json(&["keys", "status"]).remove(0)["recovery"].take());
+    assert!(states.any(|recovery| recovery["state"] == "out_of_date"));
+    recover(&old, &key);
+    let new = second(place, &old);
+    assert_eq!(recover(&new, &key)["cross_signed"], true);
 }

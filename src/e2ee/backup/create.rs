@@ -66,6 +66,28 @@ impl Machine {
         self.core.requests.post(at, body, Purpose::Backup(BackupPurpose::Create), step).map(drop)
     }
 
+    /// Our identity is another: it signs the backup too, for devices that know it by that.
+    pub(in crate::e2ee) fn sign_backup_anew(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let Some(Name { version, public_key }) = self.backup.readable().cloned() else {
+            return Ok(());
+        };
+        let mut auth_data = CanonicalObject::new();
+        auth_data.insert("public_key".to_owned(), CanonicalValue::String(public_key));
+        self.sign_with_master(&mut auth_data, step)?;
+        let auth_data = CanonicalText(&auth_data).to_string();
+        let call = Call {
+            kind: RequestKind::BackupWrite,
+            method: "PUT",
+            path: &["room_keys", "version", &version],
+            query: Vec::new(),
+            body: format!(r#"{{"algorithm":"{ALGORITHM}","auth_data":{auth_data}}}"#),
+        };
+        self.core.requests.call(call, Purpose::Backup(BackupPurpose::Sign), step).map(drop)
+    }
+
     pub(super) fn on_preference(
         &mut self,
         answer: Result<&str, &MatrixError>,

@@ -70,6 +70,8 @@ pub(in crate::e2ee) enum BackupPurpose {
     Create,
     /// To say that the account wants one.
     Enable,
+    /// A signature of our new identity.
+    Sign,
     /// Sessions as they were, with the first index that each had.
     Upload { name: Name, sessions: Vec<(OwnedRoomId, String, u32)> },
     /// One session.
@@ -129,12 +131,24 @@ impl Backup {
             match purpose {
                 BackupPurpose::Version => backup.asking = true,
                 BackupPurpose::Preference | BackupPurpose::Create => backup.creating = true,
-                BackupPurpose::Enable => {}
+                BackupPurpose::Enable | BackupPurpose::Sign => {}
                 BackupPurpose::Upload { .. } => backup.uploading = true,
                 BackupPurpose::Session { .. } | BackupPurpose::Room { .. } => backup.reading = true,
             }
         }
         Ok(backup)
+    }
+
+    /// The public key of the backup on the server, empty if there is none; `None` while it is not
+    /// known.
+    pub(in crate::e2ee) fn public_key(&self) -> Option<String> {
+        let pinned = self.record.pinned.as_ref().map(|pinned| pinned.name.public_key.clone());
+        pinned.or_else(|| self.checked.then(String::new))
+    }
+
+    /// Whether the server is being asked which backup there is.
+    pub(in crate::e2ee) fn is_asked(&self) -> bool {
+        self.asking
     }
 
     /// When time must be told.

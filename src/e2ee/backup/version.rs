@@ -120,7 +120,7 @@ impl Machine {
             BackupPurpose::Version => self.on_version(answer, step),
             BackupPurpose::Preference => self.on_preference(answer, step),
             BackupPurpose::Create => self.on_created(answer, step),
-            BackupPurpose::Enable => Ok(()),
+            BackupPurpose::Enable | BackupPurpose::Sign => Ok(()),
             BackupPurpose::Upload { name, sessions } => {
                 self.on_uploaded((name, sessions), answer, step)
             }

@@ -13,6 +13,7 @@
 //! # Spec
 //! End-to-End Encryption, "Sharing keys between users"; MSC4268.
 
+mod invites;
 mod receive;
 mod send;
 
@@ -32,7 +33,8 @@ pub use send::{Bundled, Gathered, HistoryBundle};
 
 pub(super) use receive::{TYPE, UNSTABLE_TYPE};
 
-/// History on its way to somebody, while we run. After a restart the invite was not sent either.
+/// History on its way to somebody, while we run. After a restart it is begun anew, as
+/// [`Machine::open_invites`](super::Machine::open_invites) says.
 #[derive(Debug, Default)]
 pub(super) struct History {
     sending: Vec<send::Sending>,

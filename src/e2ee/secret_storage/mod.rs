@@ -15,6 +15,7 @@
 //! Client-Server API, "Secrets", "Storage".
 
 mod cipher;
+mod create;
 mod description;
 mod open;
 mod record;

@@ -1,6 +1,6 @@
 //! Opening secret storage with what the user typed, and taking the secrets out of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
@@ -24,6 +24,9 @@ use crate::{
     secret::Secret,
     time::Timestamp,
 };
+
+/// How long the public keys are waited for, with which secrets are compared.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the user opens secret storage with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,40 +99,49 @@ pub(super) enum Opening {
     Description(RequestId, String, Typed),
     /// A key made of the passphrase.
     Derivation { id: String, description: Description },
-    /// Our own public keys, with which secrets are compared; not beyond this moment.
-    Identity(Reading, Timestamp),
-    /// A secret.
-    Secret(RequestId, SecretName, Reading),
+    /// The public keys with which secrets are compared: our identity's, and the backup's; not
+    /// beyond this moment.
+    PublicKeys(TypedKey, Timestamp),
+    /// The secrets, all of them.
+    Secrets(Reading),
 }
 
-/// The reading of secrets.
+/// A key that was typed.
+#[derive(Debug)]
+pub(super) struct TypedKey {
+    key: OpenKey,
+    /// Whether something proved it: else nothing may be sealed with it.
+    proved: bool,
+}
+
+/// The reading of secrets. They are opened when all are there and kept in one step: whatever
+/// interrupts it, the key need not be typed again for some of them.
 #[derive(Debug)]
 pub(super) struct Reading {
-    key: OpenKey,
-    /// Whether something proved the key: else nothing may be sealed with it.
-    proved: bool,
-    left: VecDeque<SecretName>,
-    /// Those that the storage does not have.
-    missing: Vec<SecretName>,
-    /// Those that could not be used.
-    bad: Vec<SecretName>,
+    typed: TypedKey,
+    waiting: BTreeMap<RequestId, SecretName>,
+    /// Those that came; what the storage does not have is not among them.
+    sealed: BTreeMap<SecretName, Sealed>,
+    /// The server did not give one.
+    refused: Option<MatrixError>,
 }
 
 impl Opening {
-    /// The request whose answer it waits for.
-    fn awaits(&self) -> Option<&RequestId> {
+    /// Whether it waits for the answer to this request.
+    fn awaits(&self, request: &RequestId) -> bool {
         match self {
-            Self::Default(id, _) | Self::Description(id, ..) | Self::Secret(id, ..) => Some(id),
-            Self::Derivation { .. } | Self::Identity(..) => None,
+            Self::Default(id, _) | Self::Description(id, ..) => id == request,
+            Self::Secrets(reading) => reading.waiting.contains_key(request),
+            Self::Derivation { .. } | Self::PublicKeys(..) => false,
         }
     }
 }
 
 /// The content of an account data event that holds a secret.
 #[derive(Deserialize)]
-struct SecretContent {
+pub(super) struct SecretContent {
     #[serde(default)]
-    encrypted: BTreeMap<String, Sealed>,
+    pub(super) encrypted: BTreeMap<String, Sealed>,
 }
 
 impl Machine {
@@ -182,16 +194,14 @@ impl Machine {
         answer: Result<&str, &MatrixError>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let is_awaited = |opening: &mut Opening| opening.awaits() == Some(id);
+        let is_awaited = |opening: &mut Opening| opening.awaits(id);
         match self.storage.opening.take_if(is_awaited) {
             Some(Opening::Default(_, typed)) => self.receive_default(typed, answer, step),
             Some(Opening::Description(_, key, typed)) => {
                 self.receive_description((typed, key), answer, step)
             }
-            Some(Opening::Secret(_, name, reading)) => {
-                self.receive_secret((name, reading), answer, step)
-            }
-            Some(Opening::Derivation { .. } | Opening::Identity(..)) | None => Ok(()),
+            Some(Opening::Secrets(reading)) => self.receive_secret((id, reading), answer, step),
+            Some(Opening::Derivation { .. } | Opening::PublicKeys(..)) | None => Ok(()),
         }
     }
 
@@ -287,30 +297,32 @@ impl Machine {
             },
         };
         step.tell(Notice::StorageChanged);
-        let left = SecretName::STORED.into();
-        let reading = Reading { key, proved, left, missing: Vec::new(), bad: Vec::new() };
-        match self.core.refresh([&self.core.user.clone()], step)? {
-            Freshness::Ready => self.read_next(reading, step),
-            Freshness::Waiting(until) => {
-                self.storage.opening = Some(Opening::Identity(reading, until));
-                Ok(())
-            }
-        }
+        self.check_backup(step)?;
+        let until = step.now().plus(PATIENCE);
+        self.storage.opening = Some(Opening::PublicKeys(TypedKey { key, proved }, until));
+        self.storage_progressed(step)
     }
 
-    /// Our own public keys may have come, or will not come any more.
+    /// The public keys may have come, or will not come any more.
     pub(in crate::e2ee) fn storage_progressed(
         &mut self,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        if !matches!(self.storage.opening, Some(Opening::Identity(..))) {
+        if !matches!(self.storage.opening, Some(Opening::PublicKeys(..))) {
             return Ok(());
         }
-        if let Freshness::Waiting(_) = self.core.refresh([&self.core.user.clone()], step)? {
+        let fresh = self.core.refresh([&self.core.user.clone()], step)?;
+        let Some(Opening::PublicKeys(_, until)) = &mut self.storage.opening else { return Ok(()) };
+        if let Freshness::Waiting(longer) = fresh {
+            *until = longer.max(*until);
             return Ok(());
         }
-        match self.storage.opening.take_if(|opening| matches!(opening, Opening::Identity(..))) {
-            Some(Opening::Identity(reading, _)) => self.read_next(reading, step),
+        if step.now() < *until && self.backup.is_asked() {
+            return Ok(());
+        }
+        let waits = |opening: &mut Opening| matches!(opening, Opening::PublicKeys(..));
+        match self.storage.opening.take_if(waits) {
+            Some(Opening::PublicKeys(typed, _)) => self.read_all(typed, step),
             _ => Ok(()),
         }
     }
@@ -318,58 +330,75 @@ impl Machine {
     /// When to look whether our public keys came.
     pub(in crate::e2ee) fn storage_deadline(&self) -> Option<Timestamp> {
         match self.storage.opening.as_ref()? {
-            Opening::Identity(_, until) => Some(*until),
+            Opening::PublicKeys(_, until) => Some(*until),
             Opening::Default(..)
             | Opening::Description(..)
             | Opening::Derivation { .. }
-            | Opening::Secret(..) => None,
+            | Opening::Secrets(_) => None,
         }
     }
 
-    /// Asks for the next secret, or ends.
-    fn read_next(&mut self, mut reading: Reading, step: &mut Step<'_>) -> Result<(), MachineError> {
-        let Some(name) = reading.left.pop_front() else { return self.end_reading(reading, step) };
-        let request = self.read(name.as_str(), step)?;
-        self.storage.opening = Some(Opening::Secret(request, name, reading));
+    /// Asks for the secrets.
+    fn read_all(&mut self, typed: TypedKey, step: &mut Step<'_>) -> Result<(), MachineError> {
+        let mut waiting = BTreeMap::new();
+        for name in SecretName::STORED {
+            waiting.insert(self.read(name.as_str(), step)?, name);
+        }
+        let reading = Reading { typed, waiting, sealed: BTreeMap::new(), refused: None };
+        self.storage.opening = Some(Opening::Secrets(reading));
         Ok(())
     }
 
     fn receive_secret(
         &mut self,
-        (name, mut reading): (SecretName, Reading),
+        (id, mut reading): (&RequestId, Reading),
         answer: Result<&str, &MatrixError>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let sealed = match answer {
+        let Some(name) = reading.waiting.remove(id) else { return Ok(()) };
+        let content = match answer {
             Ok(body) => serde_json::from_str::<SecretContent>(body).ok(),
-            Err(error) if error.status == 404 => None,
-            Err(error) => return refuse(StorageRefusal::Server(error.clone()), step),
+            Err(error) => {
+                reading.refused = Some(error.clone()).filter(|error| error.status != 404);
+                None
+            }
         };
-        let sealed = sealed.and_then(|mut it| it.encrypted.remove(&reading.key.id));
-        let Some(sealed) = sealed else {
-            reading.missing.push(name);
-            return self.read_next(reading, step);
-        };
-        let opened = reading.key.key.open(name.as_str(), &sealed).ok();
-        // Nobody can seal what opens without having the key.
-        reading.proved |= opened.is_some();
-        let imported = match opened.and_then(|text| read_secret(&text)) {
-            Some(secret) => self.import_secret(name, &secret, step)?,
-            None => Imported::DoesNotFit,
-        };
-        if !matches!(imported, Imported::Kept | Imported::Asked) {
-            reading.bad.push(name);
+        let sealed = content.and_then(|mut it| it.encrypted.remove(&reading.typed.key.id));
+        reading.sealed.extend(sealed.map(|sealed| (name, sealed)));
+        if reading.waiting.is_empty() {
+            return self.end_reading(reading, step);
         }
-        self.read_next(reading, step)
+        self.storage.opening = Some(Opening::Secrets(reading));
+        Ok(())
     }
 
+    /// Opens what came and keeps it.
     fn end_reading(&mut self, reading: Reading, step: &mut Step<'_>) -> Result<(), MachineError> {
-        let Reading { key, proved, missing, bad, .. } = reading;
-        let taken = SecretName::STORED.len() - missing.len() - bad.len();
+        let Reading { typed: TypedKey { key, mut proved }, sealed, refused, .. } = reading;
+        let (mut taken, mut bad) = (0, 0);
+        for (name, sealed) in &sealed {
+            let opened = key.key.open(name.as_str(), sealed).ok();
+            // Nobody can seal what opens without having the key.
+            proved |= opened.is_some();
+            let imported = match opened.and_then(|text| read_secret(&text)) {
+                Some(secret) => self.import_secret(*name, &secret, step)?,
+                None => Imported::DoesNotFit,
+            };
+            match imported {
+                Imported::Kept | Imported::Asked => taken += 1,
+                Imported::DoesNotFit | Imported::NothingToFit => bad += 1,
+            }
+        }
+        if let Some(error) = refused {
+            return refuse(StorageRefusal::Server(error), step);
+        }
         if proved {
             self.storage.open = Some(key);
             let mut record = StorageRecord::read(step)?;
-            for name in missing {
+            for name in SecretName::STORED {
+                if sealed.contains_key(&name) {
+                    continue;
+                }
                 if self.held_secret(name, step)?.is_some() {
                     record.note_unwritten(name);
                 } else if name == SecretName::DehydratedDevice {
@@ -379,7 +408,7 @@ impl Machine {
             record.write(step)?;
             self.write_next(step)?;
         }
-        step.tell(Notice::StorageOpened { taken, refused: bad.len() });
+        step.tell(Notice::StorageOpened { taken, refused: bad });
         Ok(())
     }
 }

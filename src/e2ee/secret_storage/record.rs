@@ -68,6 +68,10 @@ pub(super) struct FreshStart {
     /// Whether the storage of before was given up.
     #[serde(default)]
     pub(super) given_up: bool,
+    /// The public key of the backup of before, empty if there was none; `None` while it was not
+    /// known.
+    #[serde(default)]
+    pub(super) backup: Option<String>,
 }
 
 /// A storage that is made here.
@@ -79,6 +83,9 @@ pub(super) struct Creation {
     #[serde(default)]
     pub(super) rounds: Option<Rounds>,
     pub(super) stage: Stage,
+    /// The key in whose place it comes: that one opens all until the user has this one.
+    #[serde(default)]
+    pub(super) replaces: Option<String>,
 }
 
 /// How far the making is.
@@ -91,6 +98,19 @@ pub(super) enum Stage {
     Described,
     /// All is there; the user did not say yet that they have the key.
     Unconfirmed,
+    /// The user has a key that comes in the place of another; now it does.
+    Confirmed,
+}
+
+impl Creation {
+    /// What the default key `id` means for it: whether another client made another storage.
+    fn is_overtaken(&self, id: Option<&str>) -> bool {
+        let is_own = id == Some(&self.id);
+        match &self.replaces {
+            None => self.stage == Stage::Unconfirmed && !is_own,
+            Some(old) => !is_own && id != Some(old),
+        }
+    }
 }
 
 impl StorageRecord {
@@ -150,6 +170,8 @@ pub enum CreationStatus {
     None,
     /// It is not the account's yet.
     Writing,
+    /// It comes in the place of another one, and is not there yet.
+    Replacing,
     /// It is; the user did not say yet that they have the key.
     Unconfirmed,
 }
@@ -168,8 +190,11 @@ pub struct StorageStatus {
     pub is_open: bool,
     /// Whether one is made here.
     pub creation: CreationStatus,
-    /// How many secrets are not in it as they are now.
+    /// How many of the secrets that are here are not in it as they are now; the key of a dehydrated
+    /// device, which is made anew at need, not counted.
     pub unwritten: usize,
+    /// Whether something is being written to it; what is not, waits for it to be opened.
+    pub is_writing: bool,
     /// Whether the account has a new identity, and its storage and backup are still to be made.
     pub is_fresh_start: bool,
 }
@@ -189,15 +214,25 @@ impl Machine {
         let creation = match &record.creation {
             None => CreationStatus::None,
             Some(it) if it.stage == Stage::Unconfirmed => CreationStatus::Unconfirmed,
+            Some(Creation { replaces: Some(_), .. }) => CreationStatus::Replacing,
             Some(_) => CreationStatus::Writing,
         };
+        let is_made = matches!(creation, CreationStatus::Writing | CreationStatus::Replacing);
+        let mut unwritten = 0;
+        let counts = |name: &&SecretName| **name != SecretName::DehydratedDevice;
+        for name in record.unwritten.keys().filter(counts) {
+            unwritten += usize::from(self.held_secret(*name, step)?.is_some());
+        }
+        let has_key = self.storage.open.is_some() || record.creation.is_some();
+        let is_writing = !self.storage.refused && (is_made || 0 < unwritten && has_key);
         Ok(StorageStatus {
             exists: default_key.is_some(),
             has_passphrase: default_key.is_some_and(|id| record.passphrase_keys.contains(id)),
             is_opening: self.storage.opening.is_some(),
             is_open: self.storage.open.is_some(),
             creation,
-            unwritten: record.unwritten.len(),
+            unwritten,
+            is_writing,
             is_fresh_start: fresh.is_some(),
         })
     }
@@ -233,9 +268,7 @@ impl Machine {
             record.default_key = id.map(str::to_owned);
             // Another client made another storage: what is written to ours would not be found.
             self.storage.open.take_if(|open| Some(open.id.as_str()) != id);
-            let is_over =
-                |it: &mut Creation| it.stage == Stage::Unconfirmed && Some(it.id.as_str()) != id;
-            record.creation.take_if(is_over);
+            record.creation.take_if(|it| it.is_overtaken(id));
         } else if let Some(id) = event.kind.strip_prefix(KEY_PREFIX).filter(|id| is_key_id(id)) {
             let content = serde_json::to_string(&event.content).unwrap_or_default();
             let has = Description::parse(&content).is_some_and(|it| it.has_passphrase());

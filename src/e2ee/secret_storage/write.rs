@@ -1,27 +1,33 @@
-//! Making secret storage, and writing to it what changed: one write at a time, in an order in which
-//! it can be interrupted anywhere. What is left to write is on disk.
+//! Writing secret storage, when it is made and when something changed: one write at a time, in an
+//! order in which it can be interrupted anywhere. What is left to write is on disk.
+//!
+//! ```text
+//!  new:          description ─▶ secrets ─▶ default key ─▶ the user has the key
+//!  another key:  description ─▶ secrets beside those of the old key ─▶ the user has the key
+//!                 ─▶ default key ─▶ secrets without those of the old key
+//! ```
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    cipher::StorageKey,
-    description::{Derivation, DerivedKey, Rounds, content},
-    open::StorageRefusal,
-    record::{Creation, DEFAULT_KEY, FreshStart, KEY_PREFIX, OpenKey, Stage, StorageRecord},
+    cipher::Sealed,
+    description::content,
+    open::{SecretContent, StorageRefusal},
+    record::{Creation, DEFAULT_KEY, KEY_PREFIX, OpenKey, Stage, StorageRecord},
 };
 use crate::{
     e2ee::{
         Machine, MachineError,
-        cross_signing::{SecretName, identity_on_its_way},
+        cross_signing::SecretName,
         held_secrets::write_secret,
-        recovery_key,
         request::{Call, Purpose, RequestId, RequestKind},
         step::Step,
         types::Notice,
     },
     matrix::MatrixError,
-    secret::Secret,
 };
 
 /// What a write was of.
@@ -32,128 +38,19 @@ pub(in crate::e2ee) enum WritePurpose {
     Description,
     /// A secret, and the change of it that was written.
     Secret(SecretName, u64),
+    /// A look at what is there of a secret, to be written beside it.
+    Beside(SecretName, u64),
     /// That the new key is the default from now on; its id.
     Default(String),
 }
 
-impl Derivation {
-    /// A new key, to be made of a passphrase with a salt of its own.
-    ///
-    /// # Errors
-    /// When the system gives no random bytes.
-    pub fn of_new(passphrase: Secret<String>) -> Result<Self, MachineError> {
-        Ok(Self { passphrase, rounds: Rounds::new(RequestId::random()?.0) })
-    }
-}
-
 impl Machine {
-    /// Makes secret storage with a new key and puts every secret into it that is here: the key's
-    /// description first, then the secrets, and then only is it made the account's. Gives the
-    /// recovery key, which the user must keep; it is told by [`Notice::StorageMade`] when the
-    /// server has all.
-    ///
-    /// A making that was interrupted goes on with the key it began with, and so until
-    /// [`Machine::confirm_recovery_key`]: a key that nobody has seen must not become the account's.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn create_secret_storage(
+    /// After a start: goes on with what an earlier run was writing.
+    pub(in crate::e2ee) fn resume_storage(
         &mut self,
-        derived: Option<DerivedKey>,
         step: &mut Step<'_>,
-    ) -> Result<Secret<String>, MachineError> {
-        self.storage.refused = false;
-        let mut record = StorageRecord::read(step)?;
-        let key = if let Some(creation) = &record.creation {
-            creation.key.clone()
-        } else {
-            let (key, rounds) = match derived {
-                Some(DerivedKey { key, rounds }) => (key, Some(rounds)),
-                None => (StorageKey::random()?, None),
-            };
-            let id = RequestId::random()?.0;
-            let creation = Creation { id, key: key.clone(), rounds, stage: Stage::Undescribed };
-            record.creation = Some(creation);
-            for name in SecretName::STORED {
-                if self.held_secret(name, step)?.is_some() {
-                    record.note_unwritten(name);
-                }
-            }
-            record.write(step)?;
-            key
-        };
-        self.write_next(step)?;
-        if record.creation.is_some_and(|it| it.stage == Stage::Unconfirmed) {
-            step.tell(Notice::StorageMade);
-        }
-        Ok(recovery_key::encode(key.bytes()))
-    }
-
-    /// The user has the recovery key: it is kept here no longer.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn confirm_recovery_key(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        let mut record = StorageRecord::read(step)?;
-        if record.creation.take_if(|it| it.stage == Stage::Unconfirmed).is_some() {
-            record.write(step)?;
-            step.tell(Notice::StorageChanged);
-        }
-        Ok(())
-    }
-
-    /// The user starts anew, see [`Machine::reset_identity`]: with the identity, the storage and
-    /// the backup are replaced. That it was begun is on disk before the server can take the
-    /// identity, and until [`Machine::end_fresh_start`].
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn begin_fresh_start(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        self.reset_identity(step)?;
-        // The new secrets have no place in the old storage: a write of theirs that is still on its
-        // way when we die could come after those to the new one.
-        self.storage.open = None;
-        let mut record = StorageRecord::read(step)?;
-        let identity = identity_on_its_way(step)?;
-        let key = record.default_key.clone();
-        let start = |identity| FreshStart { key, identity, given_up: false };
-        record.fresh_start = identity.map(start);
-        record.write(step)
-    }
-
-    /// Identity, storage and backup are new.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn end_fresh_start(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        let mut record = StorageRecord::read(step)?;
-        if record.fresh_start.take().is_some() {
-            record.write(step)?;
-            step.tell(Notice::StorageChanged);
-        }
-        Ok(())
-    }
-
-    /// In a start anew: what the storage holds opens nothing any more, and the next one is made in
-    /// its place. Happens once in each.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn give_up_secret_storage(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        let mut record = StorageRecord::read(step)?;
-        match &mut record.fresh_start {
-            Some(start) if start.given_up => return Ok(()),
-            Some(start) => start.given_up = true,
-            None => {}
-        }
-        record.given_up = record.default_key.clone();
-        record.creation = None;
-        record.unwritten.clear();
-        self.storage.open = None;
-        self.storage.opening = None;
-        record.write(step)?;
-        step.tell(Notice::StorageChanged);
-        Ok(())
+    ) -> Result<(), MachineError> {
+        self.write_next(step)
     }
 
     /// A secret is new or another: it is written as soon as the storage is open.
@@ -188,29 +85,104 @@ impl Machine {
         }
         let mut record = StorageRecord::read(step)?;
         let Some(key) = self.key_to_write_with(&record) else { return Ok(()) };
-        if let Some(creation) = record.creation.as_ref().filter(|it| it.stage == Stage::Undescribed)
-        {
-            let body = content(&creation.key.check()?, creation.rounds.as_ref());
-            let kind = format!("{KEY_PREFIX}{}", creation.id);
-            return self.write(&kind, &body, WritePurpose::Description, step);
+        if self.write_before_secrets(&record, step)? {
+            return Ok(());
         }
+        let is_beside = record.creation.as_ref().is_some_and(is_beside_another);
         while let Some((&name, &change)) = record.unwritten.first_key_value() {
-            if let Some(secret) = self.held_secret(name, step)? {
-                let text = write_secret(&secret);
-                let sealed = key.key.seal(name.as_str(), text.as_bytes())?;
-                let body = json!({ "encrypted": { (key.id): sealed } });
-                return self.write(name.as_str(), &body, WritePurpose::Secret(name, change), step);
+            if self.held_secret(name, step)?.is_some() {
+                if is_beside {
+                    let purpose = WritePurpose::Beside(name, change);
+                    return self.ask_storage(("GET", name.as_str()), None, purpose, step);
+                }
+                return self.write_secret((name, change), &key, None, step);
             }
             record.unwritten.remove(&name);
             record.write(step)?;
         }
-        match record.creation.filter(|it| it.stage == Stage::Described) {
-            Some(Creation { id, .. }) => {
-                let body = json!({ "key": id });
-                self.write(DEFAULT_KEY, &body, WritePurpose::Default(id), step)
+        self.write_after_secrets(record, step)
+    }
+
+    /// What a storage that is made here needs first; whether it is on its way.
+    fn write_before_secrets(
+        &mut self,
+        record: &StorageRecord,
+        step: &mut Step<'_>,
+    ) -> Result<bool, MachineError> {
+        let Some(creation) = &record.creation else { return Ok(false) };
+        match creation.stage {
+            Stage::Undescribed => {
+                let body = content(&creation.key.check()?, creation.rounds.as_ref());
+                let kind = format!("{KEY_PREFIX}{}", creation.id);
+                self.ask_storage(("PUT", &kind), Some(&body), WritePurpose::Description, step)?;
             }
-            None => Ok(()),
+            Stage::Confirmed if record.default_key.as_ref() != Some(&creation.id) => {
+                self.write_default(&creation.id, step)?;
+            }
+            Stage::Described | Stage::Unconfirmed | Stage::Confirmed => return Ok(false),
         }
+        Ok(true)
+    }
+
+    /// All secrets are there.
+    fn write_after_secrets(
+        &mut self,
+        mut record: StorageRecord,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let Some(creation) = &mut record.creation else { return Ok(()) };
+        match (creation.stage, &creation.replaces) {
+            (Stage::Described, None) => return self.write_default(&creation.id.clone(), step),
+            (Stage::Described, Some(_)) => {
+                creation.stage = Stage::Unconfirmed;
+                step.tell(Notice::StorageMade);
+            }
+            (Stage::Confirmed, _) => record.creation = None,
+            (Stage::Undescribed | Stage::Unconfirmed, _) => return Ok(()),
+        }
+        record.write(step)?;
+        step.tell(Notice::StorageChanged);
+        Ok(())
+    }
+
+    fn write_default(&mut self, id: &str, step: &mut Step<'_>) -> Result<(), MachineError> {
+        let body = json!({ "key": id });
+        let purpose = WritePurpose::Default(id.to_owned());
+        self.ask_storage(("PUT", DEFAULT_KEY), Some(&body), purpose, step)
+    }
+
+    /// Writes a secret, and beside it what another key opens.
+    fn write_secret(
+        &mut self,
+        (name, change): (SecretName, u64),
+        key: &OpenKey,
+        other: Option<(String, Sealed)>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let Some(secret) = self.held_secret(name, step)? else { return Ok(()) };
+        let text = write_secret(&secret);
+        let mut encrypted: BTreeMap<String, Sealed> = other.into_iter().collect();
+        encrypted.insert(key.id.clone(), key.key.seal(name.as_str(), text.as_bytes())?);
+        let body = json!({ "encrypted": encrypted });
+        let purpose = WritePurpose::Secret(name, change);
+        self.ask_storage(("PUT", name.as_str()), Some(&body), purpose, step)
+    }
+
+    /// What is there of a secret came: it is written beside what the old key opens.
+    fn receive_beside(
+        &mut self,
+        secret: (SecretName, u64),
+        body: &str,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let record = StorageRecord::read(step)?;
+        let creation = record.creation.as_ref().filter(|it| is_beside_another(it));
+        let key = self.key_to_write_with(&record);
+        let (Some(creation), Some(key)) = (creation, key) else { return self.write_next(step) };
+        let old = creation.replaces.clone().unwrap_or_default();
+        let content = serde_json::from_str::<SecretContent>(body).ok();
+        let sealed = content.and_then(|mut it| it.encrypted.remove(&old));
+        self.write_secret(secret, &key, sealed.map(|sealed| (old, sealed)), step)
     }
 
     /// The key of this device's making goes before one that was typed.
@@ -220,20 +192,20 @@ impl Machine {
             .or_else(|| self.storage.open.clone())
     }
 
-    fn write(
+    fn ask_storage(
         &mut self,
-        kind: &str,
-        body: &Value,
+        (method, kind): (&'static str, &str),
+        body: Option<&Value>,
         purpose: WritePurpose,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         let user = self.core.user.clone();
         let call = Call {
             kind: RequestKind::AccountData,
-            method: "PUT",
+            method,
             path: &["user", user.as_str(), "account_data", kind],
             query: Vec::new(),
-            body: body.to_string(),
+            body: body.map(Value::to_string).unwrap_or_default(),
         };
         let id = self.core.requests.call(call, Purpose::StorageWrite(purpose), step)?;
         self.storage.writing = Some(id);
@@ -249,10 +221,19 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         self.storage.writing.take_if(|writing| writing == id);
-        if let Err(error) = answer {
-            self.storage.refused = true;
-            step.tell(Notice::StorageRefused(StorageRefusal::Server(error.clone())));
-            return Ok(());
+        match (purpose, answer) {
+            (WritePurpose::Beside(name, change), Ok(body)) => {
+                return self.receive_beside((*name, *change), body, step);
+            }
+            (WritePurpose::Beside(name, change), Err(error)) if error.status == 404 => {
+                return self.receive_beside((*name, *change), "{}", step);
+            }
+            (_, Err(error)) => {
+                self.storage.refused = true;
+                step.tell(Notice::StorageRefused(StorageRefusal::Server(error.clone())));
+                return Ok(());
+            }
+            (_, Ok(_)) => {}
         }
         let mut record = StorageRecord::read(step)?;
         match (purpose, &mut record.creation) {
@@ -263,20 +244,30 @@ impl Machine {
                 }
             }
             (WritePurpose::Default(id), Some(creation)) if creation.id == *id => {
-                creation.stage = Stage::Unconfirmed;
                 let open = OpenKey { id: creation.id.clone(), key: creation.key.clone() };
                 self.storage.open = Some(open);
                 if creation.rounds.is_some() {
                     record.passphrase_keys.insert(id.clone());
                 }
+                if creation.replaces.is_none() {
+                    creation.stage = Stage::Unconfirmed;
+                    step.tell(Notice::StorageMade);
+                }
                 record.default_key = Some(id.clone());
-                step.tell(Notice::StorageMade);
                 self.wish_dehydrated(step)?;
             }
-            (WritePurpose::Description | WritePurpose::Default(_), _) => {}
+            (
+                WritePurpose::Description | WritePurpose::Default(_) | WritePurpose::Beside(..),
+                _,
+            ) => {}
         }
         record.write(step)?;
         step.tell(Notice::StorageChanged);
         self.write_next(step)
     }
+}
+
+/// Whether what is written with a new key must leave what the old one opens.
+fn is_beside_another(creation: &Creation) -> bool {
+    creation.replaces.is_some() && creation.stage != Stage::Confirmed
 }

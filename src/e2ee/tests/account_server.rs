@@ -110,6 +110,11 @@ impl Server {
                 about["etag"] = json!(backups[place].keys.len().to_string());
                 Ok(about)
             }
+            ("PUT", ["room_keys", "version", version]) => {
+                let place: usize = version.parse().unwrap();
+                backups[place - 1].about["auth_data"] = body["auth_data"].clone();
+                Ok(json!({}))
+            }
             ("DELETE", ["room_keys", "version", version]) => {
                 let place: usize = version.parse().unwrap();
                 backups[place - 1].deleted = true;

@@ -192,7 +192,7 @@ impl Server {
             RequestKind::KeysUpload => self.upload(from, &body)?,
             RequestKind::KeysQuery => self.query(from, &body),
             RequestKind::KeysClaim => self.claim(&body),
-            RequestKind::ToDevice => self.deliver(from, request, &body),
+            RequestKind::ToDevice | RequestKind::Verification => self.deliver(from, request, &body),
             RequestKind::SigningKeysUpload => self.take_signing_keys(from, &body)?,
             RequestKind::SignaturesUpload => self.take_signatures(&body),
             RequestKind::AccountData => self.account_data(from, request, &body)?,

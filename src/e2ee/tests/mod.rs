@@ -16,6 +16,7 @@ mod late_lists;
 mod olm;
 mod ratchets;
 mod recovery;
+mod renewal;
 mod secrets;
 mod sessions;
 mod signing;

@@ -151,6 +151,10 @@ pub(in crate::tui) enum Question {
     },
     /// Whether to make a recovery key.
     SetUpRecovery,
+    /// How to let the recovery key open what the account's keys are now.
+    RecoveryOutOfDate,
+    /// Whether to make a new recovery key in the place of the present one.
+    RenewRecoveryKey,
     /// Whether to give the account's keys up and make new ones.
     StartFresh,
     /// Whether the recovery key was written down.
@@ -192,6 +196,8 @@ pub(in crate::tui) enum Answer {
     TypeSecret,
     /// Ask another device of the account.
     OtherDevice,
+    /// Make a new recovery key.
+    NewKey,
     /// Begin with new keys, after a question.
     StartFresh,
     /// Verify the user.
@@ -225,6 +231,16 @@ impl Question {
             Self::SetUpRecovery => {
                 "Make a recovery key? With it, and only with it or another device of yours, a new \
                  login reads old messages. Without one, losing this device loses them."
+                    .to_owned()
+            }
+            Self::RecoveryOutOfDate => {
+                "The account's keys changed while the recovery key was not at hand, so it does not \
+                 open the newest ones. Type it once and it does; if it is lost, make a new one."
+                    .to_owned()
+            }
+            Self::RenewRecoveryKey => {
+                "This device has the account's keys, and the recovery key opens them. Make a new \
+                 recovery key? The present one opens nothing any more once you have the new one."
                     .to_owned()
             }
             Self::StartFresh => {
@@ -279,6 +295,12 @@ impl Question {
             ],
             Self::Recover { ways } => setup::ways(ways),
             Self::SetUpRecovery => or("Make a recovery key", "Decide later"),
+            Self::RecoveryOutOfDate => vec![
+                (Answer::TypeSecret, "Type the recovery key"),
+                (Answer::NewKey, "It is lost: make a new one"),
+                (Answer::Cancel, "Decide later"),
+            ],
+            Self::RenewRecoveryKey => or("Make a new one", "Keep the present one"),
             Self::StartFresh => or("Give them up", "Keep them"),
             Self::KeepRecoveryKey { .. } => or("I have it", "Show it again later"),
             Self::AuthPage { .. } => or("I have done it", "Not now"),
@@ -300,12 +322,14 @@ impl Question {
         match self {
             Self::Redact { .. }
             | Self::Leave { .. }
+            | Self::RenewRecoveryKey
             | Self::StartFresh
             | Self::KeepRecoveryKey { .. } => 1,
             Self::Invitation { .. } | Self::ChangedIdentity { .. } => 2,
             Self::Verification(view) => verification::first_choice(view),
             Self::Recover { .. }
             | Self::SetUpRecovery
+            | Self::RecoveryOutOfDate
             | Self::AuthPage { .. }
             | Self::Quit { .. } => 0,
         }

@@ -22,6 +22,10 @@ pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
         }
         RecoveryState::TakingOver => "Reading what came while you were logged out …".to_owned(),
         RecoveryState::KeyToKeep => "Your recovery key waits to be written down".to_owned(),
+        RecoveryState::OutOfDate => {
+            "Recovery is out of date: type the recovery key once".to_owned()
+        }
+        RecoveryState::Saving => "Bringing recovery up to date …".to_owned(),
         RecoveryState::Ready => return None,
     })
 }
@@ -48,13 +52,15 @@ pub(in crate::tui) fn is_waiting_for_user(recovery: &RecoveryState) -> bool {
     match recovery {
         RecoveryState::NeedsSetup
         | RecoveryState::NeedsRecovery { .. }
-        | RecoveryState::KeyToKeep => true,
+        | RecoveryState::KeyToKeep
+        | RecoveryState::OutOfDate => true,
         RecoveryState::SettingUp
         | RecoveryState::Unlocking
         | RecoveryState::Signing
         | RecoveryState::ConnectingBackup
         | RecoveryState::Restoring { .. }
         | RecoveryState::TakingOver
+        | RecoveryState::Saving
         | RecoveryState::Ready => false,
     }
 }

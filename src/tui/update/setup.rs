@@ -16,9 +16,8 @@ pub(super) fn open(state: &mut State, effects: &mut Effects) {
             ask(state, Question::Recover { ways });
         }
         Some(RecoveryState::KeyToKeep) => show_key(state, effects),
-        Some(RecoveryState::Ready) => {
-            state.say(Tone::Done, "this device has the account's keys: nothing to do");
-        }
+        Some(RecoveryState::OutOfDate) => ask(state, Question::RecoveryOutOfDate),
+        Some(RecoveryState::Ready) => ask(state, Question::RenewRecoveryKey),
         Some(_) => state.say(Tone::Done, "it is under way"),
         None => state.say(Tone::Failed, "the server was not reached yet"),
     }
@@ -30,9 +29,10 @@ pub(super) fn on_state(state: &mut State, recovery: RecoveryState) {
     if let Some(before) = before.filter(|_| recovery == RecoveryState::Ready) {
         let words = match before {
             // Whoever says at once that they have the key never sees the second.
-            RecoveryState::SettingUp | RecoveryState::KeyToKeep => {
-                "a new login reads everything with your recovery key"
-            }
+            RecoveryState::SettingUp
+            | RecoveryState::KeyToKeep
+            | RecoveryState::OutOfDate
+            | RecoveryState::Saving => "a new login reads everything with your recovery key",
             RecoveryState::NeedsSetup
             | RecoveryState::NeedsRecovery { .. }
             | RecoveryState::Unlocking
@@ -88,6 +88,11 @@ pub(super) fn on_secret(
 pub(super) fn on_answer(state: &mut State, kind: Question, answer: Answer, effects: &mut Effects) {
     match (kind, answer) {
         (Question::SetUpRecovery, Answer::Yes) => show_key(state, effects),
+        (Question::RenewRecoveryKey, Answer::Yes)
+        | (Question::RecoveryOutOfDate, Answer::NewKey) => {
+            let request = Request::RenewRecoveryKey { passphrase: None };
+            rooms::request(state, Asked::RecoveryKey, request, effects);
+        }
         (Question::StartFresh, Answer::Yes) => {
             rooms::request(state, Asked::RecoveryKey, Request::StartFresh, effects);
         }
@@ -98,7 +103,7 @@ pub(super) fn on_answer(state: &mut State, kind: Question, answer: Answer, effec
             let request = Request::Authenticate { password: None };
             rooms::request(state, Asked::Quietly, request, effects);
         }
-        (Question::Recover { .. }, Answer::TypeSecret) => {
+        (Question::Recover { .. } | Question::RecoveryOutOfDate, Answer::TypeSecret) => {
             let kind = SecretPrompt::Recovery;
             state.overlay = Some(Overlay::Secret { kind, typed: SecretText::from(String::new()) });
         }

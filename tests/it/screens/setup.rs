@@ -120,6 +120,41 @@ fn a_new_recovery_key_stays_to_be_seen_until_one_says_that_one_has_it() {
     assert!(!screen.text().contains("waits to be written down"));
 }
 
+#[test]
+fn a_recovery_key_that_is_out_of_date_is_typed_once_or_replaced() {
+    let mut screen = open_room(80, 20);
+    screen.tell([Update::Recovery(RecoveryState::OutOfDate)]);
+    assert!(screen.text().contains("Recovery is out of date"));
+    screen.press("alt-s");
+    seen("recovery_out_of_date", &mut screen);
+    screen.press("enter E s enter");
+    assert!(matches!(&requests(&mut screen)[..], [(_, Request::Recover { .. })]));
+    screen.press("alt-s down enter");
+    let renew = Request::RenewRecoveryKey { passphrase: None };
+    assert!(matches!(&requests(&mut screen)[..], [(_, request)] if *request == renew));
+    screen.tell([Update::Recovery(RecoveryState::Saving)]);
+    assert!(screen.text().contains("Bringing recovery up to date"));
+    screen.tell([Update::Recovery(RecoveryState::Ready)]);
+    assert!(!screen.text().contains("up to date"));
+}
+
+#[test]
+fn a_new_recovery_key_can_be_made_when_all_is_well_and_is_not_the_first_choice() {
+    let mut screen = open_room(80, 20);
+    screen.tell([Update::Recovery(RecoveryState::Ready)]);
+    screen.press("alt-s");
+    assert!(screen.text().contains("opens nothing any more"));
+    screen.press("enter");
+    assert_eq!(requests(&mut screen), []);
+    screen.press("alt-s y");
+    let [(id, Request::RenewRecoveryKey { passphrase: None })] = requests(&mut screen)[..] else {
+        panic!("one")
+    };
+    let outcome = Outcome::RecoveryKey { recovery_key: SecretText::from("EsSz".to_owned()) };
+    screen.tell([Update::Outcome { id, result: Ok(outcome) }]);
+    assert!(screen.text().contains("EsSz"));
+}
+
 fn trust(state: Option<IdentityState>, left_out: Vec<LeftOut>) -> Update {
     let user: grotto::matrix::OwnedUserId = BOB.try_into().unwrap();
     let changed = state.map(|state| IdentityStatus { user, state, master_key: None });

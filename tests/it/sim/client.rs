@@ -5,7 +5,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use grotto::{
     e2ee::{Machine, Step},
-    engine::{Command, Engine, FaceId, Faces, Input, Outgoing, TransferEvent, TransferOrder},
+    engine::{
+        Audience, Command, Engine, FaceId, Faces, Input, Outgoing, TransferEvent, TransferOrder,
+        Update,
+    },
     matrix::OwnedRoomId,
     secret::Secret,
     store::{Account, OutboxState, Pending, Store, Writes},
@@ -51,6 +54,14 @@ pub(super) struct Client {
     pub(super) archive: Archive,
     pub(super) blocked: BTreeSet<DeviceKey>,
     pub(super) owner: Owner,
+    /// What it told who sits there; `None` where it died.
+    pub(super) heard: Vec<Option<Update>>,
+    /// Answers of the server that came.
+    pub(super) answers: u64,
+    /// Whether a wish at which the program died is repeated at once.
+    pub(super) insists: bool,
+    /// Nobody sets its clock: what is agreed upon within minutes cannot be with a wrong one.
+    pub(super) has_true_clock: bool,
 }
 
 /// What a step released.
@@ -72,6 +83,7 @@ pub(super) enum Death {
     BeforeCommit,
     BeforeRelease,
     WithinRelease,
+    AfterRelease,
 }
 
 impl Client {
@@ -105,6 +117,10 @@ impl Client {
             archive: Archive::default(),
             blocked: BTreeSet::new(),
             owner: Owner::default(),
+            heard: Vec::new(),
+            answers: 0,
+            insists: true,
+            has_true_clock: false,
         }
     }
 
@@ -154,7 +170,7 @@ impl Client {
             return self.fail(opened, mood);
         }
         let (engine, out) = self.commit(opened, mood);
-        self.owner.hear(&out.updates);
+        self.hear(&out.updates);
         self.engine = Some(engine);
         self.input(Input::FaceCame(FACE), mood)
     }
@@ -172,6 +188,7 @@ impl Client {
     }
 
     pub(super) fn frame(&mut self, frame: ServerFrame, mood: &mut Mood<'_>) -> Done {
+        self.answers += u64::from(matches!(frame, ServerFrame::Response(_)));
         self.input(Input::Frame(frame), mood)
     }
 
@@ -209,7 +226,7 @@ impl Client {
             }
             _ => self.engine.is_some(),
         };
-        if taken || self.engine.is_some() {
+        if taken || self.engine.is_some() || !self.insists {
             self.commands.pop_front();
         }
         done
@@ -234,6 +251,12 @@ impl Client {
                 let left = mood.rng.below(out.frames.len() as u64 + 1);
                 out.frames.truncate(left as usize);
                 self.crash(mood, out.frames)
+            }
+            Some(Death::AfterRelease) => {
+                let out = self.commit(step, mood);
+                let Done { frames, transfers, .. } = self.release(out);
+                let done = self.crash(mood, frames);
+                Done { transfers, ..done }
             }
             None => {
                 let out = self.commit(step, mood);
@@ -262,8 +285,13 @@ impl Client {
         held
     }
 
+    fn hear(&mut self, updates: &[(Audience, Update)]) {
+        self.owner.hear(updates);
+        self.heard.extend(updates.iter().map(|(_, update)| Some(update.clone())));
+    }
+
     fn release(&mut self, out: Outgoing) -> Done {
-        self.owner.hear(&out.updates);
+        self.hear(&out.updates);
         let hung_up = out.hang_up.is_some();
         if out.dial.is_some() {
             self.dialing = None;
@@ -299,7 +327,7 @@ impl Client {
     /// The process dies; what it released before has left. Sometimes its clock is set back.
     fn crash(&mut self, mood: &mut Mood<'_>, frames: Vec<ClientFrame>) -> Done {
         let done = self.stop();
-        if mood.rng.percent(5) {
+        if !self.has_true_clock && mood.rng.percent(5) {
             self.set_clock_back(mood.rng.below(7_200_000) as i64);
         }
         let restart_after = Some(10 + mood.rng.below(2_000));
@@ -309,6 +337,7 @@ impl Client {
     /// The process is killed between two steps.
     pub(super) fn stop(&mut self) -> Done {
         self.owner.forget();
+        self.heard.push(None);
         self.engine = None;
         self.faces = Faces::default();
         self.wake = None;

@@ -14,6 +14,7 @@
 
 mod check;
 mod client;
+mod crashes;
 mod door;
 mod incident;
 mod owner;

@@ -67,6 +67,7 @@ impl Owner {
             Some(
                 RecoveryState::NeedsSetup
                     | RecoveryState::KeyToKeep
+                    | RecoveryState::OutOfDate
                     | RecoveryState::NeedsRecovery { .. }
             )
         );
@@ -104,7 +105,7 @@ impl World {
                 self.recovery_keys.insert(user, key);
                 Some(Request::ConfirmRecoveryKey)
             }
-            (None, Some(RecoveryState::NeedsRecovery { .. })) => {
+            (None, Some(RecoveryState::NeedsRecovery { .. } | RecoveryState::OutOfDate)) => {
                 let key = self.recovery_keys.get(&user).cloned();
                 key.map(|secret| Request::Recover { secret })
             }

@@ -16,6 +16,13 @@ pub(in crate::sim) struct Backup {
 }
 
 impl Server {
+    /// The public keys of a user's backups, as they were made.
+    pub(in crate::sim) fn backup_keys(&self, user: &str) -> Vec<&str> {
+        let backups = self.backups.get(user).into_iter().flatten();
+        let backups = backups.filter(|backup| !backup.deleted);
+        backups.filter_map(|it| it.about["auth_data"]["public_key"].as_str()).collect()
+    }
+
     pub(super) fn account_data_call(
         &mut self,
         (user, kind): (&str, &str),
@@ -56,6 +63,11 @@ impl Server {
                 about["count"] = json!(count);
                 about["etag"] = json!(count.to_string());
                 (200, about)
+            }
+            ("PUT", ["room_keys", "version", version]) => {
+                let place: usize = version.parse().expect("our version");
+                backups[place - 1].about["auth_data"] = body["auth_data"].clone();
+                (200, json!({}))
             }
             ("DELETE", ["room_keys", "version", version]) => {
                 let place: usize = version.parse().expect("our version");

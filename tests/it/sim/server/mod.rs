@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 /// The device of somebody who acts by other means than this program.
 pub(super) const WEB: &str = "web";
 
+/// Everybody's password.
+pub(super) const PASSWORD: &str = "a password";
+
 /// An answer: status and body.
 pub(super) type Answer = (u16, Value);
 
@@ -77,6 +80,8 @@ pub(super) struct Server {
     account_data: BTreeMap<(String, String), (u64, Value)>,
     /// The cross-signing keys of accounts, as they were uploaded.
     identities: BTreeMap<String, Value>,
+    /// How many were taken, first ones and others.
+    pub(super) identities_taken: u64,
     backups: BTreeMap<String, Vec<account::Backup>>,
     /// Files, by their id.
     pub(super) media: BTreeMap<String, Vec<u8>>,
