@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    matrix::{MatrixError, OwnedDeviceId, OwnedUserId},
+    matrix::{MatrixError, OwnedDeviceId, OwnedUserId, UserId},
     time::Timestamp,
 };
 
@@ -25,7 +25,7 @@ use super::{
     lookup::Table,
     megolm::SharePurpose,
     secret_storage::WritePurpose,
-    step::Step,
+    step::{Step, encode_text, raw},
     tracking::QueryPurpose,
     upload::UploadPurpose,
 };
@@ -290,8 +290,7 @@ impl Requests {
         for message in messages {
             by_user.entry(&message.user).or_default().insert(&message.device_id, &message.content);
         }
-        let body =
-            super::step::encode_text(Table::Request, &BTreeMap::from([("messages", by_user)]))?;
+        let body = encode_text(Table::Request, &BTreeMap::from([("messages", by_user)]))?;
         let id = RequestId::random()?;
         let path = format!("/_matrix/client/v3/sendToDevice/{kind}/{}", id.0);
         let method = "PUT".to_owned();
@@ -299,6 +298,28 @@ impl Requests {
         let kind = if is_verification { RequestKind::Verification } else { RequestKind::ToDevice };
         let request = OutgoingRequest { id, kind, method, path, query: Vec::new(), body };
         self.queue(request, purpose, step)
+    }
+
+    /// Sends one content to some devices of a user, in clear, as the specification wants it for all
+    /// that holds no secret; nobody waits for its delivery.
+    pub(super) fn notify_devices(
+        &mut self,
+        kind: &str,
+        (user, devices): (&UserId, &[OwnedDeviceId]),
+        content: &impl Serialize,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let content = raw(Table::Request, &encode_text(Table::Request, content)?)?;
+        for devices in devices.chunks(DEVICES_PER_REQUEST) {
+            let messages = devices.iter().map(|device| ToDeviceMessage {
+                user: user.to_owned(),
+                device_id: device.clone(),
+                content: content.clone(),
+            });
+            let messages: Vec<ToDeviceMessage> = messages.collect();
+            self.to_device(kind, &messages, Purpose::Notice, step)?;
+        }
+        Ok(())
     }
 
     fn queue(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::json;
 
 use super::{Forward, KeyAsked, REQUEST};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         exported::Import,
         lookup::Table,
         megolm::{MEGOLM_V1, Source},
-        request::{DEVICES_PER_REQUEST, Purpose, RequestId, ToDeviceMessage},
+        request::{DEVICES_PER_REQUEST, RequestId},
         secret_sharing::{Received, is_trusted},
         step::Step,
     },
@@ -90,7 +90,8 @@ impl Machine {
             "request_id": request.id,
             "requesting_device_id": self.core.device,
         });
-        self.tell_devices(&devices, &content, step)?;
+        let to = (self.core.user.as_ref(), devices.as_slice());
+        self.core.requests.notify_devices(REQUEST, to, &content, step)?;
         request.asked.extend(devices.iter().cloned());
         request.open.extend(devices);
         step.put(Table::KeyRequest, room.as_str(), session_id, &request)
@@ -133,29 +134,8 @@ impl Machine {
             "requesting_device_id": self.core.device,
         });
         let open = std::mem::take(&mut request.open);
-        self.tell_devices(&open, &content, step)
-    }
-
-    /// Requests hold no secret and go out in clear, as the specification wants it.
-    fn tell_devices(
-        &mut self,
-        devices: &[OwnedDeviceId],
-        content: &Value,
-        step: &mut Step<'_>,
-    ) -> Result<(), MachineError> {
-        if devices.is_empty() {
-            return Ok(());
-        }
-        let record = |source| MachineError::Record { table: Table::KeyRequest.name(), source };
-        let content = to_raw_value(content).map_err(record)?;
-        let messages = devices.iter().map(|device| ToDeviceMessage {
-            user: self.core.user.clone(),
-            device_id: device.clone(),
-            content: content.clone(),
-        });
-        let messages: Vec<ToDeviceMessage> = messages.collect();
-        self.core.requests.to_device(REQUEST, &messages, Purpose::Notice, step)?;
-        Ok(())
+        let to = (self.core.user.as_ref(), open.as_slice());
+        self.core.requests.notify_devices(REQUEST, to, &content, step)
     }
 
     /// Takes a key that came over Olm. It is dropped unless we asked this very device for it, the

@@ -1,7 +1,7 @@
 //! Asking our other devices for secrets, and taking what they send.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::is_trusted;
@@ -15,13 +15,16 @@ use crate::{
         held_secrets::read_secret,
         identity::Identity,
         lookup::Table,
-        request::{DEVICES_PER_REQUEST, Purpose, RequestId, ToDeviceMessage},
+        request::{DEVICES_PER_REQUEST, RequestId},
         step::Step,
         types::Notice,
     },
     matrix::OwnedDeviceId,
     time::Timestamp,
 };
+
+/// The kind of event that asks.
+const REQUEST: &str = "m.secret.request";
 
 /// A secret that we asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,7 +91,8 @@ impl Machine {
                 "request_id": id,
                 "requesting_device_id": self.core.device,
             });
-            self.send_request(&devices, &content, step)?;
+            let to = (self.core.user.as_ref(), devices.as_slice());
+            self.core.requests.notify_devices(REQUEST, to, &content, step)?;
             let request = SecretRequest { name, devices: devices.clone(), asked: step.now() };
             step.put(Table::SecretRequest, &id, "", &request)?;
         }
@@ -140,29 +144,8 @@ impl Machine {
             "request_id": id,
             "requesting_device_id": self.core.device,
         });
-        self.send_request(devices, &content, step)
-    }
-
-    /// Requests hold no secret and go out in clear, as the specification wants it.
-    fn send_request(
-        &mut self,
-        devices: &[OwnedDeviceId],
-        content: &Value,
-        step: &mut Step<'_>,
-    ) -> Result<(), MachineError> {
-        if devices.is_empty() {
-            return Ok(());
-        }
-        let record = |source| MachineError::Record { table: Table::SecretRequest.name(), source };
-        let content = to_raw_value(content).map_err(record)?;
-        let messages = devices.iter().map(|device| ToDeviceMessage {
-            user: self.core.user.clone(),
-            device_id: device.clone(),
-            content: content.clone(),
-        });
-        let messages: Vec<ToDeviceMessage> = messages.collect();
-        self.core.requests.to_device("m.secret.request", &messages, Purpose::Notice, step)?;
-        Ok(())
+        let to = (self.core.user.as_ref(), devices);
+        self.core.requests.notify_devices(REQUEST, to, &content, step)
     }
 
     /// Takes a secret that came over Olm. It is dropped unless we asked this very device for it,

@@ -9,13 +9,7 @@ use super::{
     view::VerificationId,
 };
 use crate::{
-    e2ee::{
-        Machine, MachineError, Notice,
-        cross_signing::Signed,
-        lookup::Table,
-        request::{DEVICES_PER_REQUEST, Purpose, RequestId, ToDeviceMessage},
-        step::{Step, encode_text, raw},
-    },
+    e2ee::{Machine, MachineError, Notice, cross_signing::Signed, request::RequestId, step::Step},
     matrix::{OwnedDeviceId, OwnedTransactionId, RoomId, UserId},
 };
 
@@ -29,20 +23,8 @@ impl Machine {
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
         let Some(content) = address(place, outgoing.content) else { return Ok(()) };
-        let content = raw(Table::Request, &encode_text(Table::Request, &content)?)?;
-        let messages: Vec<ToDeviceMessage> = devices
-            .iter()
-            .map(|device| ToDeviceMessage {
-                user: user.to_owned(),
-                device_id: device.clone(),
-                content: content.clone(),
-            })
-            .collect();
-        for messages in messages.chunks(DEVICES_PER_REQUEST) {
-            let kind = outgoing.kind.as_str();
-            self.core.requests.to_device(kind, messages, Purpose::Notice, step)?;
-        }
-        Ok(())
+        let kind = outgoing.kind.as_str();
+        self.core.requests.notify_devices(kind, (user, devices), &content, step)
     }
 
     /// Sends and signs what a flow handed out.
