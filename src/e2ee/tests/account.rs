@@ -158,9 +158,7 @@ fn an_answer_from_before_our_keys_were_uploaded_once_more_gives_nothing_up() {
         world.server.sync(&mut world.clients[0], now);
     };
     let answer = |world: &mut World, id: &RequestId, text: &str| {
-        world.clients[0]
-            .step(now, |machine, step| machine.receive_response(id, Ok(text), step))
-            .unwrap();
+        world.at(0, |machine, step| machine.receive_response(id, Ok(text), step)).unwrap();
     };
     ask(&mut world);
     let first = world.clients[0].outbox.pop_front().unwrap();
@@ -344,11 +342,8 @@ fn a_server_that_never_has_a_key_is_given_a_thousand_an_hour() {
                 let body = serde_json::from_str(&request.body).unwrap();
                 made += names(&body, "one_time_keys").len();
                 assert!(made <= 5_000, "made without end");
-                let now = world.now;
-                world.clients[0]
-                    .step(now, |machine, step| {
-                        machine.receive_response(&request.id, Ok(answer), step)
-                    })
+                world
+                    .at(0, |machine, step| machine.receive_response(&request.id, Ok(answer), step))
                     .unwrap();
             }
         }

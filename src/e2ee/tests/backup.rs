@@ -68,40 +68,19 @@ fn message(group: &mut GroupSession, room: &RoomId, sender: &str) -> Event {
 
 impl World {
     fn import(&mut self, client: usize, sessions: &[String]) {
-        let now = self.now;
         let texts = sessions.iter().map(String::as_str);
-        self.clients[client]
-            .step(now, |machine, step| machine.import_sessions(texts, step))
-            .unwrap();
+        self.at(client, |machine, step| machine.import_sessions(texts, step)).unwrap();
     }
 
     fn has_encrypted(&mut self, client: usize, room: &RoomId) {
         let content: Map<String, Value> =
             serde_json::from_value(json!({ "algorithm": "m.megolm.v1.aes-sha2" })).unwrap();
         let event = Event::state("m.room.encryption", "", content);
-        self.do_at(client, |machine, step| machine.receive_state(room, &event, step).unwrap());
-    }
-
-    fn do_at<T>(
-        &mut self,
-        client: usize,
-        work: impl FnOnce(&mut Machine, &mut Step<'_>) -> T,
-    ) -> T {
-        let now = self.now;
-        self.clients[client].step(now, work)
-    }
-
-    /// Time passes until everybody has done what was due within half a minute.
-    fn rest(&mut self) {
-        for _ in 0..60 {
-            self.settle();
-            self.pass(Duration::from_millis(500));
-        }
-        self.settle();
+        self.at(client, |machine, step| machine.receive_state(room, &event, step).unwrap());
     }
 
     fn state(&mut self, client: usize) -> BackupState {
-        self.do_at(client, |machine, step| machine.backup_state(step).unwrap())
+        self.at(client, |machine, step| machine.backup_state(step).unwrap())
     }
 
     fn backup(&mut self) -> &mut Backup {
@@ -119,11 +98,11 @@ impl World {
     }
 
     fn give_key(&mut self, client: usize, key: Secret<[u8; 32]>) -> Imported {
-        self.do_at(client, |machine, step| machine.import_backup_key(key, step).unwrap())
+        self.at(client, |machine, step| machine.import_backup_key(key, step).unwrap())
     }
 
     fn decrypt(&mut self, client: usize, room: &RoomId, event: &Event) -> Decryption {
-        self.do_at(client, |machine, step| machine.decrypt_event(room, event, step).unwrap())
+        self.at(client, |machine, step| machine.decrypt_event(room, event, step).unwrap())
     }
 
     fn alarms(&mut self, client: usize) -> Vec<Alarm> {
@@ -137,7 +116,7 @@ impl World {
 /// One device with a backup and these many sessions, all uploaded.
 fn backed_up(sessions: usize) -> World {
     let mut world = World::new(&["@a:x"]);
-    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup(step).unwrap());
     world.settle();
     let sessions: Vec<String> =
         (0..sessions).map(|i| exported(&group(), &room(i % 3), 0)).collect();
@@ -183,7 +162,7 @@ fn a_backup_that_was_made_after_this_device_asked_is_found_by_its_key() {
     let mut world = World::new(&["@a:x"]);
     let other = world.log_in("@a:x", "OTHER");
     world.settle();
-    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup(step).unwrap());
     world.settle();
     let state = world.state(other);
     assert!(state.checked && state.version.is_none(), "there was none");
@@ -203,11 +182,11 @@ fn a_key_outlives_an_answer_from_before_its_backup_was_made() {
     let name = world.clients[other].name();
     let early = world.server.serve(&name, &asked);
     assert!(early.is_err(), "there is none yet");
-    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup(step).unwrap());
     world.settle();
     let key = world.key(0);
     world.give_key(other, key);
-    world.do_at(other, |machine, step| {
+    world.at(other, |machine, step| {
         let early = early.as_ref().map(String::as_str).map_err(Clone::clone);
         machine.receive_response(&asked.id, early, step).unwrap();
     });
@@ -218,16 +197,16 @@ fn a_key_outlives_an_answer_from_before_its_backup_was_made() {
 #[test]
 fn a_new_backup_outlives_an_answer_from_before_it_was_made() {
     let mut world = backed_up(0);
-    world.do_at(0, |machine, step| machine.check_backup(step).unwrap());
+    world.at(0, |machine, step| machine.check_backup(step).unwrap());
     let is_version = |it: &OutgoingRequest| it.path.ends_with("/room_keys/version");
     let place = world.clients[0].outbox.iter().position(is_version).unwrap();
     let asked = world.clients[0].outbox.remove(place).unwrap();
     let name = world.clients[0].name();
     let early = world.server.serve(&name, &asked).unwrap();
-    world.do_at(0, |machine, step| machine.create_backup_anyway(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup_anyway(step).unwrap());
     world.settle();
     let made = world.state(0).version;
-    world.do_at(0, |machine, step| {
+    world.at(0, |machine, step| {
         machine.receive_response(&asked.id, Ok(&early), step).unwrap();
     });
     world.settle();
@@ -240,10 +219,10 @@ fn a_backup_that_another_client_makes_is_looked_at_when_its_key_is_stored() {
     let mut world = World::new(&["@a:x"]);
     let other = world.log_in("@a:x", "OTHER");
     world.settle();
-    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup(step).unwrap());
     world.settle();
     let event = Event::state("m.megolm_backup.v1", "", Map::new());
-    world.do_at(other, |machine, step| machine.receive_account_data(&event, step).unwrap());
+    world.at(other, |machine, step| machine.receive_account_data(&event, step).unwrap());
     world.settle();
     assert_eq!(world.state(other).version.as_deref(), Some("1"));
 }
@@ -283,7 +262,7 @@ fn a_key_that_does_not_fit_is_not_kept() {
     let secret = b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
     assert!(!stored.windows(secret.len()).any(|window| window == secret));
     // Looking again does not make another reason of it.
-    world.do_at(new, |machine, step| machine.check_backup(step).unwrap());
+    world.at(new, |machine, step| machine.check_backup(step).unwrap());
     world.rest();
     assert_eq!(world.state(new).problem, Some(BackupProblem::WrongKey));
     let key = world.key(0);
@@ -339,9 +318,9 @@ fn no_key_goes_to_a_backup_that_nobody_we_trust_made() {
     let mut world = World::new(&["@a:x"]);
     let user = OwnedUserId::try_from("@a:x").unwrap();
     world.server.backups.insert(user, vec![attackers_backup()]);
-    world.do_at(0, |machine, step| machine.check_backup(step).unwrap());
+    world.at(0, |machine, step| machine.check_backup(step).unwrap());
     world.import(0, &[exported(&group(), &room(0), 0)]);
-    world.do_at(0, |machine, step| machine.flush_backup(step).unwrap());
+    world.at(0, |machine, step| machine.flush_backup(step).unwrap());
     world.rest();
     world.clients[0].restart(world.now);
     world.rest();
@@ -405,11 +384,11 @@ fn whoever_turned_backups_off_is_asked_before_one_is_made() {
     let user = OwnedUserId::try_from("@a:x").unwrap();
     let off = (user.clone(), "m.key_backup".to_owned());
     world.server.account_data.insert(off.clone(), json!({ "enabled": false }));
-    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup(step).unwrap());
     world.rest();
     assert_eq!(world.state(0).problem, Some(BackupProblem::TurnedOff));
     assert!(world.server.backups.get(&user).is_none_or(Vec::is_empty));
-    world.do_at(0, |machine, step| machine.create_backup_anyway(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup_anyway(step).unwrap());
     world.rest();
     assert!(world.state(0).connected);
     assert_eq!(world.server.account_data[&off], json!({ "enabled": true }));
@@ -420,7 +399,7 @@ fn whoever_turned_backups_off_is_asked_before_one_is_made() {
 fn an_upload_that_a_crash_interrupted_is_repeated_byte_for_byte() {
     let mut world = backed_up(0);
     world.import(0, &[exported(&group(), &room(0), 0)]);
-    world.do_at(0, |machine, step| machine.flush_backup(step).unwrap());
+    world.at(0, |machine, step| machine.flush_backup(step).unwrap());
     let name = world.clients[0].name();
     let sent = world.clients[0].outbox.pop_front().unwrap();
     world.server.serve(&name, &sent).unwrap();
@@ -435,7 +414,7 @@ fn an_upload_that_a_crash_interrupted_is_repeated_byte_for_byte() {
 #[test]
 fn a_backup_whose_making_a_crash_interrupted_keeps_its_key() {
     let mut world = World::new(&["@a:x"]);
-    world.do_at(0, |machine, step| machine.create_backup(step).unwrap());
+    world.at(0, |machine, step| machine.create_backup(step).unwrap());
     assert!(world.send_one(0));
     let name = world.clients[0].name();
     let made = world.clients[0].outbox.pop_front().unwrap();
@@ -454,12 +433,12 @@ fn a_session_that_gets_better_while_it_is_uploaded_is_uploaded_again() {
     let early = exported(&group, &room(0), 0);
     group.encrypt("x");
     world.import(0, &[exported(&group, &room(0), 1)]);
-    world.do_at(0, |machine, step| machine.flush_backup(step).unwrap());
+    world.at(0, |machine, step| machine.flush_backup(step).unwrap());
     let name = world.clients[0].name();
     let sent = world.clients[0].outbox.pop_front().unwrap();
     let answer = world.server.serve(&name, &sent).unwrap();
     world.import(0, &[early]);
-    world.do_at(0, |machine, step| machine.receive_response(&sent.id, Ok(&answer), step).unwrap());
+    world.at(0, |machine, step| machine.receive_response(&sent.id, Ok(&answer), step).unwrap());
     world.rest();
     let entry = world.backup().keys.values().next().unwrap().clone();
     assert_eq!(entry["first_message_index"], 0);
@@ -483,7 +462,7 @@ fn an_earlier_index_from_the_backup_extends_a_proved_session_and_keeps_its_proof
     let read = |step: &Step<'_>| -> InboundSession {
         step.get(Table::InboundGroupSession, room(0).as_str(), &id).unwrap().unwrap()
     };
-    world.do_at(0, |_, step| {
+    world.at(0, |_, step| {
         let session = InboundSession { source: Source::Olm, ..read(step) };
         step.put(Table::InboundGroupSession, room(0).as_str(), &id, &session).unwrap();
     });
@@ -495,7 +474,7 @@ fn an_earlier_index_from_the_backup_extends_a_proved_session_and_keeps_its_proof
     let Decryption::Undecryptable(why) = low else { panic!("the index is too low") };
     assert_eq!(why.reason, UndecryptableReason::IndexTooLow);
     world.rest();
-    world.do_at(0, |_, step| {
+    world.at(0, |_, step| {
         let session = read(step);
         assert_eq!((session.source, session.session.first_known_index()), (Source::Olm, 0));
     });
@@ -517,7 +496,7 @@ fn a_late_copy_that_is_proved_does_not_push_an_early_one_out_of_the_backup() {
     world.give_key(late, key.clone());
     world.rest();
     world.import(late, &[exported(&group, &room(0), 1)]);
-    world.do_at(late, |_, step| {
+    world.at(late, |_, step| {
         let name = (Table::InboundGroupSession, room(0));
         let read: Option<InboundSession> = step.get(name.0, name.1.as_str(), &id).unwrap();
         let session = InboundSession { source: Source::Own, ..read.unwrap() };
@@ -525,7 +504,7 @@ fn a_late_copy_that_is_proved_does_not_push_an_early_one_out_of_the_backup() {
     });
     world.clients[late].restart(world.now);
     world.import(0, &[whole]);
-    world.do_at(0, |machine, step| machine.flush_backup(step).unwrap());
+    world.at(0, |machine, step| machine.flush_backup(step).unwrap());
     while world.send_one(0) {}
     world.rest();
     assert_eq!(world.state(late).to_upload, 0);
@@ -563,7 +542,7 @@ fn a_missing_session_is_looked_for_with_growing_pauses_until_it_is_there() {
     }
     assert_eq!(asked(&world), 3, "after 5, 10 and 20 seconds more each");
     world.clients[0].restart(world.now);
-    let story = world.do_at(0, |machine, step| machine.key_story(&room(0), &event, step).unwrap());
+    let story = world.at(0, |machine, step| machine.key_story(&room(0), &event, step).unwrap());
     let Some(BackupSearch::Missing { times, last_at: Some(last), retry_at }) = story.backup else {
         panic!("{:?}", story.backup);
     };
@@ -629,11 +608,11 @@ fn a_backup_whose_key_yields_no_secret_gets_nothing_although_it_is_signed() {
     let good = PkDecryption::new().public_key().to_base64();
     for (key, uploads) in [(good, 1), (key(0), 0), (key(1), 0)] {
         let mut world = World::new(&["@a:x"]);
-        world.do_at(0, Machine::bootstrap_cross_signing).unwrap();
+        world.at(0, Machine::bootstrap_cross_signing).unwrap();
         world.settle();
         let data = json!({ "public_key": key }).to_string();
         let mut data = CanonicalValue::parse_object(&data).unwrap();
-        world.do_at(0, |machine, step| machine.sign_with_master(&mut data, step)).unwrap();
+        world.at(0, |machine, step| machine.sign_with_master(&mut data, step)).unwrap();
         let data: Value = serde_json::from_str(&CanonicalText(&data).to_string()).unwrap();
         let about = json!({
             "algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": data,
@@ -642,9 +621,9 @@ fn a_backup_whose_key_yields_no_secret_gets_nothing_although_it_is_signed() {
         world.server.backups.insert(user, vec![Backup { about, ..Backup::default() }]);
         let group = group();
         world.import(0, &[exported(&group, &room(0), 0)]);
-        world.do_at(0, Machine::check_backup).unwrap();
+        world.at(0, Machine::check_backup).unwrap();
         world.rest();
-        world.do_at(0, Machine::flush_backup).unwrap();
+        world.at(0, Machine::flush_backup).unwrap();
         world.rest();
         assert!(world.state(0).trusted, "it is signed");
         assert_eq!(world.uploads().len(), uploads, "{key}");
@@ -686,8 +665,7 @@ fn keys_that_only_the_backup_has_are_fetched_before_history_is_shared() {
     // It is in the room since, and nothing of it was looked at.
     world.has_encrypted(new, &room(0));
     let gather = |world: &mut World, visibility| {
-        world
-            .do_at(new, |machine, step| machine.gather_history(&room(0), visibility, step).unwrap())
+        world.at(new, |machine, step| machine.gather_history(&room(0), visibility, step).unwrap())
     };
     assert_eq!(gather(&mut world, HistoryVisibility::Joined), Gathered::Here, "none is shared");
     world.clients[new].take_notices();
@@ -696,7 +674,7 @@ fn keys_that_only_the_backup_has_are_fetched_before_history_is_shared() {
     assert!(world.clients[new].take_notices().contains(&Notice::KeysFetched(room(0))));
     assert_eq!(gather(&mut world, HistoryVisibility::Shared), Gathered::Here);
     let bob = OwnedUserId::try_from("@b:x").unwrap();
-    let bundled = world.do_at(new, |machine, step| {
+    let bundled = world.at(new, |machine, step| {
         let visibility = HistoryVisibility::Shared;
         machine.history_bundle((&room(0), &bob), visibility, step).unwrap()
     });

@@ -64,9 +64,8 @@ fn keys_that_yield_no_secret_make_no_session() {
             let kept = world.server.kept.entry(name.clone()).or_default();
             kept.one_time_keys.push_back(("signed_curve25519:AAAAAQ".to_owned(), key));
             world.acquaint(0, 1);
-            let now = world.now;
             let ask = |world: &mut World| {
-                world.clients[0].step(now, |machine, step| {
+                world.at(0, |machine, step| {
                     let device = find_device(&name.0, &name.1, step).unwrap().unwrap();
                     machine.core.ensure_sessions(&[device], step).unwrap()[0]
                 })
@@ -170,10 +169,7 @@ fn a_claim_that_our_server_refuses_or_garbles_is_not_blamed_on_the_devices() {
         let mut world = couple();
         assert_eq!(channel(&mut world, 0, 1), OlmChannel::Waiting);
         let request = world.clients[0].outbox.pop_front().unwrap();
-        let now = world.now;
-        world.clients[0]
-            .step(now, |machine, step| machine.receive_response(&request.id, answer, step))
-            .unwrap();
+        world.at(0, |machine, step| machine.receive_response(&request.id, answer, step)).unwrap();
         assert!(matches!(channel(&mut world, 0, 1), OlmChannel::Unreachable(_)));
         assert!(world.clients[0].outbox.is_empty(), "neither told nor asked again at once");
         world.pass(Duration::from_secs(15));

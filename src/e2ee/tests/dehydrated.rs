@@ -25,6 +25,7 @@ use crate::{
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
+const MINUTE: Duration = Duration::from_secs(60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Rooms in which Alice writes while Bob is away: their keys fill some pages.
 const ROOMS: usize = 5;
@@ -33,40 +34,23 @@ fn room(number: usize) -> OwnedRoomId {
     RoomId::parse(format!("!room{number}:x")).unwrap()
 }
 
-fn at<T>(
-    world: &mut World,
-    client: usize,
-    work: impl FnOnce(&mut Machine, &mut Step<'_>) -> T,
-) -> T {
-    let now = world.now;
-    world.clients[client].step(now, work)
-}
-
-fn rest(world: &mut World) {
-    for _ in 0..10 {
-        world.settle();
-        world.pass(Duration::from_secs(1));
-    }
-    world.settle();
-}
-
 /// Alice and Bob with identities, at a server that offers it; Bob with a recovery key, which comes
 /// with it.
 fn world() -> (World, Secret<String>) {
     let mut world = World::new(&["@alice:x", "@bob:x"]);
     world.server.dehydrated = Some([].into());
     for client in [ALICE, BOB] {
-        at(&mut world, client, Machine::bootstrap_cross_signing).unwrap();
+        world.at(client, Machine::bootstrap_cross_signing).unwrap();
         world.settle();
     }
     world.acquaint(ALICE, BOB);
     let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
     let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
     for number in 0..ROOMS {
-        at(&mut world, ALICE, |it, step| it.receive_state(&room(number), &event, step)).unwrap();
+        world.at(ALICE, |it, step| it.receive_state(&room(number), &event, step)).unwrap();
     }
-    let key = at(&mut world, BOB, |it, step| it.create_secret_storage(None, step)).unwrap();
-    rest(&mut world);
+    let key = world.at(BOB, |it, step| it.create_secret_storage(None, step)).unwrap();
+    world.rest();
     (world, key)
 }
 
@@ -95,11 +79,11 @@ fn write(world: &mut World) {
         let ready = |machine: &mut Machine, step: &mut Step<'_>| {
             matches!(machine.prepare_room(&room(number), &to, step).unwrap(), Readiness::Ready(_))
         };
-        while !at(world, ALICE, ready) {
-            rest(world);
+        while !world.at(ALICE, ready) {
+            world.rest();
         }
     }
-    rest(world);
+    world.rest();
 }
 
 /// Bob's only device went, Alice wrote, and he logs in anew.
@@ -114,12 +98,12 @@ fn away() -> (World, Secret<String>) {
 
 fn type_key(world: &mut World, key: &Secret<String>) {
     let typed = RecoverySecret::typed(key.clone());
-    at(world, BOB, |it, step| it.open_secret_storage(typed, step)).unwrap();
+    world.at(BOB, |it, step| it.open_secret_storage(typed, step)).unwrap();
 }
 
 /// In how many rooms Bob can read.
 fn rooms(world: &mut World) -> usize {
-    at(world, BOB, |_, step| {
+    world.at(BOB, |_, step| {
         let all = step.scan::<InboundSession>(Table::InboundGroupSession, None).unwrap();
         let rooms: std::collections::BTreeSet<_> = all.into_iter().map(|(key, _)| key.0).collect();
         rooms.len()
@@ -128,14 +112,14 @@ fn rooms(world: &mut World) -> usize {
 
 /// The sessions that Bob has.
 fn sessions(world: &mut World) -> Vec<InboundSession> {
-    at(world, BOB, |_, step| {
+    world.at(BOB, |_, step| {
         let all = step.scan::<InboundSession>(Table::InboundGroupSession, None).unwrap();
         all.into_iter().map(|(_, session)| session).collect()
     })
 }
 
 fn held(world: &mut World, name: SecretName) -> Option<Secret<[u8; 32]>> {
-    at(world, BOB, |it, step| it.held_secret(name, step)).unwrap()
+    world.at(BOB, |it, step| it.held_secret(name, step)).unwrap()
 }
 
 fn calls(world: &World) -> impl Iterator<Item = &OutgoingRequest> {
@@ -161,7 +145,7 @@ fn what_came_while_nobody_was_logged_in_is_read_by_the_next_login() {
     let (mut world, key) = away();
     let before = waiting_id(&world);
     type_key(&mut world, &key);
-    rest(&mut world);
+    world.rest();
     let alice = world.clients[ALICE].machine.device().to_owned();
     assert_eq!(rooms(&mut world), ROOMS);
     let sessions = sessions(&mut world);
@@ -192,16 +176,16 @@ fn it_has_all_that_others_need_to_write_to_it_and_is_no_stranger() {
     assert_eq!(device["fallback_keys"].as_object().unwrap().len(), 1);
     assert!(world.server.account_data.contains_key(&(user("bob"), "org.matrix.msc3814".into())));
     world.server.announcements.push(user("bob"));
-    rest(&mut world);
+    world.rest();
     for client in [ALICE, BOB] {
-        let known = at(&mut world, client, |it, step| it.known_devices(&user("bob"), step));
+        let known = world.at(client, |it, step| it.known_devices(&user("bob"), step));
         let known = known.unwrap().into_iter().find(|it| it.device_id == id).unwrap();
         assert!(known.dehydrated && known.cross_signed, "{known:?}");
     }
     let told = world.clients[BOB].take_notices();
     assert!(!told.contains(&Notice::Alarm(Alarm::NewOwnDevice(id))), "{told:?}");
     let to = Recipients { joined: vec![user("bob")], ..Recipients::default() };
-    let left_out = at(&mut world, ALICE, |it, step| it.left_out(&room(0), &to, step)).unwrap();
+    let left_out = world.at(ALICE, |it, step| it.left_out(&room(0), &to, step)).unwrap();
     assert_eq!((left_out.0, left_out.1.len()), (2, 0));
 }
 
@@ -215,8 +199,8 @@ fn two_that_say_so_and_one_that_is_not_signed_are_devices_like_others() {
     });
     world.server.device_keys.get_mut(&bob).unwrap().insert("GHOST".into(), forged);
     world.server.announcements.push(bob.clone());
-    rest(&mut world);
-    let known = at(&mut world, BOB, |it, step| it.known_devices(&bob, step)).unwrap();
+    world.rest();
+    let known = world.at(BOB, |it, step| it.known_devices(&bob, step)).unwrap();
     assert!(known.len() == 3 && known.iter().all(|it| !it.dehydrated), "{known:?}");
     let alarm = Notice::Alarm(Alarm::NewOwnDevice("GHOST".into()));
     assert!(world.clients[BOB].take_notices().contains(&alarm));
@@ -226,12 +210,12 @@ fn two_that_say_so_and_one_that_is_not_signed_are_devices_like_others() {
 fn a_server_that_does_not_offer_it_is_asked_once_and_has_nothing() {
     let (mut world, key) = world();
     let mut elsewhere = World::new(&["@alice:x", "@bob:x"]);
-    at(&mut elsewhere, BOB, Machine::bootstrap_cross_signing).unwrap();
+    elsewhere.at(BOB, Machine::bootstrap_cross_signing).unwrap();
     elsewhere.settle();
-    at(&mut elsewhere, BOB, |it, step| it.create_secret_storage(None, step)).unwrap();
-    rest(&mut elsewhere);
+    elsewhere.at(BOB, |it, step| it.create_secret_storage(None, step)).unwrap();
+    elsewhere.rest();
     elsewhere.pass(2 * WEEK);
-    rest(&mut elsewhere);
+    elsewhere.rest();
     assert_eq!(calls(&elsewhere).count(), 1);
     assert_eq!(held(&mut elsewhere, SecretName::DehydratedDevice), None);
     // It offered it once: what is here stays, and is of use when it does again.
@@ -240,11 +224,11 @@ fn a_server_that_does_not_offer_it_is_asked_once_and_has_nothing() {
     world.log_in("@bob:x", "NEW");
     world.settle();
     type_key(&mut world, &key);
-    rest(&mut world);
+    world.rest();
     assert!(held(&mut world, SecretName::DehydratedDevice).is_some());
     world.server.dehydrated = Some([].into());
     world.pass(WEEK);
-    rest(&mut world);
+    world.rest();
     assert!(waiting(&world).is_some() && opens(&mut world));
 }
 
@@ -260,10 +244,10 @@ fn taking_over_can_be_interrupted_anywhere_and_goes_on_by_itself() {
         let is_known = held(&mut world, SecretName::DehydratedDevice).is_some();
         let now = world.now;
         world.clients[BOB].restart(now);
-        rest(&mut world);
+        world.rest();
         if !is_known {
             type_key(&mut world, &key);
-            rest(&mut world);
+            world.rest();
         }
         assert_eq!(rooms(&mut world), ROOMS, "after {requests} requests");
         assert_ne!(waiting_id(&world), before, "after {requests} requests");
@@ -276,20 +260,20 @@ fn making_can_be_interrupted_anywhere_and_the_key_is_in_the_storage_before() {
     for requests in 0..12 {
         let mut world = World::new(&["@alice:x", "@bob:x"]);
         world.server.dehydrated = Some([].into());
-        at(&mut world, BOB, Machine::bootstrap_cross_signing).unwrap();
+        world.at(BOB, Machine::bootstrap_cross_signing).unwrap();
         world.settle();
         let make = |it: &mut Machine, step: &mut Step<'_>| it.create_secret_storage(None, step);
-        let key = at(&mut world, BOB, make).unwrap();
+        let key = world.at(BOB, make).unwrap();
         for _ in 0..requests {
             world.send_one(BOB);
         }
         let now = world.now;
         world.clients[BOB].restart(now);
         // The user goes on with what was interrupted.
-        at(&mut world, BOB, make).unwrap();
-        rest(&mut world);
+        world.at(BOB, make).unwrap();
+        world.rest();
         type_key(&mut world, &key);
-        rest(&mut world);
+        world.rest();
         assert!(waiting(&world).is_some(), "after {requests} requests");
         let kinds: Vec<&str> = world.server.served.iter().map(|(_, it)| it.path.as_str()).collect();
         let stored = kinds.iter().position(|it| it.ends_with("account_data/org.matrix.msc3814"));
@@ -300,7 +284,7 @@ fn making_can_be_interrupted_anywhere_and_the_key_is_in_the_storage_before() {
         world.log_in("@bob:x", "NEW");
         world.settle();
         type_key(&mut world, &key);
-        rest(&mut world);
+        world.rest();
         assert!(opens(&mut world), "after {requests} requests");
     }
 }
@@ -311,12 +295,12 @@ fn refused(what: &str, lie: impl FnOnce(&mut World)) {
     lie(&mut world);
     let before = waiting_id(&world);
     type_key(&mut world, &key);
-    rest(&mut world);
+    world.rest();
     assert_eq!(pages(&world), 0, "{what}");
     assert_eq!(sessions(&mut world).len(), 0, "{what}");
     assert_ne!(waiting_id(&world), before, "{what}: one of ours takes its place");
     assert!(opens(&mut world), "{what}");
-    let known = at(&mut world, BOB, |it, step| it.is_cross_signed(step)).unwrap();
+    let known = world.at(BOB, |it, step| it.is_cross_signed(step)).unwrap();
     assert!(known, "{what}: nothing else is lost");
 }
 
@@ -370,14 +354,14 @@ fn an_older_one_of_ours_that_the_server_brings_back_is_not_read() {
     let (mut world, key) = world();
     let older = waiting(&world).unwrap();
     world.pass(WEEK);
-    rest(&mut world);
+    world.rest();
     assert_ne!(waiting(&world).unwrap()["device_id"], older["device_id"]);
     log_out(&mut world);
     world.log_in("@bob:x", "NEW");
     world.settle();
     replace(&mut world, |it| *it = older.clone());
     type_key(&mut world, &key);
-    rest(&mut world);
+    world.rest();
     assert_eq!(pages(&world), 0);
     assert_ne!(waiting(&world).unwrap()["device_id"], older["device_id"]);
     assert!(opens(&mut world));
@@ -395,7 +379,7 @@ fn with_pages(world: &mut World, mut page: impl FnMut(usize) -> String) -> usize
         world.clients[BOB].outbox.pop_front();
         count += 1;
         let answer = page(count);
-        at(world, BOB, |it, step| it.receive_response(&request.id, Ok(&answer), step)).unwrap();
+        world.at(BOB, |it, step| it.receive_response(&request.id, Ok(&answer), step)).unwrap();
     }
     count
 }
@@ -406,7 +390,7 @@ fn pages_without_end_end() {
     type_key(&mut world, &key);
     let endless = |count: usize| json!({ "events": [], "next_batch": count.to_string() });
     assert_eq!(with_pages(&mut world, |count| endless(count).to_string()), 1_000);
-    rest(&mut world);
+    world.rest();
     assert!(opens(&mut world));
     let (mut world, key) = away();
     type_key(&mut world, &key);
@@ -424,11 +408,11 @@ fn pages_that_are_garbled_or_refused_lose_nothing() {
     let before = waiting_id(&world);
     type_key(&mut world, &key);
     assert_eq!(with_pages(&mut world, |_| "[]".to_owned()), 1);
-    rest(&mut world);
+    world.rest();
     assert_eq!(waiting_id(&world), before, "it stays for another try");
     let now = world.now;
     world.clients[BOB].restart(now);
-    rest(&mut world);
+    world.rest();
     assert_eq!(rooms(&mut world), ROOMS);
     assert_ne!(waiting_id(&world), before);
 }
@@ -447,7 +431,7 @@ fn events_that_are_no_room_keys_change_nothing_and_cost_no_other() {
     inbox.push_front(("m.room.encrypted".to_owned(), user("alice"), json!({ "algorithm": 1 })));
     inbox.push_back(first);
     type_key(&mut world, &key);
-    rest(&mut world);
+    world.rest();
     // The one that came under another name used its one-time key up, as it would with any device.
     let rooms = rooms(&mut world);
     assert!((ROOMS - 1..=ROOMS).contains(&rooms), "{rooms}");
@@ -459,11 +443,11 @@ fn another_takes_its_place_each_week_under_the_same_key() {
     let key = held(&mut world, SecretName::DehydratedDevice);
     let mut seen = vec![waiting_id(&world)];
     for _ in 0..3 {
-        world.pass(WEEK.saturating_sub(Duration::from_secs(60)));
-        rest(&mut world);
+        world.pass(WEEK.saturating_sub(5 * MINUTE));
+        world.rest();
         assert_eq!(Some(&waiting_id(&world)), seen.last());
-        world.pass(Duration::from_secs(120));
-        rest(&mut world);
+        world.pass(10 * MINUTE);
+        world.rest();
         assert!(!seen.contains(&waiting_id(&world)));
         seen.push(waiting_id(&world));
         assert!(opens(&mut world));
@@ -484,12 +468,12 @@ fn one_that_another_client_of_ours_keeps_is_left_to_it() {
         it["device_data"]["nonce"] = json!(sealed.nonce);
     });
     world.pass(2 * WEEK);
-    rest(&mut world);
+    world.rest();
     assert_eq!(waiting_id(&world).as_str(), id);
     assert_eq!(held(&mut world, SecretName::DehydratedDevice), None);
     let looks = calls(&world).count();
     world.pass(2 * WEEK);
-    rest(&mut world);
+    world.rest();
     assert_eq!(calls(&world).count(), looks);
 }
 
@@ -502,7 +486,7 @@ fn what_it_says_is_not_believed() {
     let devices = world.server.device_keys.entry(user("bob")).or_default();
     devices.insert("FORGED".into(), listed);
     let bob = user("bob");
-    at(&mut world, ALICE, |it, step| it.core.refresh([&bob], step).map(drop)).unwrap();
+    world.at(ALICE, |it, step| it.core.refresh([&bob], step).map(drop)).unwrap();
     world.settle();
     let mut session = forger.session(&mut world, ALICE);
     // With its keys as they are listed, as an ordinary device of the same name, and without.
@@ -524,16 +508,16 @@ fn what_it_says_is_not_believed() {
 fn it_gets_no_secret_and_is_asked_nothing() {
     let (mut world, _) = world();
     let (bob, id) = (world.clients[BOB].name(), waiting_id(&world));
-    rest(&mut world);
+    world.rest();
     let from = world.server.served.len();
     for name in SecretName::STORED {
         let ask = json!({ "action": "request", "name": name.as_str(), "request_id": name.as_str(),
             "requesting_device_id": id });
         world.server.put_in_inbox(&bob, "m.secret.request", &bob.0, ask);
     }
-    rest(&mut world);
-    at(&mut world, BOB, Machine::request_secrets).unwrap();
-    rest(&mut world);
+    world.rest();
+    world.at(BOB, Machine::request_secrets).unwrap();
+    world.rest();
     let sent = world.server.served[from..].iter();
     let sent: Vec<_> = sent.filter(|(_, it)| it.kind == RequestKind::ToDevice).collect();
     assert!(sent.is_empty(), "{sent:?}");
@@ -543,12 +527,12 @@ fn it_gets_no_secret_and_is_asked_nothing() {
 fn with_a_new_identity_the_old_key_is_of_no_use_any_more() {
     let (mut world, _) = world();
     let (key, id) = (held(&mut world, SecretName::DehydratedDevice), waiting_id(&world));
-    at(&mut world, BOB, Machine::begin_fresh_start).unwrap();
-    rest(&mut world);
+    world.at(BOB, Machine::begin_fresh_start).unwrap();
+    world.rest();
     assert_eq!(held(&mut world, SecretName::DehydratedDevice), None);
-    at(&mut world, BOB, Machine::give_up_secret_storage).unwrap();
-    at(&mut world, BOB, |it, step| it.create_secret_storage(None, step)).unwrap();
-    rest(&mut world);
+    world.at(BOB, Machine::give_up_secret_storage).unwrap();
+    world.at(BOB, |it, step| it.create_secret_storage(None, step)).unwrap();
+    world.rest();
     assert_ne!(held(&mut world, SecretName::DehydratedDevice), key);
     assert_ne!(waiting_id(&world), id);
     assert!(opens(&mut world));
@@ -597,13 +581,14 @@ fn a_server_that_has_the_proposal_as_it_was_is_asked_in_its_way() {
             posts += 1;
             Ok(older_page(&mut world, &request))
         };
-        at(&mut world, BOB, |it, step| {
-            let answer = answer.as_ref().map(String::as_str).map_err(Clone::clone);
-            it.receive_response(&request.id, answer, step)
-        })
-        .unwrap();
+        world
+            .at(BOB, |it, step| {
+                let answer = answer.as_ref().map(String::as_str).map_err(Clone::clone);
+                it.receive_response(&request.id, answer, step)
+            })
+            .unwrap();
     }
-    rest(&mut world);
+    world.rest();
     assert_eq!((rooms(&mut world), posts), (ROOMS, 4), "the last page is the empty one");
     assert!(opens(&mut world));
 }

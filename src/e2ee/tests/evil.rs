@@ -1,7 +1,5 @@
 //! Whole lives of an account under a server that lies: all that leaves is looked at, byte for byte.
 
-use std::time::Duration;
-
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -21,7 +19,7 @@ use super::{
 use crate::{
     e2ee::{
         Alarm, HistoryVisibility, Machine, Notice, OutgoingRequest, Readiness, Recipients,
-        RecoverySecret, RequestKind, Step, Table,
+        RecoverySecret, RequestKind, Table,
         cross_signing::{SecretName, Signed},
     },
     matrix::{Event, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId},
@@ -35,40 +33,22 @@ fn room() -> OwnedRoomId {
     RoomId::parse("!room:x").unwrap()
 }
 
-fn at<T>(
-    world: &mut World,
-    client: usize,
-    work: impl FnOnce(&mut Machine, &mut Step<'_>) -> T,
-) -> T {
-    let now = world.now;
-    world.clients[client].step(now, work)
-}
-
-/// Time passes until everybody has done what was due within half a minute.
-fn rest(world: &mut World) {
-    for _ in 0..30 {
-        world.settle();
-        world.pass(Duration::from_secs(1));
-    }
-    world.settle();
-}
-
 /// Alice and Bob with identities; Alice with a recovery key, a backup and an encrypted room.
 fn world() -> (World, Secret<String>) {
     let mut world = World::new(&["@alice:x", "@bob:x"]);
     for client in [ALICE, BOB] {
-        at(&mut world, client, Machine::bootstrap_cross_signing).unwrap();
+        world.at(client, Machine::bootstrap_cross_signing).unwrap();
         world.settle();
     }
     world.acquaint(ALICE, BOB);
     world.acquaint(BOB, ALICE);
     let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
     let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
-    at(&mut world, ALICE, |machine, step| machine.receive_state(&room(), &event, step)).unwrap();
-    let key = at(&mut world, ALICE, |it, step| it.create_secret_storage(None, step)).unwrap();
-    rest(&mut world);
-    at(&mut world, ALICE, Machine::create_backup).unwrap();
-    rest(&mut world);
+    world.at(ALICE, |machine, step| machine.receive_state(&room(), &event, step)).unwrap();
+    let key = world.at(ALICE, |it, step| it.create_secret_storage(None, step)).unwrap();
+    world.rest();
+    world.at(ALICE, Machine::create_backup).unwrap();
+    world.rest();
     (world, key)
 }
 
@@ -77,10 +57,10 @@ fn share(world: &mut World) {
     let joined = world.clients.iter().map(|client| client.user.clone()).collect();
     let to = Recipients { joined, ..Recipients::default() };
     for _ in 0..5 {
-        let ready = at(world, ALICE, |machine, step| {
+        let ready = world.at(ALICE, |machine, step| {
             matches!(machine.prepare_room(&room(), &to, step).unwrap(), Readiness::Ready(_))
         });
-        rest(world);
+        world.rest();
         if ready {
             return;
         }
@@ -142,7 +122,7 @@ fn nothing_that_leaves_is_for_a_device_that_the_server_made_up() {
     let users = [ALICE, BOB].map(|client| world.clients[client].user.clone());
     let ghosts = users.clone().map(|user| make_up(&mut world, &user, "GHOST"));
     world.settle();
-    at(&mut world, ALICE, |machine, step| machine.discard_session(&room(), step)).unwrap();
+    world.at(ALICE, |machine, step| machine.discard_session(&room(), step)).unwrap();
     share(&mut world);
     // It asks for secrets and room keys in the name of Alice, too.
     let alice = world.clients[ALICE].name();
@@ -154,10 +134,10 @@ fn nothing_that_leaves_is_for_a_device_that_the_server_made_up() {
     let ask = json!({ "action": "request", "request_id": "1", "requesting_device_id": "GHOST",
         "body": { "algorithm": "m.megolm.v1.aes-sha2", "room_id": room(), "session_id": "any" } });
     world.server.put_in_inbox(&alice, "m.room_key_request", &alice.0, ask);
-    at(&mut world, ALICE, Machine::request_secrets).unwrap();
+    world.at(ALICE, Machine::request_secrets).unwrap();
     let seen = HistoryVisibility::Shared;
-    drop(at(&mut world, ALICE, |it, step| it.history_bundle((&room(), &users[1]), seen, step)));
-    rest(&mut world);
+    drop(world.at(ALICE, |it, step| it.history_bundle((&room(), &users[1]), seen, step)));
+    world.rest();
     for (ghost, user) in ghosts.iter().zip(&users) {
         let key = ghost.curve25519_key().to_base64();
         for request in sent_by(&world, ALICE) {
@@ -188,13 +168,13 @@ fn a_dehydrated_device_gets_no_secret_although_it_is_signed() {
         });
         world.settle();
         let (device, key) = (OwnedDeviceId::from("SLEEPER"), olm.ed25519_key().to_base64());
-        let signed = at(&mut world, ALICE, |it, step| it.sign_own_device(&device, &key, step));
+        let signed = world.at(ALICE, |it, step| it.sign_own_device(&device, &key, step));
         assert_eq!(signed.unwrap(), Signed::Yes);
-        rest(&mut world);
+        world.rest();
         let ask = json!({ "action": "request", "name": SecretName::Master.as_str(),
             "request_id": "1", "requesting_device_id": device });
         world.server.put_in_inbox(&alice, "m.secret.request", &alice.0, ask);
-        rest(&mut world);
+        world.rest();
         let sealed = sent_by(&world, ALICE).filter(|it| it.path.contains("m.room.encrypted"));
         let got = sealed.filter(|it| it.body.contains("SLEEPER")).count();
         assert_eq!(got, usize::from(!is_dehydrated), "dehydrated: {is_dehydrated}");
@@ -219,15 +199,15 @@ fn no_request_of_a_whole_life_holds_a_secret_that_can_be_read() {
     let second = world.log_in("@alice:x", "SECOND");
     world.settle();
     let typed = RecoverySecret::typed(key.clone());
-    at(&mut world, second, |it, step| it.open_secret_storage(typed, step)).unwrap();
-    rest(&mut world);
+    world.at(second, |it, step| it.open_secret_storage(typed, step)).unwrap();
+    world.rest();
     let third = signed_device(&mut world, "THIRD");
-    at(&mut world, third, Machine::request_secrets).unwrap();
-    rest(&mut world);
+    world.at(third, Machine::request_secrets).unwrap();
+    world.rest();
     let mut secrets = vec![key.expose().clone(), key.expose().replace(' ', "")];
     for name in SecretName::PASSED {
         for client in [second, third] {
-            let held = at(&mut world, client, |it, step| it.held_secret(name, step)).unwrap();
+            let held = world.at(client, |it, step| it.held_secret(name, step)).unwrap();
             let held = held.unwrap_or_else(|| panic!("{name:?} never came to {client}"));
             secrets.extend(spellings(held.expose()));
         }
@@ -253,15 +233,16 @@ fn swapped(signatures: impl FnOnce(&Value) -> Value) -> Backup {
 }
 
 fn refuses(world: &mut World, client: usize, what: &str) {
-    at(world, client, |it, step| it.import_sessions([exported().as_str()].into_iter(), step))
+    world
+        .at(client, |it, step| it.import_sessions([exported().as_str()].into_iter(), step))
         .unwrap();
-    at(world, client, Machine::flush_backup).unwrap();
-    rest(world);
+    world.at(client, Machine::flush_backup).unwrap();
+    world.rest();
     let now = world.now;
     world.clients[client].restart(now);
-    rest(world);
+    world.rest();
     assert_eq!(uploads(world, client), 0, "{what}");
-    let state = at(world, client, |it, step| it.backup_state(step)).unwrap();
+    let state = world.at(client, |it, step| it.backup_state(step)).unwrap();
     assert!(!state.trusted && !state.connected, "{what}: {state:?}");
 }
 
@@ -296,8 +277,8 @@ fn recovery_does_not_lead_into_a_backup_that_the_server_put_there() {
         let second = world.log_in("@alice:x", "SECOND");
         world.settle();
         let typed = RecoverySecret::typed(key.clone());
-        at(&mut world, second, |it, step| it.open_secret_storage(typed, step)).unwrap();
-        rest(&mut world);
+        world.at(second, |it, step| it.open_secret_storage(typed, step)).unwrap();
+        world.rest();
         refuses(&mut world, second, what);
     }
 }
@@ -321,13 +302,13 @@ fn a_backup_key_bent_in_secret_storage_is_not_taken() {
     let second = world.log_in("@alice:x", "SECOND");
     world.settle();
     let typed = RecoverySecret::typed(key);
-    at(&mut world, second, |it, step| it.open_secret_storage(typed, step)).unwrap();
-    rest(&mut world);
-    let state = at(&mut world, second, |it, step| it.backup_state(step)).unwrap();
+    world.at(second, |it, step| it.open_secret_storage(typed, step)).unwrap();
+    world.rest();
+    let state = world.at(second, |it, step| it.backup_state(step)).unwrap();
     assert!(!state.connected, "{state:?}");
     assert!(state.problem.is_some(), "and it is told");
     let held = SecretName::BackupKey;
-    assert_eq!(at(&mut world, second, |it, step| it.held_secret(held, step)).unwrap(), None);
+    assert_eq!(world.at(second, |it, step| it.held_secret(held, step)).unwrap(), None);
 }
 
 //
@@ -340,10 +321,11 @@ fn a_server_that_says_backups_are_off_neither_ends_nor_replaces_one() {
     let before = uploads(&world, ALICE);
     let now = world.now;
     world.clients[ALICE].restart(now);
-    at(&mut world, ALICE, |it, step| it.import_sessions([exported().as_str()].into_iter(), step))
+    world
+        .at(ALICE, |it, step| it.import_sessions([exported().as_str()].into_iter(), step))
         .unwrap();
-    rest(&mut world);
-    let state = at(&mut world, ALICE, |it, step| it.backup_state(step)).unwrap();
+    world.rest();
+    let state = world.at(ALICE, |it, step| it.backup_state(step)).unwrap();
     assert!(state.connected && state.trusted, "{state:?}");
     assert!(before < uploads(&world, ALICE));
     assert_eq!(world.server.backups[&alice].len(), 1);
@@ -391,12 +373,12 @@ fn signed_device(world: &mut World, device: &str) -> usize {
         let client = &world.clients[place];
         (client.device.clone(), client.machine.core.account.ed25519().to_base64())
     };
-    at(world, ALICE, |it, step| it.sign_own_device(&id, &key, step)).unwrap();
-    rest(world);
-    let master = at(world, ALICE, |it, step| it.identity_status(&own, step)).unwrap();
+    world.at(ALICE, |it, step| it.sign_own_device(&id, &key, step)).unwrap();
+    world.rest();
+    let master = world.at(ALICE, |it, step| it.identity_status(&own, step)).unwrap();
     let master = master.master_key.unwrap();
-    at(world, place, |it, step| it.verify_own_master(&master, step)).unwrap();
-    rest(world);
+    world.at(place, |it, step| it.verify_own_master(&master, step)).unwrap();
+    world.rest();
     place
 }
 
@@ -417,9 +399,9 @@ fn the_right_secret_of_a_device_that_was_not_asked_or_is_blocked_is_not_taken() 
     let (mut world, _) = world();
     let second = signed_device(&mut world, "SECOND");
     let master = SecretName::Master;
-    let secret = at(&mut world, ALICE, |it, step| it.held_secret(master, step)).unwrap().unwrap();
+    let secret = world.at(ALICE, |it, step| it.held_secret(master, step)).unwrap().unwrap();
     let secret = STANDARD.encode(secret.expose());
-    at(&mut world, second, Machine::request_secrets).unwrap();
+    world.at(second, Machine::request_secrets).unwrap();
     let id = waiting(&world, second);
     // Signed by the same identity, and later than the question.
     world.clients[ALICE].outbox.clear();
@@ -432,7 +414,7 @@ fn the_right_secret_of_a_device_that_was_not_asked_or_is_blocked_is_not_taken() 
     let now = world.now;
     world.server.sync(&mut world.clients[ALICE], now);
     while world.send_one(ALICE) {}
-    at(&mut world, ALICE, |it, step| it.sign_own_device(&name, &key, step)).unwrap();
+    world.at(ALICE, |it, step| it.sign_own_device(&name, &key, step)).unwrap();
     while world.send_one(ALICE) {}
     for client in [second, third] {
         world.server.sync(&mut world.clients[client], now);
@@ -440,18 +422,18 @@ fn the_right_secret_of_a_device_that_was_not_asked_or_is_blocked_is_not_taken() 
     }
     let content = json!({ "request_id": id, "secret": secret });
     let held = |world: &mut World| {
-        at(world, second, |it, step| it.held_secret(master, step)).unwrap().is_some()
+        world.at(second, |it, step| it.held_secret(master, step)).unwrap().is_some()
     };
     assert!(!held(&mut world));
     world.send_olm(third, second, "m.secret.send", &content);
     world.server.sync(&mut world.clients[second], now);
     assert!(!held(&mut world), "it was not asked");
     let first = world.clients[ALICE].name();
-    at(&mut world, second, |it, step| it.block_device(&first.0, &first.1, step)).unwrap();
+    world.at(second, |it, step| it.block_device(&first.0, &first.1, step)).unwrap();
     world.send_olm(ALICE, second, "m.secret.send", &content);
     world.server.sync(&mut world.clients[second], now);
     assert!(!held(&mut world), "it was blocked since");
-    at(&mut world, second, |it, step| it.unblock_device(&first.0, &first.1, step)).unwrap();
+    world.at(second, |it, step| it.unblock_device(&first.0, &first.1, step)).unwrap();
     world.send_olm(ALICE, second, "m.secret.send", &content);
     world.server.sync(&mut world.clients[second], now);
     assert!(held(&mut world), "it is the right one");

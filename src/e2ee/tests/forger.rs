@@ -27,8 +27,7 @@ pub(super) fn take(world: &mut World, client: usize) -> ToDeviceEvent {
 }
 
 pub(super) fn open(world: &mut World, client: usize, event: &ToDeviceEvent) -> Opened {
-    let now = world.now;
-    world.clients[client].step(now, |machine, step| machine.core.open_olm(event, step)).unwrap()
+    world.at(client, |machine, step| machine.core.open_olm(event, step)).unwrap()
 }
 
 pub(super) fn opened(world: &mut World, client: usize, event: &ToDeviceEvent) -> Option<OlmEvent> {
@@ -52,9 +51,8 @@ pub(super) fn couple() -> World {
 
 pub(super) fn channel(world: &mut World, from: usize, to: usize) -> OlmChannel {
     let (user, id) = world.clients[to].name();
-    let now = world.now;
-    world.clients[from]
-        .step(now, |machine, step| {
+    world
+        .at(from, |machine, step| {
             let device = find_device(&user, &id, step)?.unwrap();
             machine.core.ensure_sessions(&[device], step)
         })

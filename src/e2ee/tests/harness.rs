@@ -3,7 +3,10 @@
 //! list announcements. Nothing here is an imitation of the machine: the server only keeps and
 //! hands out what it was given, and tests change what it keeps to play a hostile one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use serde_json::{Map, Value, json, value::to_raw_value};
 use zeroize::Zeroizing;
@@ -389,13 +392,31 @@ impl World {
     }
 
     /// Lets time pass, and tells those who wanted to be told.
-    pub(in crate::e2ee) fn pass(&mut self, time: std::time::Duration) {
+    pub(in crate::e2ee) fn pass(&mut self, time: Duration) {
         self.now = self.now.plus(time);
         for client in &mut self.clients {
             if client.machine.deadline().is_some_and(|at| at <= self.now) {
                 client.step(self.now, Machine::tick).unwrap();
             }
         }
+    }
+
+    /// Runs one step of a client and commits it.
+    pub(in crate::e2ee) fn at<T>(
+        &mut self,
+        client: usize,
+        work: impl FnOnce(&mut Machine, &mut Step<'_>) -> T,
+    ) -> T {
+        self.clients[client].step(self.now, work)
+    }
+
+    /// Time passes until everybody has done what was due within half a minute.
+    pub(in crate::e2ee) fn rest(&mut self) {
+        for _ in 0..30 {
+            self.settle();
+            self.pass(Duration::from_secs(1));
+        }
+        self.settle();
     }
 
     /// Sends one request of a client and hands it the answer; `false` when it has none.

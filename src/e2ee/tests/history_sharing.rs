@@ -37,7 +37,7 @@ fn user(world: &World, client: usize) -> OwnedUserId {
 fn world(signed: &[usize]) -> World {
     let mut world = World::new(&["@alice:x", "@bob:x"]);
     for client in signed {
-        world.clients[*client].step(world.now, Machine::bootstrap_cross_signing).unwrap();
+        world.at(*client, Machine::bootstrap_cross_signing).unwrap();
         world.settle();
     }
     world.acquaint(ALICE, BOB);
@@ -45,7 +45,7 @@ fn world(signed: &[usize]) -> World {
     let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
     let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
     for client in [ALICE, BOB] {
-        world.clients[client].step(world.now, |machine, step| {
+        world.at(client, |machine, step| {
             machine.receive_state(&room(), &event, step).unwrap();
         });
     }
@@ -65,21 +65,19 @@ fn give(world: &mut World, client: usize, source: Source, shared_history: bool) 
         shared_by: None,
         chain: Vec::new(),
     };
-    world.clients[client].step(world.now, |machine, step| {
+    world.at(client, |machine, step| {
         import(&mut machine.megolm, &room(), record, step).unwrap();
     });
     group
 }
 
 fn record(world: &mut World, client: usize, id: &str) -> Option<InboundSession> {
-    world.clients[client].step(world.now, |_, step| {
-        step.get(Table::InboundGroupSession, room().as_str(), id).unwrap()
-    })
+    world.at(client, |_, step| step.get(Table::InboundGroupSession, room().as_str(), id).unwrap())
 }
 
 fn bundle(world: &mut World, visibility: HistoryVisibility) -> Bundled {
     let bob = user(world, BOB);
-    world.clients[ALICE].step(world.now, |machine, step| {
+    world.at(ALICE, |machine, step| {
         machine.history_bundle((&room(), &bob), visibility, step).unwrap()
     })
 }
@@ -99,7 +97,7 @@ fn file() -> EncryptedFile {
 /// Alice tells Bob where the history lies; to how many devices.
 fn send(world: &mut World) -> Option<usize> {
     let bob = user(world, BOB);
-    world.clients[ALICE].step(world.now, |machine, step| {
+    world.at(ALICE, |machine, step| {
         machine.send_history((&room(), &bob), file(), step).unwrap();
     });
     world.settle();
@@ -112,7 +110,7 @@ fn send(world: &mut World) -> Option<usize> {
 
 fn accept(world: &mut World, inviter: &str) {
     let inviter: OwnedUserId = inviter.try_into().unwrap();
-    world.clients[BOB].step(world.now, |machine, step| {
+    world.at(BOB, |machine, step| {
         machine.invite_accepted(&room(), &inviter, step).unwrap();
     });
 }
@@ -126,9 +124,7 @@ fn is_offered(world: &mut World) -> bool {
 fn take(world: &mut World, bundle: &Value) -> HistoryImport {
     let alice = user(world, ALICE);
     let bytes = serde_json::to_vec(bundle).unwrap();
-    world.clients[BOB].step(world.now, |machine, step| {
-        machine.import_history((&room(), &alice), &bytes, step).unwrap()
-    })
+    world.at(BOB, |machine, step| machine.import_history((&room(), &alice), &bytes, step).unwrap())
 }
 
 #[test]
@@ -233,7 +229,7 @@ fn an_offer_outlives_a_restart() {
     is_offered(&mut world);
     let now = world.now;
     world.clients[BOB].restart(now);
-    world.clients[BOB].step(now, |machine, step| machine.tick(step).unwrap());
+    world.at(BOB, |machine, step| machine.tick(step).unwrap());
     assert!(is_offered(&mut world));
 }
 
@@ -261,8 +257,8 @@ fn of_a_session_in_both_lists_the_key_counts() {
     });
     json["withheld"] = json!([withheld]);
     assert_eq!(take(&mut world, &json).improved, 1);
-    let notice: Option<Value> = world.clients[BOB]
-        .step(world.now, |_, step| step.get(Table::Withheld, room().as_str(), &id).unwrap());
+    let notice: Option<Value> =
+        world.at(BOB, |_, step| step.get(Table::Withheld, room().as_str(), &id).unwrap());
     assert_eq!(notice, None);
 }
 
@@ -281,7 +277,7 @@ fn what_an_olm_message_proved_stays_proved() {
         shared_by: None,
         chain: Vec::new(),
     };
-    world.clients[BOB].step(world.now, |machine, step| {
+    world.at(BOB, |machine, step| {
         import(&mut machine.megolm, &room(), own, step).unwrap();
     });
     assert_eq!(take(&mut world, &json).improved, 0);

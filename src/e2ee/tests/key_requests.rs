@@ -77,16 +77,13 @@ impl Talk {
 
     /// Gives the key to a client, by a key file.
     fn give(&self, client: usize, key: &ExportedSessionKey, world: &mut World) {
-        let now = world.now;
         let key = json!({
             "algorithm": "m.megolm.v1.aes-sha2", "room_id": room(), "sender_key": CLAIMED,
             "session_id": self.id(), "sender_claimed_keys": { "ed25519": CLAIMED },
             "forwarding_curve25519_key_chain": [], "session_key": key,
         });
         let text = key.to_string();
-        world.clients[client]
-            .step(now, |it, step| it.import_sessions([text.as_str()].into_iter(), step))
-            .unwrap();
+        world.at(client, |it, step| it.import_sessions([text.as_str()].into_iter(), step)).unwrap();
     }
 }
 
@@ -103,14 +100,12 @@ fn world() -> (World, Talk) {
 }
 
 fn set(world: &mut World, client: usize, policy: KeyForwarding) {
-    let now = world.now;
-    world.clients[client].step(now, |it, step| it.set_key_forwarding(policy, step)).unwrap();
+    world.at(client, |it, step| it.set_key_forwarding(policy, step)).unwrap();
 }
 
 /// An event that needs the session is on screen.
 fn look(world: &mut World, id: &str) {
-    let now = world.now;
-    world.clients[ASKS].step(now, |it, step| it.request_room_key(&room(), id, step)).unwrap();
+    world.at(ASKS, |it, step| it.request_room_key(&room(), id, step)).unwrap();
 }
 
 fn held(world: &World, id: &str) -> Option<InboundSession> {
@@ -179,14 +174,13 @@ fn a_device_that_is_signed_gets_the_key_it_asks_for_once() {
 #[test]
 fn what_a_forwarded_key_opens_is_marked_as_not_proved() {
     let (mut world, mut talk) = world();
-    let (now, event) = (world.now, talk.say("$1"));
+    let event = talk.say("$1");
     look(&mut world, &talk.id());
     world.settle();
-    let read = world.clients[ASKS].step(now, |it, step| it.decrypt_event(&room(), &event, step));
+    let read = world.at(ASKS, |it, step| it.decrypt_event(&room(), &event, step));
     let Ok(Decryption::Decrypted(read)) = read else { panic!("{read:?}") };
     assert_eq!(read.shield, Shield::Grey(ShieldReason::AuthenticityNotGuaranteed));
-    let story =
-        world.clients[ASKS].step(now, |it, step| it.key_story(&room(), &event, step)).unwrap();
+    let story = world.at(ASKS, |it, step| it.key_story(&room(), &event, step)).unwrap();
     assert_eq!(story.held.unwrap().forwarded_by.as_ref(), Some(&world.clients[HAS].device));
     let asked = story.asked.unwrap();
     assert_eq!((asked.devices, asked.open.len()), (vec![world.clients[HAS].device.clone()], 0));
@@ -217,7 +211,7 @@ fn turned_off_what_was_asked_for_is_taken_back() {
     world.send_olm(HAS, ASKS, "m.forwarded_room_key", &talk.forward(&talk.key));
     world.settle();
     assert!(held(&world, &talk.id()).is_none());
-    let status = world.clients[ASKS].step(world.now, |it, step| it.status(step)).unwrap();
+    let status = world.at(ASKS, |it, step| it.status(step)).unwrap();
     assert_eq!((status.key_requests.asked, status.key_requests.open), (0, 0));
 }
 
@@ -227,12 +221,9 @@ fn once_all_can_be_read_nobody_need_send_the_key_and_it_is_asked_for_no_more() {
     set(&mut world, HAS, KeyForwarding::Off);
     look(&mut world, &talk.id());
     world.settle();
-    let now = world.now;
     talk.give(ASKS, &talk.key, &mut world);
     for _ in 0..2 {
-        world.clients[ASKS]
-            .step(now, |it, step| it.settle_room_key(&room(), &talk.id(), step))
-            .unwrap();
+        world.at(ASKS, |it, step| it.settle_room_key(&room(), &talk.id(), step)).unwrap();
     }
     look(&mut world, &talk.id());
     world.settle();
@@ -256,9 +247,9 @@ fn whoever_may_not_have_a_key_gets_none() {
 }
 
 fn sign(world: &mut World, client: usize) {
-    let (device, now) = (world.clients[client].device.clone(), world.now);
+    let device = world.clients[client].device.clone();
     let ed25519 = world.clients[client].machine.core.account.ed25519().to_base64();
-    world.clients[HAS].step(now, |it, step| it.sign_own_device(&device, &ed25519, step)).unwrap();
+    world.at(HAS, |it, step| it.sign_own_device(&device, &ed25519, step)).unwrap();
     world.settle();
 }
 
@@ -406,8 +397,7 @@ fn a_forwarded_key_of_a_device_that_was_blocked_since_is_not_taken() {
     look(&mut world, &talk.id());
     world.clients[ASKS].outbox.clear();
     let (user, device) = world.clients[HAS].name();
-    let now = world.now;
-    world.clients[ASKS].step(now, |it, step| it.block_device(&user, &device, step)).unwrap();
+    world.at(ASKS, |it, step| it.block_device(&user, &device, step)).unwrap();
     world.send_olm(HAS, ASKS, "m.forwarded_room_key", &talk.forward(&talk.key));
     world.settle();
     assert!(held(&world, &talk.id()).is_none());
@@ -445,9 +435,7 @@ fn a_forwarded_key_extends_a_proved_one_and_replaces_none() {
         let first = session.session.first_known_index();
         assert_eq!(first, u32::from(forged), "only one that belongs to it reaches back");
         let event = talk.say("$2");
-        let now = world.now;
-        let read =
-            world.clients[ASKS].step(now, |it, step| it.decrypt_event(&room(), &event, step));
+        let read = world.at(ASKS, |it, step| it.decrypt_event(&room(), &event, step));
         assert!(matches!(read, Ok(Decryption::Decrypted(_))), "{read:?}");
     }
 }
@@ -468,11 +456,10 @@ fn a_chain_of_forwards_is_kept_and_bounded() {
     assert_eq!((chain.len(), chain[0].as_str()), (16, "earlier 0"));
     assert_eq!(chain.last(), Some(&forwarder));
     // It goes with the key wherever that goes.
-    let now = world.now;
     let export = |it: &mut Machine, step: &mut crate::e2ee::Step<'_>| {
         it.export_sessions(None, step).unwrap().0.remove(0)
     };
-    let exported = world.clients[ASKS].step(now, export);
+    let exported = world.at(ASKS, export);
     let exported: Value = serde_json::from_str(exported.expose()).unwrap();
     assert_eq!(exported["forwarding_curve25519_key_chain"], json!(chain));
 }

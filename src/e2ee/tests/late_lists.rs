@@ -28,9 +28,8 @@ fn event(forger: &Forger, group: &mut GroupSession, at: Timestamp) -> Event {
 }
 
 fn shield(world: &mut World, event: &Event) -> Result<Shield, Reason> {
-    let (room, now) = (RoomId::parse(ROOM).unwrap(), world.now);
-    let read =
-        world.clients[0].step(now, |machine, step| machine.decrypt_event(&room, event, step));
+    let room = RoomId::parse(ROOM).unwrap();
+    let read = world.at(0, |machine, step| machine.decrypt_event(&room, event, step));
     match read.unwrap() {
         Decryption::Decrypted(inner) => Ok(inner.shield),
         Decryption::Undecryptable(why) => Err(why.reason),
@@ -61,8 +60,8 @@ fn a_key_that_comes_while_lists_cannot_be_had_opens_its_message_marked_until_the
     let devices = world.server.device_keys.entry(forger.user.clone()).or_default();
     devices.insert(forger.device.as_str().into(), keys);
     world.server.unreachable.insert("far".to_owned());
-    let (now, user) = (world.now, forger.user.clone());
-    world.clients[0].step(now, |machine, step| machine.core.track([&*user], step)).unwrap();
+    let user = forger.user.clone();
+    world.at(0, |machine, step| machine.core.track([&*user], step)).unwrap();
     world.settle();
     let mut group = GroupSession::new(SessionConfig::version_1());
     let key = GroupSession::from_pickle(group.pickle());
@@ -92,7 +91,7 @@ fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_
     let mut world = World::new(&["@alice:x"]);
     let forger = Forger::new("@bob:far");
     let user = forger.user.clone();
-    world.clients[0].step(world.now, |it, step| it.core.track([&*user], step)).unwrap();
+    world.at(0, |it, step| it.core.track([&*user], step)).unwrap();
     world.settle();
     let mut group = GroupSession::new(SessionConfig::version_1());
     let key = GroupSession::from_pickle(group.pickle());
@@ -112,7 +111,7 @@ fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_
         unused_fallback_keys: None,
         is_initial: false,
     };
-    world.clients[0].step(world.now, |it, step| it.receive_sync(sync, step)).unwrap();
+    world.at(0, |it, step| it.receive_sync(sync, step)).unwrap();
     let changed = Notice::DevicesChanged(vec![user.clone()]);
     assert!(world.clients[0].take_notices().contains(&changed), "marks are looked at once more");
     let keys = forger.device_keys(|_| {});

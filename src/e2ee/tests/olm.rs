@@ -134,8 +134,8 @@ fn without_an_enclosed_device_the_device_list_decides() {
     let keys = forger.device_keys(|_| {});
     let devices = world.server.device_keys.entry(forger.user.clone()).or_default();
     devices.insert("FORGED".into(), keys);
-    let (now, user) = (world.now, forger.user.clone());
-    world.clients[0].step(now, |machine, step| machine.core.refresh([&user], step)).unwrap();
+    let user = forger.user.clone();
+    world.at(0, |machine, step| machine.core.refresh([&user], step)).unwrap();
     world.settle();
     let mut session = forger.session(&mut world, 0);
     let mut inside = forger.inside(&world, 0);
@@ -289,8 +289,7 @@ fn what_was_read_is_remembered_for_thirty_days() {
     world.send_olm(0, 1, "m.dummy", &json!({}));
     world.settle();
     let remembered = |world: &mut World| {
-        let now = world.now;
-        world.clients[1].step(now, crate::e2ee::Machine::tick).unwrap();
+        world.at(1, crate::e2ee::Machine::tick).unwrap();
         world.clients[1].records.0.keys().filter(|it| it.0 == Table::OlmHash).count()
     };
     world.pass(HOUR * 24 * 29);

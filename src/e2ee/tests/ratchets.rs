@@ -90,8 +90,7 @@ fn sending(session: &Session) -> ([u8; 32], Vec<u8>) {
 fn answer(world: &mut World, forger: &Forger) -> Option<OlmMessage> {
     let keys = to_raw_value(&forger.device_keys(|_| {})).unwrap();
     let device = Device::check(&keys, Timestamp(1)).unwrap();
-    let now = world.now;
-    let content = world.clients[0].step(now, |machine, step| {
+    let content = world.at(0, |machine, step| {
         let empty = to_raw_value(&json!({})).unwrap();
         machine.core.encrypt_to_device(&device, "m.dummy", &empty, step).unwrap()
     })?;

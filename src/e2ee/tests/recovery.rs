@@ -27,8 +27,7 @@ pub(super) fn make(
 /// Alice on one device, with an identity.
 pub(super) fn world() -> World {
     let mut world = World::new(&[ALICE]);
-    let now = world.now;
-    world.clients[0].step(now, Machine::bootstrap_cross_signing).unwrap();
+    world.at(0, Machine::bootstrap_cross_signing).unwrap();
     world.settle();
     assert!(matches!(own(&mut world, 0), OwnIdentity::Verified { .. }));
     world
@@ -45,23 +44,18 @@ pub(super) fn recoverable() -> (World, String) {
 }
 
 pub(super) fn set_up(world: &mut World, client: usize) -> String {
-    let now = world.now;
-    let key = world.clients[client].step(now, make).unwrap();
+    let key = world.at(client, make).unwrap();
     world.settle();
     key.expose().clone()
 }
 
 pub(super) fn own(world: &mut World, client: usize) -> OwnIdentity {
-    let now = world.now;
-    world.clients[client].step(now, |machine, step| machine.own_identity(step)).unwrap()
+    world.at(client, |machine, step| machine.own_identity(step)).unwrap()
 }
 
 pub(super) fn open(world: &mut World, client: usize, typed: &str) {
-    let now = world.now;
     let secret = RecoverySecret::typed(Secret::new(typed.to_owned()));
-    world.clients[client]
-        .step(now, |machine, step| machine.open_secret_storage(secret, step))
-        .unwrap();
+    world.at(client, |machine, step| machine.open_secret_storage(secret, step)).unwrap();
     settle(world, client);
 }
 
@@ -69,7 +63,6 @@ pub(super) fn open(world: &mut World, client: usize, typed: &str) {
 fn settle(world: &mut World, client: usize) {
     loop {
         world.settle();
-        let now = world.now;
         let notices = world.clients[client].notices.clone();
         let derive = notices.iter().rev().find_map(|notice| {
             let Notice::DeriveStorageKey(derivation) = notice else { return None };
@@ -78,9 +71,7 @@ fn settle(world: &mut World, client: usize) {
         let Some(derivation) = derive else { return };
         world.clients[client].notices.retain(|it| !matches!(it, Notice::DeriveStorageKey(_)));
         let key = derivation.derive();
-        world.clients[client]
-            .step(now, |machine, step| machine.receive_derived_key(key, step))
-            .unwrap();
+        world.at(client, |machine, step| machine.receive_derived_key(key, step)).unwrap();
     }
 }
 
@@ -102,8 +93,7 @@ pub(super) fn default_key(world: &mut World) -> String {
 
 /// All that a machine knows of its own secrets.
 pub(super) fn secrets(world: &mut World, client: usize) -> Vec<SecretName> {
-    let now = world.now;
-    world.clients[client].step(now, |machine, step| {
+    world.at(client, |machine, step| {
         let names = SecretName::PASSED.into_iter();
         names.filter(|name| machine.held_secret(*name, step).unwrap().is_some()).collect()
     })
@@ -117,8 +107,7 @@ fn a_recovery_key_signs_the_next_device() {
     let (mut world, key) = recoverable();
     open(&mut world, 1, &key.replace(' ', ""));
     assert_eq!(secrets(&mut world, 1), SIGNING);
-    let now = world.now;
-    let signed = world.clients[1].step(now, |machine, step| machine.is_cross_signed(step)).unwrap();
+    let signed = world.at(1, |machine, step| machine.is_cross_signed(step)).unwrap();
     assert!(signed);
     assert!(
         world.clients[1].take_notices().contains(&Notice::StorageOpened { taken: 3, refused: 0 })
@@ -170,9 +159,8 @@ fn nothing_is_sealed_with_a_key_that_the_server_slipped_in() {
     data(&mut world, "m.secret_storage.default_key")["key"] = json!("evil");
     // The first device has all secrets, and someone types a passphrase there.
     open(&mut world, 0, "my old passphrase");
-    let now = world.now;
     for name in SIGNING {
-        world.clients[0].step(now, |it, step| it.secret_changed(name, step)).unwrap();
+        world.at(0, |it, step| it.secret_changed(name, step)).unwrap();
     }
     world.settle();
     let puts = world.server.served.iter().filter(|(_, request)| request.method == "PUT");
@@ -188,12 +176,9 @@ fn nothing_is_sealed_with_a_key_that_the_server_slipped_in() {
 #[test]
 fn a_passphrase_opens_unless_the_server_weakens_it() {
     let mut world = world();
-    let now = world.now;
     let passphrase = || Secret::new("correct horse".to_owned());
     let derived = Derivation::of_new(passphrase()).unwrap().derive();
-    world.clients[0]
-        .step(now, |machine, step| machine.create_secret_storage(Some(derived), step))
-        .unwrap();
+    world.at(0, |machine, step| machine.create_secret_storage(Some(derived), step)).unwrap();
     world.settle();
     world.log_in(ALICE, "SECOND");
     world.settle();
@@ -219,13 +204,13 @@ fn making_goes_on_with_the_same_key_wherever_it_was_interrupted() {
     for requests in 0..6 {
         let mut world = world();
         let now = world.now;
-        let key = world.clients[0].step(now, make).unwrap();
+        let key = world.at(0, make).unwrap();
         for _ in 0..requests {
             world.send_one(0);
         }
         // Killed, once with the last answer lost and once before it was sent.
         world.clients[0].restart(now);
-        let again = world.clients[0].step(now, make).unwrap();
+        let again = world.at(0, make).unwrap();
         assert_eq!(key, again, "after {requests} requests");
         world.settle();
         world.log_in(ALICE, "SECOND");
@@ -242,8 +227,7 @@ fn making_goes_on_with_the_same_key_wherever_it_was_interrupted() {
 #[test]
 fn until_all_secrets_are_there_the_account_has_no_new_key() {
     let mut world = world();
-    let now = world.now;
-    drop(world.clients[0].step(now, make).unwrap());
+    drop(world.at(0, make).unwrap());
     let mut kinds = Vec::new();
     while let Some(request) = world.clients[0].outbox.front() {
         if request.kind != RequestKind::AccountData {
@@ -264,7 +248,7 @@ fn opening_can_be_interrupted_anywhere_and_takes_all_secrets_or_none() {
         let (mut world, key) = recoverable();
         let now = world.now;
         let secret = || RecoverySecret::typed(Secret::new(key.clone()));
-        world.clients[1].step(now, |it, step| it.open_secret_storage(secret(), step)).unwrap();
+        world.at(1, |it, step| it.open_secret_storage(secret(), step)).unwrap();
         for _ in 0..requests {
             world.send_one(1);
         }
@@ -275,11 +259,11 @@ fn opening_can_be_interrupted_anywhere_and_takes_all_secrets_or_none() {
         // What was taken is enough to go on without the key.
         if held == SIGNING {
             without_key += 1;
-            let signed = world.clients[1].step(now, |it, step| it.is_cross_signed(step)).unwrap();
+            let signed = world.at(1, |it, step| it.is_cross_signed(step)).unwrap();
             assert!(signed, "after {requests} requests");
             continue;
         }
-        world.clients[1].step(now, |it, step| it.open_secret_storage(secret(), step)).unwrap();
+        world.at(1, |it, step| it.open_secret_storage(secret(), step)).unwrap();
         world.settle();
         assert_eq!(secrets(&mut world, 1), SIGNING, "after {requests} requests");
     }
@@ -292,9 +276,9 @@ fn a_start_anew_that_was_interrupted_never_passes_for_finished() {
     for requests in 0..8 {
         let (mut world, _) = recoverable();
         let now = world.now;
-        world.clients[0].step(now, Machine::confirm_recovery_key).unwrap();
+        world.at(0, Machine::confirm_recovery_key).unwrap();
         let old = default_key(&mut world);
-        world.clients[0].step(now, Machine::begin_fresh_start).unwrap();
+        world.at(0, Machine::begin_fresh_start).unwrap();
         let before = status(&mut world);
         assert!(before.exists && !before.is_fresh_start, "the server does not know of it yet");
         for _ in 0..requests {
@@ -309,15 +293,15 @@ fn a_start_anew_that_was_interrupted_never_passes_for_finished() {
             machine.give_up_secret_storage(step)?;
             make(machine, step)
         };
-        let key = world.clients[0].step(now, again).unwrap();
+        let key = world.at(0, again).unwrap();
         for _ in 0..requests {
             world.send_one(0);
         }
         world.clients[0].restart(now);
-        assert_eq!(world.clients[0].step(now, again).unwrap(), key);
+        assert_eq!(world.at(0, again).unwrap(), key);
         world.settle();
         assert_ne!(default_key(&mut world), old);
-        world.clients[0].step(now, Machine::end_fresh_start).unwrap();
+        world.at(0, Machine::end_fresh_start).unwrap();
         let ended = status(&mut world);
         assert!(ended.exists && !ended.is_fresh_start, "after {requests} requests");
         open(&mut world, 1, key.expose());
@@ -330,8 +314,7 @@ fn status(world: &mut World) -> StorageStatus {
     let id = default_key(world);
     let event = json!({ "type": "m.secret_storage.default_key", "content": { "key": id } });
     let event = Event::parse(&event.to_string()).unwrap();
-    let now = world.now;
-    world.clients[0].step(now, |machine, step| {
+    world.at(0, |machine, step| {
         machine.receive_account_data(&event, step).unwrap();
         machine.storage_status(step).unwrap()
     })
@@ -358,27 +341,19 @@ pub(super) fn two_signed() -> World {
     world.settle();
     let (first, second) = (world.clients[0].device.clone(), world.clients[1].device.clone());
     let ed25519 = world.clients[1].machine.core.account.ed25519().to_base64();
-    let now = world.now;
-    world.clients[0]
-        .step(now, |machine, step| machine.sign_own_device(&second, &ed25519, step))
-        .unwrap();
+    world.at(0, |machine, step| machine.sign_own_device(&second, &ed25519, step)).unwrap();
     world.settle();
-    let master = world.clients[0].step(now, |machine, step| {
+    let master = world.at(0, |machine, step| {
         machine.identity_status(&machine.core.user.clone(), step).unwrap().master_key.unwrap()
     });
-    assert!(
-        world.clients[1]
-            .step(now, |machine, step| machine.verify_own_master(&master, step))
-            .unwrap()
-    );
+    assert!(world.at(1, |machine, step| machine.verify_own_master(&master, step)).unwrap());
     world.settle();
     assert_ne!(first, second);
     world
 }
 
 fn ask(world: &mut World, client: usize) {
-    let now = world.now;
-    world.clients[client].step(now, Machine::request_secrets).unwrap();
+    world.at(client, Machine::request_secrets).unwrap();
 }
 
 /// The live requests of a client: name and id.
@@ -434,10 +409,7 @@ fn nobody_else_gets_a_secret() {
         }),
         ("one that was blocked", |world| {
             let (user, device) = world.clients[1].name();
-            let now = world.now;
-            world.clients[0]
-                .step(now, |machine, step| machine.block_device(&user, &device, step))
-                .unwrap();
+            world.at(0, |machine, step| machine.block_device(&user, &device, step)).unwrap();
         }),
         ("one that was removed", |world| {
             let (user, device) = world.clients[1].name();
@@ -477,7 +449,7 @@ fn a_device_that_loses_trust_before_the_secret_leaves_does_not_get_it() {
     let now = world.now;
     // It waits for a one-time key; meanwhile the user blocks the device.
     world.server.sync(&mut world.clients[0], now);
-    world.clients[0].step(now, |machine, step| machine.block_device(&user, &device, step)).unwrap();
+    world.at(0, |machine, step| machine.block_device(&user, &device, step)).unwrap();
     world.settle();
     let sent = world.server.served.iter();
     let sent = sent.filter(|(from, it)| *from == first && it.path.contains("m.room.encrypted"));
@@ -488,9 +460,7 @@ fn a_device_that_loses_trust_before_the_secret_leaves_does_not_get_it() {
 #[test]
 fn a_secret_is_taken_only_of_whom_we_asked_and_only_if_it_is_the_secret() {
     let secret = |world: &mut World, name| {
-        let now = world.now;
-        let secret =
-            world.clients[0].step(now, |it, step| it.held_secret(name, step)).unwrap().unwrap();
+        let secret = world.at(0, |it, step| it.held_secret(name, step)).unwrap().unwrap();
         BASE64.encode(secret.expose())
     };
     let wrong = |_: &mut World| BASE64.encode([7; 32]);
@@ -521,7 +491,7 @@ fn a_secret_is_taken_only_of_whom_we_asked_and_only_if_it_is_the_secret() {
     // A device of ours that was not asked: it came later and is not signed.
     let ghost = world.log_in(ALICE, "GHOST");
     world.acquaint(ghost, 1);
-    world.clients[1].step(world.now, Machine::tick).unwrap();
+    world.at(1, Machine::tick).unwrap();
     let id = requests(&world, 1);
     let id = id.iter().find(|(name, _)| name == "m.cross_signing.master");
     if let Some((_, id)) = id.cloned() {
@@ -577,9 +547,7 @@ fn a_request_that_comes_before_the_device_is_trusted_is_served_when_it_is() {
     };
     assert_eq!(sent(&world), 0);
     let ed25519 = world.clients[1].machine.core.account.ed25519().to_base64();
-    world.clients[0]
-        .step(now, |machine, step| machine.sign_own_device(&device, &ed25519, step))
-        .unwrap();
+    world.at(0, |machine, step| machine.sign_own_device(&device, &ed25519, step)).unwrap();
     world.settle();
     assert_eq!(sent(&world), 1);
 }
@@ -597,10 +565,7 @@ fn a_device_that_is_trusted_ten_minutes_after_it_asked_has_to_ask_again() {
     world.settle();
     world.pass(std::time::Duration::from_secs(10 * 60));
     let ed25519 = world.clients[1].machine.core.account.ed25519().to_base64();
-    let now = world.now;
-    world.clients[0]
-        .step(now, |machine, step| machine.sign_own_device(&device, &ed25519, step))
-        .unwrap();
+    world.at(0, |machine, step| machine.sign_own_device(&device, &ed25519, step)).unwrap();
     world.settle();
     let sent = world.server.served.iter();
     let sent = sent.filter(|(from, it)| *from == first && it.path.contains("m.room.encrypted"));

@@ -21,15 +21,14 @@ fn closed() -> (World, String) {
     let mut world = world();
     let key = set_up(&mut world, 0);
     let now = world.now;
-    world.clients[0].step(now, Machine::confirm_recovery_key).unwrap();
+    world.at(0, Machine::confirm_recovery_key).unwrap();
     world.clients[0].restart(now);
     world.settle();
     (world, key)
 }
 
 fn status(world: &mut World) -> StorageStatus {
-    let now = world.now;
-    world.clients[0].step(now, |machine, step| machine.storage_status(step)).unwrap()
+    world.at(0, |machine, step| machine.storage_status(step)).unwrap()
 }
 
 /// A new login gets everything with this key.
@@ -47,7 +46,7 @@ fn until_the_user_has_the_new_recovery_key_the_old_one_opens_everything() {
     for requests in 0..14 {
         let (mut world, old) = closed();
         let now = world.now;
-        let new = world.clients[0].step(now, renew).unwrap();
+        let new = world.at(0, renew).unwrap();
         assert_ne!(*new.expose(), old);
         for _ in 0..requests {
             world.send_one(0);
@@ -55,7 +54,7 @@ fn until_the_user_has_the_new_recovery_key_the_old_one_opens_everything() {
         made += usize::from(status(&mut world).creation == CreationStatus::Unconfirmed);
         // Asked again after a death it is the same key; and the old one is the account's still.
         world.clients[0].restart(now);
-        assert_eq!(world.clients[0].step(now, renew).unwrap(), new);
+        assert_eq!(world.at(0, renew).unwrap(), new);
         world.log_in(ALICE, "SECOND");
         world.clients.swap(0, 1);
         let lost = world.clients.pop().unwrap();
@@ -72,10 +71,10 @@ fn a_confirmed_recovery_key_comes_in_the_place_of_the_old_one_wherever_that_was_
     for requests in 0..7 {
         let (mut world, old) = closed();
         let now = world.now;
-        let new = world.clients[0].step(now, renew).unwrap();
+        let new = world.at(0, renew).unwrap();
         world.settle();
         assert_eq!(status(&mut world).creation, CreationStatus::Unconfirmed);
-        world.clients[0].step(now, Machine::confirm_recovery_key).unwrap();
+        world.at(0, Machine::confirm_recovery_key).unwrap();
         for _ in 0..requests {
             world.send_one(0);
         }
@@ -101,9 +100,8 @@ fn a_new_recovery_key_is_not_made_where_secrets_are_missing() {
     let (mut world, key) = closed();
     world.log_in(ALICE, "SECOND");
     world.settle();
-    let now = world.now;
     let can = |world: &mut World, client: usize| {
-        world.clients[client].step(now, |machine, step| machine.can_renew_storage(step)).unwrap()
+        world.at(client, |machine, step| machine.can_renew_storage(step)).unwrap()
     };
     assert!(can(&mut world, 0));
     assert!(!can(&mut world, 1));
@@ -114,12 +112,11 @@ fn a_new_recovery_key_is_not_made_where_secrets_are_missing() {
 #[test]
 fn another_storage_of_another_client_ends_a_renewal() {
     let (mut world, _) = closed();
-    let now = world.now;
-    drop(world.clients[0].step(now, renew).unwrap());
+    drop(world.at(0, renew).unwrap());
     world.settle();
     let event = r#"{"type":"m.secret_storage.default_key","content":{"key":"theirs"}}"#;
     let event = crate::matrix::Event::parse(event).unwrap();
-    world.clients[0].step(now, |it, step| it.receive_account_data(&event, step)).unwrap();
+    world.at(0, |it, step| it.receive_account_data(&event, step)).unwrap();
     assert_eq!(status(&mut world).creation, CreationStatus::None);
 }
 
@@ -127,8 +124,7 @@ fn another_storage_of_another_client_ends_a_renewal() {
 fn secrets_that_change_while_the_storage_is_closed_are_said_to_be_missing_and_written_when_it_opens()
  {
     let (mut world, key) = closed();
-    let now = world.now;
-    world.clients[0].step(now, Machine::reset_identity).unwrap();
+    world.at(0, Machine::reset_identity).unwrap();
     world.settle();
     let before = status(&mut world);
     assert_eq!((before.unwritten, before.is_writing, before.exists), (3, false, true));
@@ -140,11 +136,10 @@ fn secrets_that_change_while_the_storage_is_closed_are_said_to_be_missing_and_wr
 #[test]
 fn secrets_that_change_while_the_storage_is_open_are_written_at_once() {
     let mut world = world();
-    let now = world.now;
-    let key = world.clients[0].step(now, make).unwrap();
+    let key = world.at(0, make).unwrap();
     world.settle();
-    world.clients[0].step(now, Machine::confirm_recovery_key).unwrap();
-    world.clients[0].step(now, Machine::reset_identity).unwrap();
+    world.at(0, Machine::confirm_recovery_key).unwrap();
+    world.at(0, Machine::reset_identity).unwrap();
     world.settle();
     assert_eq!(status(&mut world).unwritten, 0);
     opens(&mut world, key.expose());
@@ -153,8 +148,7 @@ fn secrets_that_change_while_the_storage_is_open_are_written_at_once() {
 #[test]
 fn a_new_identity_signs_the_backup_that_is_kept() {
     let (mut world, _) = closed();
-    let now = world.now;
-    world.clients[0].step(now, Machine::create_backup).unwrap();
+    world.at(0, Machine::create_backup).unwrap();
     world.settle();
     let signatures = |world: &World| {
         let mut puts =
@@ -162,7 +156,7 @@ fn a_new_identity_signs_the_backup_that_is_kept() {
         let last: Value = serde_json::from_str(&puts.next_back().unwrap().1.body).unwrap();
         last["auth_data"]["signatures"][ALICE].as_object().unwrap().len()
     };
-    world.clients[0].step(now, Machine::reset_identity).unwrap();
+    world.at(0, Machine::reset_identity).unwrap();
     world.settle();
     let last = world.server.served.iter().rev();
     let put = last.filter(|(_, it)| it.path.contains("room_keys/version") && it.method == "PUT");
@@ -171,12 +165,12 @@ fn a_new_identity_signs_the_backup_that_is_kept() {
     // Another device that verifies the new identity trusts the backup by it.
     world.log_in(ALICE, "SECOND");
     world.settle();
-    let master = world.clients[0].step(now, |machine, step| {
+    let master = world.at(0, |machine, step| {
         machine.identity_status(&machine.core.user.clone(), step).unwrap().master_key.unwrap()
     });
-    world.clients[1].step(now, |it, step| it.verify_own_master(&master, step)).unwrap();
-    world.clients[1].step(now, Machine::check_backup).unwrap();
+    world.at(1, |it, step| it.verify_own_master(&master, step)).unwrap();
+    world.at(1, Machine::check_backup).unwrap();
     world.settle();
-    let backup = world.clients[1].step(now, |it, step| it.backup_state(step)).unwrap();
+    let backup = world.at(1, |it, step| it.backup_state(step)).unwrap();
     assert!(backup.trusted, "{backup:?}");
 }

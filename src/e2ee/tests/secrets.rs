@@ -107,20 +107,17 @@ impl Printed {
 
 /// Alice encrypts a message; everything on the way is printed.
 fn encrypt(world: &mut World, room: &RoomId, printed: &mut Printed) -> MegolmCiphertext {
-    let now = world.now;
     let encryption = json!({ "type": "m.room.encryption", "state_key": "", "event_id": "$e",
         "sender": "@bob:x", "content": { "algorithm": "m.megolm.v1.aes-sha2" } });
     let encryption = Event::parse(&encryption.to_string()).unwrap();
-    world.clients[0]
-        .step(now, |machine, step| machine.receive_state(room, &encryption, step))
-        .unwrap();
+    world.at(0, |machine, step| machine.receive_state(room, &encryption, step)).unwrap();
     let joined = world.clients.iter().map(|client| client.user.clone()).collect();
     let to = Recipients { joined, ..Recipients::default() };
     let plaintext =
         Plaintext::new("m.room.message", json!({ "body": TEXT }).as_object().unwrap().clone());
     printed.print(&plaintext);
     for _ in 0..10 {
-        let ciphertext = world.clients[0].step(now, |machine, step| {
+        let ciphertext = world.at(0, |machine, step| {
             let readiness = machine.prepare_room(room, &to, step).unwrap();
             printed.print(&readiness);
             let Readiness::Ready(ready) = readiness else { return None };

@@ -65,8 +65,7 @@ fn eight_sessions_are_kept_and_the_last_that_received_is_written_with() {
     let sealed = forger.seal(&world, 0, &mut sessions[7], &inside);
     let got = opened(&mut world, 0, &event(&forger.user, &sealed)).unwrap();
     let device = got.sender.device.unwrap();
-    let now = world.now;
-    let answer = world.clients[0].step(now, |machine, step| {
+    let answer = world.at(0, |machine, step| {
         let empty = to_raw_value(&json!({})).unwrap();
         machine.core.encrypt_to_device(&device, "m.dummy", &empty, step).unwrap().unwrap()
     });
@@ -141,8 +140,8 @@ impl Ends {
         let device = Device::check(&to_raw_value(&keys).unwrap(), world.now).unwrap();
         let devices = world.server.device_keys.entry(forger.user.clone()).or_default();
         devices.insert(forger.device.as_str().into(), keys);
-        let (now, user) = (world.now, forger.user.clone());
-        world.clients[0].step(now, |machine, step| machine.core.refresh([&user], step)).unwrap();
+        let user = forger.user.clone();
+        world.at(0, |machine, step| machine.core.refresh([&user], step)).unwrap();
         world.settle();
         let (sessions, late, model) = (Vec::new(), Vec::new(), Model::default());
         Self { world, forger, device, sessions, late, model }
@@ -170,8 +169,7 @@ impl Ends {
         let name = (self.forger.user.clone(), self.device.device_id.clone());
         let kept = self.world.server.kept.entry(name.clone()).or_default();
         kept.one_time_keys.push_back((format!("signed_curve25519:{}", id.to_base64()), key));
-        let now = self.world.now;
-        self.world.clients[0].step(now, |machine, step| {
+        self.world.at(0, |machine, step| {
             machine.core.claims.want(name.clone(), Want::Unwedge);
             machine.core.claim(step).unwrap();
         });
@@ -211,8 +209,8 @@ impl Ends {
     }
 
     fn we_write(&mut self) {
-        let (now, device) = (self.world.now, self.device.clone());
-        let content = self.world.clients[0].step(now, |machine, step| {
+        let device = self.device.clone();
+        let content = self.world.at(0, |machine, step| {
             let empty = to_raw_value(&json!({})).unwrap();
             machine.core.encrypt_to_device(&device, "m.dummy", &empty, step).unwrap()
         });

@@ -4,7 +4,7 @@
 use super::harness::World;
 use crate::{
     e2ee::{
-        Machine, RequestKind, Step,
+        Machine, RequestKind,
         cross_signing::{Imported, SecretName},
     },
     secret::Secret,
@@ -12,38 +12,29 @@ use crate::{
 
 const ALICE: &str = "@alice:x";
 
-fn at<T>(
-    world: &mut World,
-    client: usize,
-    work: impl FnOnce(&mut Machine, &mut Step<'_>) -> T,
-) -> T {
-    let now = world.now;
-    world.clients[client].step(now, work)
-}
-
 /// Alice on a device that has the account's keys.
 fn world() -> World {
     let mut world = World::new(&[ALICE]);
-    at(&mut world, 0, Machine::bootstrap_cross_signing).unwrap();
+    world.at(0, Machine::bootstrap_cross_signing).unwrap();
     world.settle();
     world
 }
 
 fn secret(world: &mut World, name: SecretName) -> Secret<[u8; 32]> {
-    at(world, 0, |machine, step| machine.signing_secret(name, step)).unwrap().unwrap()
+    world.at(0, |machine, step| machine.signing_secret(name, step)).unwrap().unwrap()
 }
 
 /// As secret storage does it: one after the other, the first of them already at work.
 fn give_keys(world: &mut World, client: usize) {
     for name in [SecretName::Master, SecretName::SelfSigning] {
         let secret = secret(world, name);
-        let kept = at(world, client, |it, step| it.import_signing_secret(name, &secret, step));
+        let kept = world.at(client, |it, step| it.import_signing_secret(name, &secret, step));
         assert_eq!(kept.unwrap(), Imported::Kept);
     }
 }
 
 fn is_cross_signed(world: &mut World, client: usize) -> bool {
-    at(world, client, |machine, step| machine.is_cross_signed(step)).unwrap()
+    world.at(client, |machine, step| machine.is_cross_signed(step)).unwrap()
 }
 
 fn sent(world: &World, client: usize, kind: RequestKind) -> usize {
@@ -81,7 +72,7 @@ fn keys_that_come_before_the_answer_to_an_upload_sign_this_device_after_it() {
     assert!(!is_cross_signed(&mut world, second));
     // The same again changes nothing at the server: no list comes any more.
     let answer = world.server.serve(&name, &upload).unwrap();
-    at(&mut world, second, |it, step| it.receive_response(&upload.id, Ok(&answer), step)).unwrap();
+    world.at(second, |it, step| it.receive_response(&upload.id, Ok(&answer), step)).unwrap();
     while world.send_one(second) {}
     assert!(is_cross_signed(&mut world, second));
 }
@@ -100,8 +91,7 @@ fn a_signature_that_the_server_did_not_take_is_made_again_after_a_start() {
         } else {
             world.server.serve(&name, &request).unwrap()
         };
-        at(&mut world, second, |it, step| it.receive_response(&request.id, Ok(&answer), step))
-            .unwrap();
+        world.at(second, |it, step| it.receive_response(&request.id, Ok(&answer), step)).unwrap();
     }
     world.settle();
     assert!(!is_cross_signed(&mut world, second));

@@ -197,7 +197,7 @@ fn after_an_initial_sync_nobody_is_current() {
         unused_fallback_keys: None,
         is_initial: true,
     };
-    world.clients[0].step(world.now, |machine, step| machine.receive_sync(sync, step)).unwrap();
+    world.at(0, |machine, step| machine.receive_sync(sync, step)).unwrap();
     world.settle();
     assert_eq!(queries(&world), [vec!["@a:x".to_owned(), "@b:x".to_owned()]]);
 }
@@ -260,9 +260,7 @@ fn no_device_is_hidden_by(start: &World, moves: &[usize]) {
             2 if !answers.is_empty() => {
                 let (id, answer) = answers.remove(0);
                 let answer = answer.as_deref().map_err(Clone::clone);
-                world.clients[0]
-                    .step(now, |machine, step| machine.receive_response(&id, answer, step))
-                    .unwrap();
+                world.at(0, |machine, step| machine.receive_response(&id, answer, step)).unwrap();
             }
             3 => {
                 answers.clear();
@@ -273,9 +271,7 @@ fn no_device_is_hidden_by(start: &World, moves: &[usize]) {
     }
     for (id, answer) in answers {
         let answer = answer.as_deref().map_err(Clone::clone);
-        world.clients[0]
-            .step(now, |machine, step| machine.receive_response(&id, answer, step))
-            .unwrap();
+        world.at(0, |machine, step| machine.receive_response(&id, answer, step)).unwrap();
     }
     world.settle();
     assert_eq!(names(&mut world.clients[0], now, "@b:x").len(), added, "{moves:?}");
@@ -392,10 +388,8 @@ fn answers_about_others_and_answers_that_are_none_change_nothing() {
         let mut world = World::new(&["@a:x"]);
         refresh(&mut world.clients[0], world.now, &["@b:x"]);
         let request = world.clients[0].outbox.pop_front().unwrap();
-        world.clients[0]
-            .step(world.now, |machine, step| {
-                machine.receive_response(&request.id, Ok(&answer), step)
-            })
+        world
+            .at(0, |machine, step| machine.receive_response(&request.id, Ok(&answer), step))
             .unwrap();
         assert_eq!(names(&mut world.clients[0], world.now, "@evil:x").len(), 0);
         assert_eq!(names(&mut world.clients[0], world.now, "@b:x").len(), 0);
@@ -432,8 +426,7 @@ fn a_blocked_device_stays_blocked_when_its_list_comes_again() {
     let mut world = World::new(&["@a:x", "@b:x"]);
     world.acquaint(0, 1);
     let (user, id) = world.clients[1].name();
-    let now = world.now;
-    let done = world.clients[0].step(now, |machine, step| machine.block_device(&user, &id, step));
+    let done = world.at(0, |machine, step| machine.block_device(&user, &id, step));
     assert!(done.unwrap());
     let kept = world.server.device_keys.get_mut(&user).unwrap().get_mut(&id).unwrap();
     kept["unsigned"] = json!({ "device_display_name": "renamed" });

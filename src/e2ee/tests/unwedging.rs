@@ -98,8 +98,8 @@ fn unreadable_messages_of_many_devices_cost_fifty_keys_an_hour() {
         content["sender_key"] = json!(forger.olm.curve25519_key().to_base64());
         contents.push(content);
     }
-    let (now, user) = (world.now, mallory.user.clone());
-    world.clients[0].step(now, |machine, step| machine.core.refresh([&user], step)).unwrap();
+    let user = mallory.user.clone();
+    world.at(0, |machine, step| machine.core.refresh([&user], step)).unwrap();
     world.settle();
     for content in contents {
         world.server.put_in_inbox(&name, "m.room.encrypted", &user, content);
@@ -181,12 +181,7 @@ fn a_new_session_of_a_device_raises_its_wedging_index() {
     let mut world = couple();
     let index = |world: &mut World| {
         let (user, id) = world.clients[0].name();
-        let now = world.now;
-        world.clients[1]
-            .step(now, |_, step| find_device(&user, &id, step))
-            .unwrap()
-            .unwrap()
-            .wedging_index
+        world.at(1, |_, step| find_device(&user, &id, step)).unwrap().unwrap().wedging_index
     };
     assert_eq!(index(&mut world), 0);
     world.send_olm(0, 1, "m.dummy", &json!({}));

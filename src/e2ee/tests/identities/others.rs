@@ -4,8 +4,8 @@ use serde_json::json;
 use vodozemac::olm::Account;
 
 use super::scene::{
-    ALICE, BOB, alarms, another_set, at, bootstrap, look, master, pair, prepare, set_of, show,
-    state, user, verify,
+    ALICE, BOB, alarms, another_set, bootstrap, look, master, pair, prepare, set_of, show, state,
+    user, verify,
 };
 use crate::{
     e2ee::{
@@ -37,9 +37,9 @@ fn an_identity_that_was_never_verified_is_pinned_and_a_change_must_be_accepted()
     show(&mut world, "@bob:x", &second);
     look(&mut world, ALICE, "@bob:x");
     let bob = user("@bob:x");
-    assert!(at(&mut world, ALICE, |it, step| it.acknowledge_identity(&bob, step)).unwrap());
+    assert!(world.at(ALICE, |it, step| it.acknowledge_identity(&bob, step)).unwrap());
     assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::Pinned);
-    assert!(!at(&mut world, ALICE, |it, step| it.acknowledge_identity(&bob, step)).unwrap());
+    assert!(!world.at(ALICE, |it, step| it.acknowledge_identity(&bob, step)).unwrap());
     assert_eq!(prepare(&mut world, ALICE), Ok(true));
     show(&mut world, "@bob:x", &first);
     look(&mut world, ALICE, "@bob:x");
@@ -67,7 +67,7 @@ fn an_identity_that_was_verified_stays_under_suspicion_until_it_is_verified_or_g
         look(&mut world, ALICE, "@bob:x");
         let bob = user("@bob:x");
         assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::VerificationViolation);
-        assert!(!at(&mut world, ALICE, |it, step| it.acknowledge_identity(&bob, step)).unwrap());
+        assert!(!world.at(ALICE, |it, step| it.acknowledge_identity(&bob, step)).unwrap());
         assert_eq!(prepare(&mut world, ALICE), Err(ShareError::NotVerifiedAnyMore(user("@bob:x"))));
         world.clients[ALICE].restart(world.now);
         assert_eq!(prepare(&mut world, ALICE), Err(ShareError::NotVerifiedAnyMore(user("@bob:x"))));
@@ -80,7 +80,7 @@ fn an_identity_that_was_verified_stays_under_suspicion_until_it_is_verified_or_g
     look(&mut world, ALICE, "@bob:x");
     assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::VerificationViolation);
     let bob = user("@bob:x");
-    assert!(at(&mut world, ALICE, |it, step| it.withdraw_verification(&bob, step)).unwrap());
+    assert!(world.at(ALICE, |it, step| it.withdraw_verification(&bob, step)).unwrap());
     assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::Pinned);
     assert_eq!(prepare(&mut world, ALICE), Ok(true));
 }
@@ -107,10 +107,10 @@ fn while_our_own_identity_is_not_verified_here_nobody_is() {
     assert_eq!(state(&mut world, second, "@bob:x"), IdentityState::Pinned);
     assert_eq!(verify(&mut world, second, "@bob:x"), Signed::NoKey);
     let key = master(&world, "@alice:x");
-    assert!(at(&mut world, second, |it, step| it.verify_own_master(&key, step)).unwrap());
+    assert!(world.at(second, |it, step| it.verify_own_master(&key, step)).unwrap());
     assert_eq!(state(&mut world, second, "@bob:x"), IdentityState::Verified);
     let stranger = "A".repeat(43);
-    assert!(!at(&mut world, second, |it, step| it.verify_own_master(&stranger, step)).unwrap());
+    assert!(!world.at(second, |it, step| it.verify_own_master(&stranger, step)).unwrap());
 }
 
 // T-72, A-3
@@ -126,7 +126,7 @@ fn an_identity_whose_key_is_the_name_of_a_device_is_never_verified() {
     assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::Pinned);
     let bob = <&UserId>::try_from("@bob:x").unwrap();
     let found =
-        at(&mut world, ALICE, |_, step| crate::e2ee::devices::devices_of(bob, step).unwrap().len());
+        world.at(ALICE, |_, step| crate::e2ee::devices::devices_of(bob, step).unwrap().len());
     assert_eq!(found, 1, "the device itself is not there for us");
 }
 

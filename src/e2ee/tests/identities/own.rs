@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::{
-    ALICE, BOB, alarms, another_set, at, bootstrap, look, master, own, pair, prepare, set_of, show,
+    ALICE, BOB, alarms, another_set, bootstrap, look, master, own, pair, prepare, set_of, show,
     state, user, verify,
 };
 use crate::{
@@ -26,11 +26,11 @@ fn an_account_without_an_identity_gets_one_that_signs_its_device() {
     let all =
         OwnIdentity::Verified { has_master: true, has_self_signing: true, has_user_signing: true };
     assert_eq!(own(&mut world, ALICE), all);
-    assert!(at(&mut world, ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
+    assert!(world.at(ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
     let name = world.clients[ALICE].name();
     let device = &world.server.device_keys[&name.0][&name.1];
     assert_eq!(device["signatures"]["@alice:x"].as_object().unwrap().len(), 2);
-    let again = at(&mut world, ALICE, Machine::bootstrap_cross_signing);
+    let again = world.at(ALICE, Machine::bootstrap_cross_signing);
     assert_eq!(again.unwrap(), Bootstrap::Done);
     world.clients[ALICE].restart(world.now);
     world.settle();
@@ -41,7 +41,7 @@ fn an_account_without_an_identity_gets_one_that_signs_its_device() {
 fn an_identity_in_the_making_survives_the_end_of_the_program_at_any_point() {
     for requests in 0..6 {
         let mut world = World::new(&["@alice:x"]);
-        at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
+        world.at(ALICE, Machine::bootstrap_cross_signing).unwrap();
         for _ in 0..requests {
             world.send_one(ALICE);
         }
@@ -52,7 +52,7 @@ fn an_identity_in_the_making_survives_the_end_of_the_program_at_any_point() {
         }
         world.clients[ALICE].restart(world.now);
         world.settle();
-        assert!(at(&mut world, ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
+        assert!(world.at(ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
         let uploads = world.server.served.iter();
         let uploads: std::collections::BTreeSet<&str> = uploads
             .filter(|(_, it)| it.kind == RequestKind::SigningKeysUpload)
@@ -72,7 +72,7 @@ fn a_second_device_of_the_account_leaves_the_identity_alone() {
     bootstrap(&mut world, second);
     assert_eq!(master(&world, "@alice:x"), before);
     assert_eq!(own(&mut world, second), OwnIdentity::Theirs);
-    assert!(!at(&mut world, second, |machine, step| machine.is_cross_signed(step)).unwrap());
+    assert!(!world.at(second, |machine, step| machine.is_cross_signed(step)).unwrap());
 }
 
 // T-75
@@ -83,7 +83,7 @@ fn of_two_clients_that_make_an_identity_at_once_the_first_wins() {
     let second = world.log_in("@alice:x", "SECOND");
     world.settle();
     for client in [ALICE, second] {
-        at(&mut world, client, Machine::bootstrap_cross_signing).unwrap();
+        world.at(client, Machine::bootstrap_cross_signing).unwrap();
         world.send_one(client);
         let upload = world.clients[client].outbox.front().unwrap();
         assert_eq!(upload.kind, RequestKind::SigningKeysUpload, "both saw no identity");
@@ -91,7 +91,8 @@ fn of_two_clients_that_make_an_identity_at_once_the_first_wins() {
     world.settle();
     let shown = master(&world, "@alice:x");
     let verified = |world: &mut World, client| {
-        at(world, client, |machine, step| machine.signing_secret(SecretName::Master, step))
+        world
+            .at(client, |machine, step| machine.signing_secret(SecretName::Master, step))
             .unwrap()
             .is_some()
     };
@@ -107,23 +108,22 @@ fn of_two_clients_that_make_an_identity_at_once_the_first_wins() {
 #[test]
 fn a_server_that_wants_proof_is_given_it_beside_the_stored_request() {
     let mut world = World::new(&["@alice:x"]);
-    at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
+    world.at(ALICE, Machine::bootstrap_cross_signing).unwrap();
     world.send_one(ALICE);
     let upload = world.clients[ALICE].outbox.pop_front().unwrap();
-    at(&mut world, ALICE, |machine, step| {
-        machine.receive_response(&upload.id, Err(wants_proof("")), step)
-    })
-    .unwrap();
+    world
+        .at(ALICE, |machine, step| machine.receive_response(&upload.id, Err(wants_proof("")), step))
+        .unwrap();
     world.settle();
     assert!(world.clients[ALICE].take_notices().contains(&Notice::AuthNeeded));
     let needed = world.clients[ALICE].machine.auth_needed().unwrap().clone();
     assert_eq!(needed.request, upload.id);
-    let stored = at(&mut world, ALICE, |machine, step| machine.unanswered(step)).unwrap();
+    let stored = world.at(ALICE, |machine, step| machine.unanswered(step)).unwrap();
     assert_eq!(stored, std::slice::from_ref(&upload));
     world.clients[ALICE].restart(world.now);
     assert_eq!(world.clients[ALICE].outbox.front(), Some(&upload), "asked again after a start");
     world.settle();
-    assert!(at(&mut world, ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
+    assert!(world.at(ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
 }
 
 // T-73, A-10, A-37
@@ -140,7 +140,7 @@ fn our_identity_replaced_by_the_server_is_an_alarm_and_nothing_is_signed_with_it
     assert!(alarms(&mut world.clients[ALICE]).contains(&replaced));
     assert_eq!(own(&mut world, ALICE), OwnIdentity::Theirs);
     for name in [SecretName::Master, SecretName::SelfSigning, SecretName::UserSigning] {
-        let secret = at(&mut world, ALICE, |machine, step| machine.signing_secret(name, step));
+        let secret = world.at(ALICE, |machine, step| machine.signing_secret(name, step));
         assert_eq!(secret.unwrap(), None, "worth nothing, and gone");
     }
     assert_eq!(prepare(&mut world, ALICE), Err(ShareError::IdentityChanged(user("@alice:x"))));
@@ -163,7 +163,7 @@ fn a_reset_replaces_the_identity_and_gives_up_who_was_verified() {
     assert_eq!(verify(&mut world, ALICE, "@bob:x"), Signed::Yes);
     assert_eq!(prepare(&mut world, ALICE), Ok(true));
     let before = master(&world, "@alice:x");
-    at(&mut world, ALICE, Machine::reset_identity).unwrap();
+    world.at(ALICE, Machine::reset_identity).unwrap();
     let mut upload = world.clients[ALICE].outbox.pop_front().unwrap();
     let mut body: Value = serde_json::from_str(&upload.body).unwrap();
     body["auth"] = json!({ "password": PASSWORD });
@@ -171,7 +171,7 @@ fn a_reset_replaces_the_identity_and_gives_up_who_was_verified() {
     world.clients[ALICE].outbox.push_front(upload);
     world.settle();
     assert_ne!(master(&world, "@alice:x"), before);
-    assert!(at(&mut world, ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
+    assert!(world.at(ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
     assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::Pinned);
     assert_eq!(alarms(&mut world.clients[ALICE]), [], "it was our own doing");
     assert_eq!(state(&mut world, BOB, "@alice:x"), IdentityState::PinViolation);
@@ -186,16 +186,15 @@ fn private_keys_that_fit_make_a_new_device_one_of_ours_and_others_are_not_kept()
     bootstrap(&mut world, second);
     for name in [SecretName::SelfSigning, SecretName::UserSigning, SecretName::Master] {
         let wrong = Secret::new([7; 32]);
-        let refused =
-            at(&mut world, second, |it, step| it.import_signing_secret(name, &wrong, step));
+        let refused = world.at(second, |it, step| it.import_signing_secret(name, &wrong, step));
         assert_eq!(refused.unwrap(), Imported::DoesNotFit);
-        let secret = at(&mut world, ALICE, |it, step| it.signing_secret(name, step)).unwrap();
+        let secret = world.at(ALICE, |it, step| it.signing_secret(name, step)).unwrap();
         let secret = secret.unwrap();
-        let kept = at(&mut world, second, |it, step| it.import_signing_secret(name, &secret, step));
+        let kept = world.at(second, |it, step| it.import_signing_secret(name, &secret, step));
         assert_eq!(kept.unwrap(), Imported::Kept);
     }
     world.settle();
-    assert!(at(&mut world, second, |machine, step| machine.is_cross_signed(step)).unwrap());
+    assert!(world.at(second, |machine, step| machine.is_cross_signed(step)).unwrap());
     assert_eq!(own(&mut world, second), own(&mut world, ALICE));
     world.settle();
     let (user, device) = world.clients[second].name();
@@ -212,19 +211,19 @@ fn a_device_of_ours_that_was_compared_is_signed() {
     let key = world.clients[second].machine.core.account.ed25519().to_base64();
     let device = world.clients[second].device.clone();
     let sign = |world: &mut World, key: &str| {
-        at(world, ALICE, |it, step| it.sign_own_device(&device, key, step)).unwrap()
+        world.at(ALICE, |it, step| it.sign_own_device(&device, key, step)).unwrap()
     };
     assert_eq!(sign(&mut world, &"A".repeat(43)), Signed::NotCurrent);
     assert_eq!(sign(&mut world, &key), Signed::Yes);
     world.settle();
     look(&mut world, second, "@alice:x");
-    assert!(at(&mut world, second, |machine, step| machine.is_cross_signed(step)).unwrap());
+    assert!(world.at(second, |machine, step| machine.is_cross_signed(step)).unwrap());
 }
 
 #[test]
 fn a_signature_that_the_server_does_not_take_is_made_again_but_not_for_ever() {
     let mut world = World::new(&["@alice:x"]);
-    at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
+    world.at(ALICE, Machine::bootstrap_cross_signing).unwrap();
     let mut refused = 0;
     for _ in 0..50 {
         let Some(request) = world.clients[ALICE].outbox.pop_front() else { break };
@@ -236,14 +235,15 @@ fn a_signature_that_the_server_does_not_take_is_made_again_but_not_for_ever() {
         } else {
             world.server.serve(&name, &request)
         };
-        at(&mut world, ALICE, |machine, step| {
-            let answer = answer.as_ref().map(String::as_str).map_err(Clone::clone);
-            machine.receive_response(&request.id, answer, step)
-        })
-        .unwrap();
+        world
+            .at(ALICE, |machine, step| {
+                let answer = answer.as_ref().map(String::as_str).map_err(Clone::clone);
+                machine.receive_response(&request.id, answer, step)
+            })
+            .unwrap();
     }
     assert_eq!(refused, 5);
     world.clients[ALICE].restart(world.now);
     look(&mut world, ALICE, "@alice:x");
-    assert!(at(&mut world, ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
+    assert!(world.at(ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
 }

@@ -3,7 +3,7 @@
 use vodozemac::olm::Account;
 
 use super::scene::{
-    ALICE, BOB, at, bootstrap, encrypt, look, pair, prepare, room, to_both, user, withheld,
+    ALICE, BOB, bootstrap, encrypt, look, pair, prepare, room, to_both, user, withheld,
 };
 use crate::e2ee::{
     DevicePolicy, LeftOutReason, Machine, Notice, Readiness, ShareError,
@@ -29,13 +29,13 @@ fn a_device_that_its_owner_did_not_sign_gets_no_key_but_word_once() {
     assert!(sent.clone().all(|(_, it)| !it.body.contains("INJECTED")));
     // T-35
     assert_eq!(session, self::session(&mut world, ALICE), "a device left out is no rotation");
-    let left = at(&mut world, ALICE, |it, step| it.left_out(&room(), &to_both(), step)).unwrap();
+    let left = world.at(ALICE, |it, step| it.left_out(&room(), &to_both(), step)).unwrap();
     assert_eq!((left.0, left.1.len()), (2, 1));
     assert_eq!(left.1[0].reason, LeftOutReason::Unsigned);
 }
 
 fn session(world: &mut World, client: usize) -> String {
-    at(world, client, |it, step| it.outbound(&room(), step).unwrap().unwrap().id.clone())
+    world.at(client, |it, step| it.outbound(&room(), step).unwrap().unwrap().id.clone())
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn an_owner_without_an_identity_gets_keys_only_where_the_user_says_so() {
     };
     assert_eq!(keys(&world), 0);
     let set = |world: &mut World, devices| {
-        at(world, ALICE, |it, step| it.set_device_policy(Some(&room()), devices, step)).unwrap();
+        world.at(ALICE, |it, step| it.set_device_policy(Some(&room()), devices, step)).unwrap();
     };
     set(&mut world, DevicePolicy::All);
     let before = session(&mut world, ALICE);
@@ -73,7 +73,7 @@ fn nothing_is_sent_from_a_device_that_its_own_identity_did_not_sign() {
     encrypt(&mut world);
     assert_eq!(prepare(&mut world, second), Err(ShareError::NotSigned));
     let all = DevicePolicy::All;
-    at(&mut world, second, |it, step| it.set_device_policy(None, all, step)).unwrap();
+    world.at(second, |it, step| it.set_device_policy(None, all, step)).unwrap();
     assert_eq!(prepare(&mut world, second), Ok(true));
     let mut lonely = World::new(&["@alice:x", "@bob:x"]);
     encrypt(&mut lonely);
@@ -84,8 +84,8 @@ fn nothing_is_sent_from_a_device_that_its_own_identity_did_not_sign() {
 fn a_message_waits_while_the_first_identity_is_made() {
     let mut world = World::new(&["@alice:x", "@bob:x"]);
     encrypt(&mut world);
-    at(&mut world, ALICE, Machine::bootstrap_cross_signing).unwrap();
-    let ready = at(&mut world, ALICE, |machine, step| {
+    world.at(ALICE, Machine::bootstrap_cross_signing).unwrap();
+    let ready = world.at(ALICE, |machine, step| {
         machine.prepare_room(&room(), &to_both(), step).map(|it| matches!(it, Readiness::Ready(_)))
     });
     assert_eq!(ready, Ok(false));
@@ -99,9 +99,9 @@ fn a_message_waits_while_the_first_identity_is_made() {
 fn a_blocked_device_is_told_so_though_it_is_signed() {
     let mut world = pair();
     let (bob, device) = world.clients[BOB].name();
-    assert!(at(&mut world, ALICE, |it, step| it.block_device(&bob, &device, step)).unwrap());
+    assert!(world.at(ALICE, |it, step| it.block_device(&bob, &device, step)).unwrap());
     assert_eq!(prepare(&mut world, ALICE), Ok(true));
     assert_eq!(withheld(&world, "m.blacklisted"), 1);
-    let left = at(&mut world, ALICE, |it, step| it.left_out(&room(), &to_both(), step)).unwrap();
+    let left = world.at(ALICE, |it, step| it.left_out(&room(), &to_both(), step)).unwrap();
     assert_eq!(left.1[0].reason, LeftOutReason::Blocked);
 }

@@ -23,17 +23,8 @@ pub(super) fn user(id: &str) -> OwnedUserId {
     OwnedUserId::try_from(id).unwrap()
 }
 
-pub(super) fn at<T>(
-    world: &mut World,
-    client: usize,
-    work: impl FnOnce(&mut Machine, &mut crate::e2ee::Step<'_>) -> T,
-) -> T {
-    let now = world.now;
-    world.clients[client].step(now, work)
-}
-
 pub(super) fn bootstrap(world: &mut World, client: usize) {
-    at(world, client, Machine::bootstrap_cross_signing).unwrap();
+    world.at(client, Machine::bootstrap_cross_signing).unwrap();
     world.settle();
 }
 
@@ -52,7 +43,7 @@ pub(super) fn encrypt(world: &mut World) {
     let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
     let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
     for client in 0..world.clients.len() {
-        at(world, client, |machine, step| machine.receive_state(&room(), &event, step)).unwrap();
+        world.at(client, |machine, step| machine.receive_state(&room(), &event, step)).unwrap();
     }
 }
 
@@ -63,7 +54,7 @@ pub(super) fn to_both() -> Recipients {
 pub(super) fn prepare(world: &mut World, client: usize) -> Result<bool, ShareError> {
     let mut ready = Ok(false);
     for _ in 0..4 {
-        ready = at(world, client, |machine, step| {
+        ready = world.at(client, |machine, step| {
             machine
                 .prepare_room(&room(), &to_both(), step)
                 .map(|ready| matches!(ready, Readiness::Ready(_)))
@@ -78,12 +69,12 @@ pub(super) fn prepare(world: &mut World, client: usize) -> Result<bool, ShareErr
 }
 
 pub(super) fn own(world: &mut World, client: usize) -> OwnIdentity {
-    at(world, client, |machine, step| machine.own_identity(step)).unwrap()
+    world.at(client, |machine, step| machine.own_identity(step)).unwrap()
 }
 
 pub(super) fn state(world: &mut World, client: usize, of: &str) -> IdentityState {
     let of = user(of);
-    at(world, client, |machine, step| machine.identity_status(&of, step)).unwrap().state
+    world.at(client, |machine, step| machine.identity_status(&of, step)).unwrap().state
 }
 
 pub(super) fn master(world: &World, of: &str) -> String {
@@ -94,7 +85,7 @@ pub(super) fn master(world: &World, of: &str) -> String {
 pub(super) fn verify(world: &mut World, client: usize, of: &str) -> Signed {
     let key = master(world, of);
     let of = user(of);
-    let signed = at(world, client, |machine, step| machine.sign_user(&of, &key, step)).unwrap();
+    let signed = world.at(client, |machine, step| machine.sign_user(&of, &key, step)).unwrap();
     world.settle();
     signed
 }
@@ -102,7 +93,7 @@ pub(super) fn verify(world: &mut World, client: usize, of: &str) -> Signed {
 /// Has the client ask for the list of `of` again, whatever it knows.
 pub(super) fn look(world: &mut World, client: usize, of: &str) {
     let of = user(of);
-    at(world, client, |machine, step| machine.core.call_into_question(&of, step)).unwrap();
+    world.at(client, |machine, step| machine.core.call_into_question(&of, step)).unwrap();
     world.settle();
 }
 

@@ -46,8 +46,7 @@ fn a_new_device_is_signed_by_a_code_whichever_side_shows_it() {
         assert_eq!(usize::from(mode(&code(&rig, shows))), shows + 1);
         verify(&mut rig, shows, 1 - shows);
         assert!(rig.is_signed(1));
-        let now = rig.world.now;
-        let own = rig.world.clients[1].step(now, |machine, step| machine.own_identity(step));
+        let own = rig.world.at(1, |machine, step| machine.own_identity(step));
         assert!(matches!(own.unwrap(), OwnIdentity::Verified { .. }));
     }
 }

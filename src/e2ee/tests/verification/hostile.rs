@@ -28,8 +28,7 @@ fn keys_swapped_midway_end_it() {
     let mut rig = Rig::couple();
     rig.compare(0, 1, 0);
     rig.act(0, Act::Confirm);
-    let now = rig.world.now;
-    rig.world.clients[1].step(now, Machine::reset_identity).unwrap();
+    rig.world.at(1, Machine::reset_identity).unwrap();
     rig.settle();
     assert_eq!(rig.ending(0).0.as_str(), "m.key_mismatch");
     let _late = rig.try_act(1, Act::Confirm);

@@ -117,10 +117,9 @@ fn a_request_of_a_device_that_is_not_known_yet_is_shown_when_it_is() {
     rig.views.push(Vec::new());
     // Its request arrives before its keys are known here.
     rig.settle();
-    let now = rig.world.now;
     let alice = rig.user(0);
-    rig.world.clients[new]
-        .step(now, |machine, step| {
+    rig.world
+        .at(new, |machine, step| {
             machine.start_verification((&alice, Some("DEVICE0".into())), None, Scan::No, step)
         })
         .unwrap()
@@ -183,10 +182,7 @@ fn a_start_of_a_device_that_never_shows_itself_is_forgotten_whatever_lists_come_
     rig.settle();
     for _ in 0..2 {
         rig.world.pass(MINUTE * 6);
-        let now = rig.world.now;
-        rig.world.clients[0]
-            .step(now, |machine, step| machine.core.call_into_question(&alice, step))
-            .unwrap();
+        rig.world.at(0, |machine, step| machine.core.call_into_question(&alice, step)).unwrap();
         rig.settle();
     }
     assert_eq!(rig.world.clients[0].machine.verifications_held(), 0);

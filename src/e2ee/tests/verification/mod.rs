@@ -40,12 +40,11 @@ impl Rig {
     /// One device for each name; the first device of each user makes an identity.
     fn new(users: &[&str]) -> Self {
         let mut world = World::new(users);
-        let now = world.now;
         let mut seen = Vec::new();
         for (client, user) in users.iter().enumerate() {
             if !seen.contains(user) {
                 seen.push(*user);
-                world.clients[client].step(now, Machine::bootstrap_cross_signing).unwrap();
+                world.at(client, Machine::bootstrap_cross_signing).unwrap();
                 world.settle();
             }
         }
@@ -88,9 +87,8 @@ impl Rig {
                 if let Notice::SendVerification { txn, kind, content, .. } = notice {
                     self.said += 1;
                     let id: OwnedEventId = format!("$e{}", self.said).try_into().unwrap();
-                    let now = self.world.now;
-                    self.world.clients[client]
-                        .step(now, |machine, step| machine.verification_sent(&txn, &id, step))
+                    self.world
+                        .at(client, |machine, step| machine.verification_sent(&txn, &id, step))
                         .unwrap();
                     said.push(Said { by: client, id, kind, content });
                 } else if let Notice::Verification(view) = notice {
@@ -118,9 +116,7 @@ impl Rig {
             kind: &said.kind,
             content: &said.content,
         };
-        self.world.clients[client]
-            .step(now, |machine, step| machine.receive_verification(&event, step))
-            .unwrap();
+        self.world.at(client, |machine, step| machine.receive_verification(&event, step)).unwrap();
     }
 
     /// Delivers everything until nobody says anything more.
@@ -151,10 +147,11 @@ impl Rig {
         with: usize,
         scan: Scan,
     ) -> Result<VerificationView, VerificationError> {
-        let (user, now) = (self.user(with), self.world.now);
+        let user = self.user(with);
         let room = (user != self.user(client)).then(|| self.room.clone());
-        let view = self.world.clients[client]
-            .step(now, |machine, step| {
+        let view = self
+            .world
+            .at(client, |machine, step| {
                 machine.start_verification((&user, None), room.as_deref(), scan, step)
             })
             .unwrap();
@@ -169,10 +166,7 @@ impl Rig {
         act: VerificationAct,
     ) -> Result<VerificationView, VerificationError> {
         let id = self.views[client].last().expect("a verification").id;
-        let now = self.world.now;
-        self.world.clients[client]
-            .step(now, |machine, step| machine.act_on_verification(id, act, step))
-            .unwrap()
+        self.world.at(client, |machine, step| machine.act_on_verification(id, act, step)).unwrap()
     }
 
     fn act(&mut self, client: usize, act: VerificationAct) {
@@ -218,8 +212,8 @@ impl Rig {
 
     /// Whether `client` takes the user of `other` for verified.
     fn trusts(&mut self, client: usize, other: usize) -> bool {
-        let (user, now) = (self.user(other), self.world.now);
-        self.world.clients[client].step(now, |machine, step| {
+        let user = self.user(other);
+        self.world.at(client, |machine, step| {
             machine.identity_status(&user, step).unwrap().state
                 == crate::e2ee::IdentityState::Verified
         })
@@ -227,7 +221,6 @@ impl Rig {
 
     /// Whether the identity of its account signed the device of `client`, as it sees it itself.
     fn is_signed(&mut self, client: usize) -> bool {
-        let now = self.world.now;
-        self.world.clients[client].step(now, |machine, step| machine.is_cross_signed(step).unwrap())
+        self.world.at(client, |machine, step| machine.is_cross_signed(step).unwrap())
     }
 }

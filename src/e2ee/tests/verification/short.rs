@@ -19,8 +19,7 @@ fn a_new_device_of_ours_is_signed_after_both_sides_confirmed() {
         rig.act(1, Act::Confirm);
         assert_eq!((rig.stage(0), rig.stage(1)), (Stage::Done, Stage::Done));
         assert!(rig.is_signed(1));
-        let now = rig.world.now;
-        let own = rig.world.clients[1].step(now, |machine, step| machine.own_identity(step));
+        let own = rig.world.at(1, |machine, step| machine.own_identity(step));
         assert!(matches!(own.unwrap(), OwnIdentity::Verified { .. }));
     }
 }
