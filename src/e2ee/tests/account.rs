@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Client, World, matrix_error};
 use crate::{
-    e2ee::{
-        Alarm, CryptoSync, Notice, OutgoingRequest, RequestFailure, RequestId, RequestKind,
-        lookup::Table,
-    },
+    e2ee::{Alarm, CryptoSync, OutgoingRequest, RequestFailure, RequestKind, lookup::Table},
     matrix::{DeviceLists, KeyCounts, SignedJson, ed25519_from_base64},
     time::Timestamp,
 };
@@ -36,16 +33,6 @@ fn sync(client: &mut Client, now: Timestamp, key_counts: KeyCounts, unused: Opti
         is_initial: false,
     };
     client.step(now, |machine, step| machine.receive_sync(sync, step)).unwrap();
-}
-
-fn alarms(client: &mut Client) -> Vec<Alarm> {
-    let mut alarms = Vec::new();
-    for notice in client.take_notices() {
-        if let Notice::Alarm(alarm) = notice {
-            alarms.push(alarm);
-        }
-    }
-    alarms
 }
 
 /// Every key the server holds has its private half in the account that is stored.
@@ -121,10 +108,10 @@ fn other_keys_under_our_device_raise_an_alarm_that_stays() {
     world.server.device_keys.get_mut(&user).unwrap().insert(device, theirs);
     world.server.announcements.push(user);
     world.settle();
-    assert_eq!(alarms(&mut world.clients[0]), [Alarm::OwnKeysReplaced]);
+    assert_eq!(world.clients[0].take_alarms(), [Alarm::OwnKeysReplaced]);
     assert!(world.clients[0].machine.core.account.is_replaced());
     world.clients[0].restart(world.now);
-    assert_eq!(alarms(&mut world.clients[0]), [Alarm::OwnKeysReplaced]);
+    assert_eq!(world.clients[0].take_alarms(), [Alarm::OwnKeysReplaced]);
     assert_eq!(world.clients[0].machine.deadline(), None);
 }
 
@@ -142,7 +129,7 @@ fn our_device_missing_at_the_server_is_uploaded_once_more_and_then_given_up() {
         let again = uploads(&world).into_iter().filter(|it| it.get("device_keys").is_some());
         assert_eq!(again.count(), 2);
         let expected = if round == 0 { vec![] } else { vec![Alarm::OwnKeysReplaced] };
-        assert_eq!(alarms(&mut world.clients[0]), expected);
+        assert_eq!(world.clients[0].take_alarms(), expected);
     }
 }
 
@@ -157,24 +144,21 @@ fn an_answer_from_before_our_keys_were_uploaded_once_more_gives_nothing_up() {
         world.server.announcements.push(name.0.clone());
         world.server.sync(&mut world.clients[0], now);
     };
-    let answer = |world: &mut World, id: &RequestId, text: &str| {
-        world.at(0, |machine, step| machine.receive_response(id, Ok(text), step)).unwrap();
-    };
     ask(&mut world);
     let first = world.clients[0].outbox.pop_front().unwrap();
     ask(&mut world);
-    answer(&mut world, &first.id, r#"{"device_keys":{}}"#);
+    world.answer(0, &first.id, Ok(r#"{"device_keys":{}}"#));
     let upload = upload_in(&world.clients[0].outbox).unwrap();
     let query = world.clients[0].outbox.iter().find(|it| it.kind == RequestKind::KeysQuery);
     let query = query.unwrap().clone();
     let uploaded = world.server.serve(&name, &upload).unwrap();
-    answer(&mut world, &upload.id, &uploaded);
-    answer(&mut world, &query.id, r#"{"device_keys":{}}"#);
-    assert_eq!(alarms(&mut world.clients[0]), []);
+    world.answer(0, &upload.id, Ok(&uploaded));
+    world.answer(0, &query.id, Ok(r#"{"device_keys":{}}"#));
+    assert_eq!(world.clients[0].take_alarms(), []);
     world.clients[0].outbox.clear();
     ask(&mut world);
     world.settle();
-    assert_eq!(alarms(&mut world.clients[0]), []);
+    assert_eq!(world.clients[0].take_alarms(), []);
     assert!(!world.clients[0].machine.core.account.is_replaced());
 }
 
@@ -305,7 +289,7 @@ fn key_ids_that_the_server_knows_are_skipped_and_the_user_is_told() {
     world.server.kept.get_mut(&name).unwrap().one_time_keys.clear();
     world.settle();
     world.settle();
-    let told = alarms(&mut world.clients[0]);
+    let told = world.clients[0].take_alarms();
     assert!(told.contains(&Alarm::StoreRegressed), "{told:?}");
     assert_eq!(world.server.kept[&name].one_time_keys.len(), 50);
     assert_eq!(lost_keys(&world, 0), 0);
@@ -322,7 +306,7 @@ fn a_server_that_refuses_every_key_is_not_asked_without_end() {
     }
     let name = world.clients[0].name();
     assert!(world.clients[0].outbox.is_empty());
-    assert!(alarms(&mut world.clients[0]).len() <= 21);
+    assert!(world.clients[0].take_alarms().len() <= 21);
     assert!(world.server.kept[&name].one_time_keys.len() == 50);
 }
 
@@ -342,9 +326,7 @@ fn a_server_that_never_has_a_key_is_given_a_thousand_an_hour() {
                 let body = serde_json::from_str(&request.body).unwrap();
                 made += names(&body, "one_time_keys").len();
                 assert!(made <= 5_000, "made without end");
-                world
-                    .at(0, |machine, step| machine.receive_response(&request.id, Ok(answer), step))
-                    .unwrap();
+                world.answer(0, &request.id, Ok(answer));
             }
         }
         assert_eq!(made, hour * 1_000);
@@ -371,7 +353,7 @@ fn a_refusal_for_another_reason_stops_uploads_and_is_told() {
     let mut world = World::with(Client::new("@a:x", "A", now), now);
     world.server.outage = Some(RequestFailure::Refused(matrix_error(403, "M_FORBIDDEN", "no")));
     while world.send_one(0) {}
-    assert_eq!(alarms(&mut world.clients[0]), [Alarm::KeysRefused("M_FORBIDDEN".to_owned())]);
+    assert_eq!(world.clients[0].take_alarms(), [Alarm::KeysRefused("M_FORBIDDEN".to_owned())]);
     sync(&mut world.clients[0], now, KeyCounts::Absolute(0), None);
     assert_eq!(upload_in(&world.clients[0].outbox), None);
 }

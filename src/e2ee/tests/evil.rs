@@ -42,9 +42,7 @@ fn world() -> (World, Secret<String>) {
     }
     world.acquaint(ALICE, BOB);
     world.acquaint(BOB, ALICE);
-    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
-    let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
-    world.at(ALICE, |machine, step| machine.receive_state(&room(), &event, step)).unwrap();
+    world.has_encrypted(ALICE, &room());
     let key = world.at(ALICE, |it, step| it.create_secret_storage(None, step)).unwrap();
     world.rest();
     world.at(ALICE, Machine::create_backup).unwrap();

@@ -13,11 +13,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     e2ee::{
-        Changes, CryptoSync, Lookup, LookupError, Machine, Notice, OutgoingRequest, RecordKey,
-        RequestFailure, RequestKind, Step, Table, devices::find_device,
+        Alarm, Changes, CryptoSync, Lookup, LookupError, Machine, Notice, OutgoingRequest,
+        RecordKey, RequestFailure, RequestId, RequestKind, Step, Table, devices::find_device,
     },
     matrix::{
-        DeviceLists, KeyCounts, MatrixError, OwnedDeviceId, OwnedUserId, ToDeviceEvent, UserId,
+        DeviceLists, Event, KeyCounts, MatrixError, OwnedDeviceId, OwnedUserId, RoomId,
+        ToDeviceEvent, UserId,
     },
     time::Timestamp,
 };
@@ -133,6 +134,13 @@ impl Client {
     /// Takes the notices told so far.
     pub(in crate::e2ee) fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// The same; gives the alarms among them.
+    pub(in crate::e2ee) fn take_alarms(&mut self) -> Vec<Alarm> {
+        let told = self.take_notices().into_iter();
+        told.filter_map(|it| if let Notice::Alarm(alarm) = it { Some(alarm) } else { None })
+            .collect()
     }
 }
 
@@ -421,14 +429,29 @@ impl World {
 
     /// Sends one request of a client and hands it the answer; `false` when it has none.
     pub(in crate::e2ee) fn send_one(&mut self, client: usize) -> bool {
-        let client = &mut self.clients[client];
-        let Some(request) = client.outbox.pop_front() else { return false };
-        let answer = self.server.serve(&client.name(), &request);
-        client.step(self.now, |machine, step| {
-            let answer = answer.as_ref().map(String::as_str).map_err(Clone::clone);
-            machine.receive_response(&request.id, answer, step).unwrap();
-        });
+        let Some(request) = self.clients[client].outbox.pop_front() else { return false };
+        let answer = self.server.serve(&self.clients[client].name(), &request);
+        self.answer(client, &request.id, answer.as_deref());
         true
+    }
+
+    /// Hands a client the answer to a request.
+    pub(in crate::e2ee) fn answer(
+        &mut self,
+        client: usize,
+        id: &RequestId,
+        answer: Result<&str, &RequestFailure>,
+    ) {
+        let answer = answer.map_err(Clone::clone);
+        self.at(client, |machine, step| machine.receive_response(id, answer, step)).unwrap();
+    }
+
+    /// Has a client see that a room is encrypted.
+    pub(in crate::e2ee) fn has_encrypted(&mut self, client: usize, room: &RoomId) {
+        let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+        let content = content.as_object().unwrap().clone();
+        let event = Event::state("m.room.encryption", "", content);
+        self.at(client, |machine, step| machine.receive_state(room, &event, step)).unwrap();
     }
 
     /// Sends requests and syncs until nobody has anything to send or to fetch.

@@ -17,7 +17,7 @@ use crate::{
         },
         trust::SenderData,
     },
-    matrix::{Event, MxcUri, OwnedRoomId, OwnedUserId},
+    matrix::{MxcUri, OwnedRoomId, OwnedUserId},
     time::Timestamp,
 };
 
@@ -42,12 +42,8 @@ fn world(signed: &[usize]) -> World {
     }
     world.acquaint(ALICE, BOB);
     world.acquaint(BOB, ALICE);
-    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
-    let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
     for client in [ALICE, BOB] {
-        world.at(client, |machine, step| {
-            machine.receive_state(&room(), &event, step).unwrap();
-        });
+        world.has_encrypted(client, &room());
     }
     world
 }

@@ -72,7 +72,7 @@ fn keys_that_come_before_the_answer_to_an_upload_sign_this_device_after_it() {
     assert!(!is_cross_signed(&mut world, second));
     // The same again changes nothing at the server: no list comes any more.
     let answer = world.server.serve(&name, &upload).unwrap();
-    world.at(second, |it, step| it.receive_response(&upload.id, Ok(&answer), step)).unwrap();
+    world.answer(second, &upload.id, Ok(&answer));
     while world.send_one(second) {}
     assert!(is_cross_signed(&mut world, second));
 }
@@ -91,7 +91,7 @@ fn a_signature_that_the_server_did_not_take_is_made_again_after_a_start() {
         } else {
             world.server.serve(&name, &request).unwrap()
         };
-        world.at(second, |it, step| it.receive_response(&request.id, Ok(&answer), step)).unwrap();
+        world.answer(second, &request.id, Ok(&answer));
     }
     world.settle();
     assert!(!is_cross_signed(&mut world, second));

@@ -259,8 +259,7 @@ fn no_device_is_hidden_by(start: &World, moves: &[usize]) {
             }
             2 if !answers.is_empty() => {
                 let (id, answer) = answers.remove(0);
-                let answer = answer.as_deref().map_err(Clone::clone);
-                world.at(0, |machine, step| machine.receive_response(&id, answer, step)).unwrap();
+                world.answer(0, &id, answer.as_deref());
             }
             3 => {
                 answers.clear();
@@ -270,8 +269,7 @@ fn no_device_is_hidden_by(start: &World, moves: &[usize]) {
         }
     }
     for (id, answer) in answers {
-        let answer = answer.as_deref().map_err(Clone::clone);
-        world.at(0, |machine, step| machine.receive_response(&id, answer, step)).unwrap();
+        world.answer(0, &id, answer.as_deref());
     }
     world.settle();
     assert_eq!(names(&mut world.clients[0], now, "@b:x").len(), added, "{moves:?}");
@@ -388,9 +386,7 @@ fn answers_about_others_and_answers_that_are_none_change_nothing() {
         let mut world = World::new(&["@a:x"]);
         refresh(&mut world.clients[0], world.now, &["@b:x"]);
         let request = world.clients[0].outbox.pop_front().unwrap();
-        world
-            .at(0, |machine, step| machine.receive_response(&request.id, Ok(&answer), step))
-            .unwrap();
+        world.answer(0, &request.id, Ok(&answer));
         assert_eq!(names(&mut world.clients[0], world.now, "@evil:x").len(), 0);
         assert_eq!(names(&mut world.clients[0], world.now, "@b:x").len(), 0);
         assert!(world.clients[0].outbox.len() <= 1, "no query is repeated at once");

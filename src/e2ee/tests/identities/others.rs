@@ -4,8 +4,8 @@ use serde_json::json;
 use vodozemac::olm::Account;
 
 use super::scene::{
-    ALICE, BOB, alarms, another_set, bootstrap, look, master, pair, prepare, set_of, show, state,
-    user, verify,
+    ALICE, BOB, another_set, bootstrap, look, master, pair, prepare, set_of, show, state, user,
+    verify,
 };
 use crate::{
     e2ee::{
@@ -27,7 +27,7 @@ fn an_identity_that_was_never_verified_is_pinned_and_a_change_must_be_accepted()
     assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::PinViolation);
     let changed =
         Alarm::IdentityChanged { user: user("@bob:x"), state: IdentityState::PinViolation };
-    assert!(alarms(&mut world.clients[ALICE]).contains(&changed));
+    assert!(world.clients[ALICE].take_alarms().contains(&changed));
     // T-77
     assert_eq!(prepare(&mut world, ALICE), Err(ShareError::IdentityChanged(user("@bob:x"))));
     show(&mut world, "@bob:x", &first);

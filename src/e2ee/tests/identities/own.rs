@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::scene::{
-    ALICE, BOB, alarms, another_set, bootstrap, look, master, own, pair, prepare, set_of, show,
-    state, user, verify,
+    ALICE, BOB, another_set, bootstrap, look, master, own, pair, prepare, set_of, show, state,
+    user, verify,
 };
 use crate::{
     e2ee::{
@@ -111,9 +111,7 @@ fn a_server_that_wants_proof_is_given_it_beside_the_stored_request() {
     world.at(ALICE, Machine::bootstrap_cross_signing).unwrap();
     world.send_one(ALICE);
     let upload = world.clients[ALICE].outbox.pop_front().unwrap();
-    world
-        .at(ALICE, |machine, step| machine.receive_response(&upload.id, Err(wants_proof("")), step))
-        .unwrap();
+    world.answer(ALICE, &upload.id, Err(&wants_proof("")));
     world.settle();
     assert!(world.clients[ALICE].take_notices().contains(&Notice::AuthNeeded));
     let needed = world.clients[ALICE].machine.auth_needed().unwrap().clone();
@@ -137,7 +135,7 @@ fn our_identity_replaced_by_the_server_is_an_alarm_and_nothing_is_signed_with_it
     show(&mut world, "@alice:x", &another_set("@alice:x"));
     look(&mut world, ALICE, "@alice:x");
     let replaced = Alarm::OwnIdentityReplaced { master_key: master(&world, "@alice:x") };
-    assert!(alarms(&mut world.clients[ALICE]).contains(&replaced));
+    assert!(world.clients[ALICE].take_alarms().contains(&replaced));
     assert_eq!(own(&mut world, ALICE), OwnIdentity::Theirs);
     for name in [SecretName::Master, SecretName::SelfSigning, SecretName::UserSigning] {
         let secret = world.at(ALICE, |machine, step| machine.signing_secret(name, step));
@@ -145,7 +143,7 @@ fn our_identity_replaced_by_the_server_is_an_alarm_and_nothing_is_signed_with_it
     }
     assert_eq!(prepare(&mut world, ALICE), Err(ShareError::IdentityChanged(user("@alice:x"))));
     world.clients[ALICE].restart(world.now);
-    assert!(alarms(&mut world.clients[ALICE]).contains(&replaced), "it stands");
+    assert!(world.clients[ALICE].take_alarms().contains(&replaced), "it stands");
     // Even the old one again is not ours to use any more by itself.
     show(&mut world, "@alice:x", &true_set);
     look(&mut world, ALICE, "@alice:x");
@@ -173,7 +171,7 @@ fn a_reset_replaces_the_identity_and_gives_up_who_was_verified() {
     assert_ne!(master(&world, "@alice:x"), before);
     assert!(world.at(ALICE, |machine, step| machine.is_cross_signed(step)).unwrap());
     assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::Pinned);
-    assert_eq!(alarms(&mut world.clients[ALICE]), [], "it was our own doing");
+    assert_eq!(world.clients[ALICE].take_alarms(), [], "it was our own doing");
     assert_eq!(state(&mut world, BOB, "@alice:x"), IdentityState::PinViolation);
     assert_eq!(prepare(&mut world, ALICE), Ok(true));
 }
@@ -235,12 +233,7 @@ fn a_signature_that_the_server_does_not_take_is_made_again_but_not_for_ever() {
         } else {
             world.server.serve(&name, &request)
         };
-        world
-            .at(ALICE, |machine, step| {
-                let answer = answer.as_ref().map(String::as_str).map_err(Clone::clone);
-                machine.receive_response(&request.id, answer, step)
-            })
-            .unwrap();
+        world.answer(ALICE, &request.id, answer.as_deref());
     }
     assert_eq!(refused, 5);
     world.clients[ALICE].restart(world.now);

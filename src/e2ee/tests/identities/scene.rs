@@ -1,14 +1,13 @@
 //! Alice and Bob with their identities, and what the server shows of them.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     e2ee::{
-        Alarm, IdentityState, Machine, Notice, OwnIdentity, Readiness, Recipients, ShareError,
-        cross_signing::Signed,
-        tests::harness::{Client, World},
+        IdentityState, Machine, OwnIdentity, Readiness, Recipients, ShareError,
+        cross_signing::Signed, tests::harness::World,
     },
-    matrix::{Event, OwnedRoomId, OwnedUserId},
+    matrix::{OwnedRoomId, OwnedUserId},
 };
 
 pub(super) const ALICE: usize = 0;
@@ -40,10 +39,8 @@ pub(super) fn pair() -> World {
 }
 
 pub(super) fn encrypt(world: &mut World) {
-    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
-    let event = Event::state("m.room.encryption", "", content.as_object().unwrap().clone());
     for client in 0..world.clients.len() {
-        world.at(client, |machine, step| machine.receive_state(&room(), &event, step)).unwrap();
+        world.has_encrypted(client, &room());
     }
 }
 
@@ -127,10 +124,4 @@ pub(super) fn withheld(world: &World, code: &str) -> usize {
     served
         .filter(|(_, it)| it.path.contains("m.room_key.withheld") && it.body.contains(code))
         .count()
-}
-
-pub(super) fn alarms(client: &mut Client) -> Vec<Alarm> {
-    let told = client.take_notices().into_iter();
-    told.filter_map(|notice| if let Notice::Alarm(alarm) = notice { Some(alarm) } else { None })
-        .collect()
 }
