@@ -111,7 +111,7 @@ actions! {
         Verify "verify" ["alt-v"] "Opens the verification that is under way."
         Trust "trust" ["alt-t"] "Settles an identity that changed in this room, or lists devices without its keys."
         LeaveRoom "leave_room" [] "Leaves this room, after a question."
-        DismissAlarm "dismiss_alarm" ["alt-x"] "Takes the oldest warning away, once it was read."
+        DismissAlarm "dismiss_alarm" ["alt-x"] "Shows the oldest warning whole, and takes it away."
         Redraw "redraw" ["ctrl-l"] "Draws the whole screen again."
         Suspend "suspend" ["ctrl-z"] "Puts grotto into the background of the shell."
         Interrupt "interrupt" ["ctrl-c"] "Closes what is open, empties the line, or asks to quit."

@@ -256,11 +256,14 @@ impl RoomState {
         }
     }
 
-    /// Who invited us, as a name, while we are invited.
+    /// Who invited us, as a name and the user id, while we are invited: whoever invites may be a
+    /// stranger with the name of a friend.
     pub fn inviter(&self) -> Option<String> {
         let invited = self.members.get(&self.own)?;
         let by = invited.by.as_ref().filter(|_| invited.state == MemberState::Invite)?;
-        Some(self.display_name(by))
+        let name = self.display_name(by);
+        let has_id = name.contains(by.as_str());
+        Some(if has_id { name } else { format!("{name} ({by})") })
     }
 
     /// Brings what the state decides of a room's line up to date: name, kind, encryption, members,

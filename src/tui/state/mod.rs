@@ -1,5 +1,6 @@
 //! Everything the screen shows, as plain values: no I/O, no clock, no terminal library.
 
+mod alarm_words;
 mod areas;
 mod change_words;
 mod composer;
@@ -26,6 +27,7 @@ mod words;
 
 pub use whole::State;
 
+pub(super) use alarm_words::{what_to_do, words as alarm_words};
 pub(super) use areas::{Area, SMALLEST};
 pub(super) use composer::{Composer, Direction, MAX_TEXT_BYTES, Purpose, Step, Taken};
 pub(super) use facts::Facts;
@@ -39,5 +41,5 @@ pub(super) use room_pane::{MOST_COUNTED, RoomPane};
 pub(super) use setup::is_waiting_for_user;
 pub(super) use sheet::{SHEET_COLUMNS, Sheet};
 pub(super) use shortcode::expand as expand_shortcode;
-pub(super) use verification::whom;
+pub(super) use verification::{waits_for_user, whom};
 pub(super) use whole::{Asked, Attaching, PROMPT_COLUMNS, TypingNotice, Unsent};

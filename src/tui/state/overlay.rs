@@ -139,7 +139,7 @@ pub(in crate::tui) enum Question {
     Invitation {
         /// To which room.
         room: OwnedRoomId,
-        /// Its name; safe text.
+        /// Its name, unless that is only who invites; safe text.
         name: String,
         /// Who invites; safe text.
         inviter: String,
@@ -211,6 +211,31 @@ pub(in crate::tui) enum Answer {
 }
 
 impl Question {
+    /// What it is about, for the frame; safe to show.
+    pub(in crate::tui) fn title(&self) -> String {
+        let words = match self {
+            Self::Redact { .. } => "Remove",
+            Self::Leave { .. } => "Leave",
+            Self::Invitation { .. } => "Invitation",
+            Self::Recover { .. } => "New device",
+            Self::SetUpRecovery
+            | Self::RecoveryOutOfDate
+            | Self::RenewRecoveryKey
+            | Self::KeepRecoveryKey { .. } => "Recovery key",
+            Self::StartFresh => "Start fresh",
+            Self::AuthPage { .. } => "Confirm",
+            Self::ChangedIdentity { .. } => "Changed identity",
+            Self::Verification(view) => return verification::title(view),
+            Self::Quit { .. } => "Quit",
+        };
+        words.to_owned()
+    }
+
+    /// Whether its last lines matter most where not all of them fit.
+    pub(in crate::tui) fn is_end_first(&self) -> bool {
+        matches!(self, Self::Verification(view) if verification::is_comparison(view))
+    }
+
     /// The question, in words.
     pub(in crate::tui) fn text(&self) -> String {
         match self {
@@ -219,6 +244,9 @@ impl Question {
             }
             Self::Leave { name, .. } => {
                 format!("Leave {name}? Without a new invite you may not come back.")
+            }
+            Self::Invitation { name, inviter, .. } if name.is_empty() => {
+                format!("{inviter} invites you to chat.")
             }
             Self::Invitation { name, inviter, .. } => {
                 format!("{inviter} invites you to {name}.")

@@ -2,7 +2,7 @@
 
 use super::overlay::Answer;
 use crate::{
-    engine::{Emoji, Ending, VerificationStage as Stage, VerificationView},
+    engine::{CancelCode, Emoji, Ending, VerificationStage as Stage, VerificationView},
     matrix::SafeText,
 };
 
@@ -26,21 +26,67 @@ fn spelled_out(id: &str) -> String {
     id.chars().map(letter).collect()
 }
 
+/// What the box is about. A narrow one may cut a long name; the first question has it whole.
+pub(super) fn title(view: &VerificationView) -> String {
+    match &view.stage {
+        Stage::Compare { .. } => format!("Compare with {}", whom(view)),
+        Stage::Asked
+        | Stage::Invited
+        | Stage::Ready { .. }
+        | Stage::Waiting
+        | Stage::Confirmed
+        | Stage::Scanned
+        | Stage::Reciprocated
+        | Stage::Done
+        | Stage::Cancelled { .. }
+        | Stage::Elsewhere => "Verification".to_owned(),
+    }
+}
+
+/// Whether there is something to compare.
+pub(super) fn is_comparison(view: &VerificationView) -> bool {
+    matches!(view.stage, Stage::Compare { .. })
+}
+
+/// Whether it goes on only when the user does something.
+pub(in crate::tui) fn waits_for_user(view: &VerificationView) -> bool {
+    match &view.stage {
+        Stage::Invited | Stage::Compare { .. } | Stage::Scanned => true,
+        Stage::Ready { .. } => view.is_ours,
+        Stage::Asked
+        | Stage::Waiting
+        | Stage::Confirmed
+        | Stage::Reciprocated
+        | Stage::Done
+        | Stage::Cancelled { .. }
+        | Stage::Elsewhere => false,
+    }
+}
+
 /// Where it stands, in words.
 pub(super) fn text(view: &VerificationView) -> String {
     let whom = whom(view);
     match &view.stage {
         Stage::Asked => format!("Asked {whom} to verify. It has to be accepted there."),
+        Stage::Invited if view.is_own => {
+            format!("{whom} asks to verify. Accept only if it is you who logs in there now.")
+        }
         Stage::Invited => {
             format!("{whom} asks to verify. Accept only if you can see or call them now.")
         }
         Stage::Ready { .. } => format!("{whom} is there. How do you want to compare?"),
         Stage::Waiting => format!("Keys are on their way to {whom} …"),
-        Stage::Compare { emoji, decimals } => compare(emoji, *decimals),
+        Stage::Compare { emoji, decimals } => {
+            let how = if view.is_own { "" } else { " Ask by voice, or look." };
+            format!("Does {whom} show the same?{how}\n{}", compare(emoji, *decimals))
+        }
         Stage::Confirmed => format!("Waiting until {whom} confirms too."),
         Stage::Scanned => format!("{whom} scanned the code. Does it report success there?"),
         Stage::Reciprocated => format!("Scanned. Waiting until {whom} confirms."),
         Stage::Done => format!("Verified: {whom}."),
+        Stage::Cancelled { code: CancelCode::Accepted, .. } | Stage::Elsewhere => {
+            "Another device of yours took it.".to_owned()
+        }
         Stage::Cancelled { code, by } => {
             let by = match by {
                 Ending::Us => "here",
@@ -48,7 +94,6 @@ pub(super) fn text(view: &VerificationView) -> String {
             };
             format!("Not verified {whom}: {}. It ended {by}.", code.words())
         }
-        Stage::Elsewhere => "Another device of yours took it.".to_owned(),
     }
 }
 

@@ -1,14 +1,11 @@
 //! What the engine tells.
 
-use super::{effects::Effects, effects::TerminalEffect, files, rooms, setup, verification};
+use super::{alarms, effects::Effects, effects::TerminalEffect, files, rooms, setup, verification};
 use crate::{
-    engine::{Alarm, CommandError, CommandId, Outcome, Update},
+    engine::{CommandError, CommandId, Outcome, Update},
     matrix::{OwnedRoomId, OwnedUserId, SafeText},
     tui::state::{Asked, Overlay, Sheet, State, Tone, Unsent},
 };
-
-/// Most warnings that are kept.
-const MOST_ALARMS: usize = 32;
 
 /// Takes an update.
 pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects) {
@@ -58,7 +55,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         }
         Update::Progress { id, done, total } => files::on_progress(state, id, done, total),
         Update::Verification(view) => verification::on_update(state, view),
-        Update::Alarm(alarm) => on_alarm(state, alarm),
+        Update::Alarm(alarm) => alarms::take(state, alarm),
         Update::Recovery(recovery) => setup::on_state(state, recovery),
         Update::Backup(backup) => state.backup = backup,
         // Nothing on screen shows it.
@@ -82,12 +79,6 @@ fn on_typing(state: &mut State, room: &OwnedRoomId, users: Vec<OwnedUserId>) {
     let own = state.user_id.clone();
     if let Some(pane) = followed_pane(state, room) {
         pane.typing = users.into_iter().filter(|user| *user != own).collect();
-    }
-}
-
-fn on_alarm(state: &mut State, alarm: Alarm) {
-    if !state.alarms.contains(&alarm) && state.alarms.len() < MOST_ALARMS {
-        state.alarms.push_back(alarm);
     }
 }
 

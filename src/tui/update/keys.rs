@@ -1,8 +1,8 @@
 //! A key: what it means where it was pressed, and who does it.
 
 use super::{
-    compose, effects::Effects, effects::TerminalEffect, files, frame, messages, overlay, rooms,
-    setup, trust, verification,
+    alarms, compose, effects::Effects, effects::TerminalEffect, files, frame, messages, overlay,
+    rooms, setup, trust, verification,
 };
 use crate::tui::{
     action::{Action, AnywhereAction, Mode},
@@ -94,7 +94,7 @@ fn act_anywhere(state: &mut State, action: AnywhereAction, effects: &mut Effects
         AnywhereAction::Verify => verification::open(state),
         AnywhereAction::Trust => trust::open(state),
         AnywhereAction::LeaveRoom => rooms::ask_to_leave(state),
-        AnywhereAction::DismissAlarm => drop(state.alarms.pop_front()),
+        AnywhereAction::DismissAlarm => alarms::read(state),
         AnywhereAction::Redraw => effects.terminal(TerminalEffect::Redraw),
         AnywhereAction::Suspend => effects.terminal(TerminalEffect::Suspend),
         AnywhereAction::Interrupt => interrupt(state, effects),

@@ -1,5 +1,6 @@
 //! Inputs into changes of the state and effects. Knows no terminal library and no clock.
 
+mod alarms;
 mod compose;
 mod effects;
 mod feed;

@@ -154,10 +154,14 @@ pub(super) fn forget(state: &mut State, gone: &[OwnedRoomId]) {
 
 fn invitation(listed: &ListedRoom) -> Question {
     let inviter = listed.summary.inviter.as_deref().unwrap_or("Somebody");
+    let inviter = SafeText::line(inviter).into_string();
+    let name = listed.name.to_string();
+    // A room without a name is called after who is in it, that is, who invites.
+    let is_named = inviter != name && !inviter.starts_with(&format!("{name} ("));
     Question::Invitation {
         room: listed.summary.room_id.clone(),
-        name: listed.name.to_string(),
-        inviter: SafeText::line(inviter).into_string(),
+        name: if is_named { name } else { String::new() },
+        inviter,
     }
 }
 

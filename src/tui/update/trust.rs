@@ -1,6 +1,6 @@
 //! Whose devices get the keys of the open room, and whose identity changed in it.
 
-use super::{effects::Effects, rooms};
+use super::{alarms, effects::Effects, rooms};
 use crate::{
     engine::{DevicePolicy, IdentityState, LeftOutReason, Request, RoomTrust, Scan},
     matrix::{OwnedUserId, SafeText},
@@ -30,6 +30,9 @@ pub(super) fn on_answer(
     (was_verified, answer): (bool, Answer),
     effects: &mut Effects,
 ) {
+    if answer == Answer::Yes {
+        alarms::settle_identity(state, &user);
+    }
     let request = match (answer, was_verified) {
         (Answer::Verify, _) => Request::Verify { user, device: None, scan: Scan::default() },
         (Answer::Yes, true) => Request::WithdrawVerification { user },
@@ -57,9 +60,24 @@ fn lines(trust: &RoomTrust) -> Vec<(&'static str, SafeText)> {
         let words = format!("{} of {}: {why}", device.device_id, device.user_id);
         lines.push(("", SafeText::line(&words)));
     }
+    if let Some(words) = other_rule(trust) {
+        lines.push(("command", SafeText::line(&words)));
+    }
     for (place, user) in trust.newcomers.iter().enumerate() {
         let label = if place == 0 { "new here" } else { "" };
         lines.push((label, SafeText::line(user.as_str())));
     }
     lines
+}
+
+/// The command that gives the room the other rule, where somebody may want that.
+fn other_rule(trust: &RoomTrust) -> Option<String> {
+    let room = trust.room_id.as_ref()?;
+    match trust.devices {
+        DevicePolicy::All => Some(format!("grotto policy '{room}' --devices signed")),
+        DevicePolicy::Signed if trust.left_out.is_empty() => None,
+        DevicePolicy::Signed => {
+            Some(format!("for bots and bridges only: grotto policy '{room}' --devices all"))
+        }
+    }
 }

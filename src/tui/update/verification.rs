@@ -1,8 +1,10 @@
 //! Verifications: shown when we began them, announced when others did, never in the way of typing.
 
-use super::{effects::Effects, rooms};
+use super::{alarms, effects::Effects, rooms};
 use crate::{
-    engine::{Request, Scan, VerificationAct, VerificationStage as Stage, VerificationView},
+    engine::{
+        CancelCode, Request, Scan, VerificationAct, VerificationStage as Stage, VerificationView,
+    },
     matrix::OwnedUserId,
     tui::state::{Answer, Asked, Overlay, Question, State, Tone, whom},
 };
@@ -26,6 +28,9 @@ pub(super) fn on_update(state: &mut State, view: VerificationView) {
         _ => false,
     };
     let is_over = view.stage.is_over();
+    if view.stage == Stage::Done {
+        alarms::settle_verified(state, &view);
+    }
     state.verifications.retain(|old| old.id != view.id);
     if !is_over {
         if MOST_KEPT <= state.verifications.len() {
@@ -53,6 +58,10 @@ fn announce(state: &mut State, view: &VerificationView) {
             state.say(Tone::Done, &format!("{whom} asks to verify; open it with /verify"));
         }
         Stage::Done => state.say(Tone::Done, &format!("verified: {whom}")),
+        Stage::Cancelled { code: CancelCode::Accepted, .. } | Stage::Elsewhere => {
+            let words = format!("another device of yours took the verification with {whom}");
+            state.say(Tone::Done, &words);
+        }
         Stage::Cancelled { code, .. } => {
             state.say(Tone::Failed, &format!("not verified {whom}: {}", code.words()));
         }
@@ -61,10 +70,6 @@ fn announce(state: &mut State, view: &VerificationView) {
         }
         Stage::Ready { .. } if view.is_ours => {
             state.say(Tone::Done, &format!("{whom} is there to verify: /verify"));
-        }
-        Stage::Elsewhere => {
-            let words = format!("another device of yours took the verification with {whom}");
-            state.say(Tone::Done, &words);
         }
         Stage::Asked
         | Stage::Ready { .. }

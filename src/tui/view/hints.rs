@@ -2,7 +2,7 @@
 
 use crate::tui::{
     action::{Action, AnywhereAction, MessagesAction, OverlayAction, RoomsAction},
-    state::{Focus, Overlay, RoomPane, State},
+    state::{Answer, Focus, Overlay, Question, RoomPane, State},
 };
 
 /// Actions with a word or two each.
@@ -71,15 +71,25 @@ pub(super) fn now(state: &State) -> Vec<String> {
             return Vec::new();
         }
         (Some(Overlay::Switcher { .. }), _) => (OVERLAY, true),
-        (Some(Overlay::Prompt { .. } | Overlay::Secret { .. } | Overlay::Question { .. }), _) => {
-            (OVERLAY, false)
-        }
+        (Some(Overlay::Question { kind, .. }), _) => return of_question(state, kind),
+        (Some(Overlay::Prompt { .. } | Overlay::Secret { .. }), _) => (OVERLAY, false),
         (None, Focus::Rooms) => (ROOMS, true),
         (None, Focus::Messages) => (of_message(state), false),
     };
     let one = |(action, words): &(Action, &str)| Some(format!("{} {words}", key(state, *action)?));
     let filter = has_filter.then(|| "type to filter".to_owned());
     hints.iter().filter_map(one).chain(filter).collect()
+}
+
+/// Going back is the answer that does nothing: it is called what that answer is called.
+fn of_question(state: &State, kind: &Question) -> Vec<String> {
+    let answers = kind.answers();
+    let nothing = answers.iter().find(|(answer, _)| *answer == Answer::Cancel);
+    let words = nothing.map_or_else(|| "close".to_owned(), |(_, words)| words.to_lowercase());
+    let choose = key(state, Action::Overlay(OverlayAction::Accept));
+    let back = key(state, Action::Anywhere(AnywhereAction::Back));
+    let choose = choose.map(|key| format!("{key} ok"));
+    choose.into_iter().chain(back.map(|key| format!("{key} {words}"))).collect()
 }
 
 fn of_message(state: &State) -> Hints {

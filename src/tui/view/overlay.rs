@@ -119,9 +119,14 @@ fn question(canvas: &mut Canvas<'_>, area: Rect, kind: &Question, chosen: usize)
     let columns = usize::from(width.saturating_sub(4));
     let mut rows = wrap::wrap(&[Span::new(kind.text(), StyleName::OverlayText)], columns);
     let most = usize::from(area.height).saturating_sub(4 + kind.answers().len());
-    rows.truncate(most.max(1));
+    let too_many = rows.len().saturating_sub(most.max(1));
+    if kind.is_end_first() {
+        rows.drain(..too_many);
+    } else {
+        rows.truncate(most.max(1));
+    }
     let height = u16::try_from(rows.len() + kind.answers().len() + 3).unwrap_or(u16::MAX);
-    let inside = framed(canvas, area, " ? ", (width, height));
+    let inside = framed(canvas, area, &format!(" {} ", kind.title()), (width, height));
     for (row, y) in rows.iter().zip(0_u16..) {
         canvas.row(inside, (0, y), row);
     }

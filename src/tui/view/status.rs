@@ -8,8 +8,8 @@ use crate::{
     engine::LinkState,
     matrix::SafeText,
     tui::{
-        action::AnywhereAction,
-        state::{MAX_TEXT_BYTES, State, Tone},
+        action::{Action, AnywhereAction},
+        state::{MAX_TEXT_BYTES, State, Tone, waits_for_user},
         theme::StyleName,
         widgets::Canvas,
         wrap::{self, Span},
@@ -60,6 +60,7 @@ fn left(state: &State) -> Vec<Span> {
         return spans;
     }
     spans.extend(pending(state));
+    spans.extend(verification(state));
     spans.extend(length(state));
     spans.extend(encryption(state));
     spans.extend(typing(state));
@@ -113,6 +114,17 @@ fn length(state: &State) -> Option<Span> {
 fn pending(state: &State) -> Option<Span> {
     let keys: Vec<String> = state.pending_keys.iter().map(ToString::to_string).collect();
     (!keys.is_empty()).then(|| Span::new(format!("{} …", keys.join(" ")), StyleName::StatusNotice))
+}
+
+/// A verification that waits for the user and is not on the screen.
+fn verification(state: &State) -> Option<Span> {
+    let waits = state.overlay.is_none() && state.verifications.iter().any(waits_for_user);
+    let key = hints::key(state, Action::Anywhere(AnywhereAction::Verify));
+    let words = match key {
+        Some(key) => format!("verification waits ({key})"),
+        None => "verification waits (/verify)".to_owned(),
+    };
+    waits.then(|| Span::new(words, StyleName::StatusNotice))
 }
 
 fn encryption(state: &State) -> Option<Span> {

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 
 use super::{hints, screen::rect};
 use crate::{
+    engine::DevicePolicy,
     matrix::SafeText,
     rooms::RoomKind,
     tui::{
@@ -15,6 +16,9 @@ use crate::{
         wrap,
     },
 };
+
+/// Columns of a room's name that stay, whatever stands beside it.
+const LEAST_NAME: usize = 8;
 
 /// Draws it.
 pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) {
@@ -47,21 +51,24 @@ fn welcome(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
 
 fn header(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
     let Some(room) = state.current.as_ref().and_then(|room| state.rooms.get(room)) else { return };
+    let warnings = warnings(state);
+    let taken: usize = warnings.iter().map(|words| wrap::width(words) + 2).sum();
+    // A name, which anybody may have chosen, pushes no warning off the screen.
     let columns = usize::from(area.width.saturating_sub(2));
-    let name = wrap::cut(room.name.as_str(), columns);
+    let left = columns.saturating_sub(taken).max(columns.min(LEAST_NAME));
+    let name = wrap::cut(room.name.as_str(), left);
     let mut x = canvas.text(area, (1, 0), &name, StyleName::Header) + 2;
     if room.summary.kind != RoomKind::Dm {
         let members = match room.summary.members {
             1 => "1 member".to_owned(),
             many => format!("{many} members"),
         };
-        x = canvas.text(area, (x, 0), &members, StyleName::Dim) + 2;
+        let end = usize::from(x) + wrap::width(&members) + taken;
+        if warnings.is_empty() || end <= columns {
+            x = canvas.text(area, (x, 0), &members, StyleName::Dim) + 2;
+        }
     }
-    if let Some(trust) = state.trust_here().filter(|trust| !trust.left_out.is_empty()) {
-        let words = format!("{} of {} devices left out", trust.left_out.len(), trust.known);
-        x = canvas.text(area, (x, 0), &words, StyleName::MessageWarning) + 2;
-    }
-    if let Some(words) = state.newcomers_here() {
+    for words in warnings {
         x = canvas.text(area, (x, 0), &words, StyleName::MessageWarning) + 2;
     }
     if let Some(topic) = &room.summary.topic {
@@ -69,6 +76,28 @@ fn header(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
         let topic = SafeText::line(topic);
         canvas.text(area, (x, 0), &wrap::cut(topic.as_str(), left), StyleName::Dim);
     }
+}
+
+/// What must be known before one writes into the open room; the first with the key that tells more.
+fn warnings(state: &State) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(trust) = state.trust_here() {
+        if !trust.changed.is_empty() {
+            warnings.push("identity changed".to_owned());
+        }
+        if trust.devices == DevicePolicy::All {
+            warnings.push("ALL devices get keys".to_owned());
+        }
+        if !trust.left_out.is_empty() {
+            warnings.push(format!("{} of {} devices left out", trust.left_out.len(), trust.known));
+        }
+    }
+    warnings.extend(state.newcomers_here());
+    let key = hints::key(state, Action::Anywhere(AnywhereAction::Trust));
+    if let (Some(first), Some(key)) = (warnings.first_mut(), key) {
+        *first = format!("{first} ({key})");
+    }
+    warnings
 }
 
 /// Says, on the last row, that there is more below than what is visible.

@@ -171,6 +171,18 @@ fn an_invite_is_answered_with_a_question() {
 }
 
 #[test]
+fn an_invite_to_a_room_without_a_name_names_the_inviter_once_and_by_id() {
+    let mut screen = Screen::new(80, 16);
+    let mut invite = room("!party:x", "Bob");
+    invite.membership = Membership::Invite;
+    invite.inviter = Some(format!("Bob ({BOB})"));
+    screen.tell([Update::Rooms(vec![invite])]);
+    screen.press("enter");
+    let text = screen.text();
+    assert!(text.contains("Bob (@bob:example.org) invites you to chat."), "{text}");
+}
+
+#[test]
 fn a_room_that_was_made_is_opened() {
     let mut screen = open_room(80, 14);
     screen.press("alt-n 'Attic' enter");

@@ -208,14 +208,27 @@ fn a_screen_that_is_too_small_says_so() {
 }
 
 #[test]
-fn alarms_stay_until_they_are_read() {
-    let mut screen = open_room(80, 12);
+fn alarms_stay_until_they_are_read_to_their_last_word() {
+    let mut screen = open_room(60, 12);
     let alarm = Alarm::NewOwnDevice("ABCDEF".into());
     screen.tell([Update::Alarm(alarm.clone()), Update::Alarm(alarm)]);
     let seen = screen.text();
     assert!(seen.lines().next().unwrap().contains("New device ABCDEF"), "{seen}");
+    assert!(!seen.contains("password"), "too long for the bar: {seen}");
     screen.press("alt-x");
+    let whole = screen.text();
+    assert!(whole.contains("password") && whole.contains("grotto devices"), "{whole}");
+    screen.press("esc");
     assert!(!screen.text().contains("New device"));
+}
+
+#[test]
+fn a_warning_is_not_opened_over_something_that_is_being_typed() {
+    let mut screen = open_room(80, 12);
+    screen.tell([Update::Alarm(Alarm::StoreCopied)]);
+    screen.press("alt-i '@bob:exam' alt-x");
+    let seen = screen.text();
+    assert!(seen.contains("@bob:exam") && seen.contains("This store is a copy"), "{seen}");
 }
 
 #[test]

@@ -2,16 +2,16 @@
 
 use grotto::{
     engine::{
-        AuthPrompt, BackupState, Command, CommandError, CommandId, DevicePolicy, IdentityState,
-        IdentityStatus, LeftOut, LeftOutReason, Outcome, RecoveryState, RecoveryWay, Request,
-        RoomTrust, SecretText, Update,
+        Alarm, AuthPrompt, BackupState, Command, CommandError, CommandId, DevicePolicy,
+        IdentityState, IdentityStatus, LeftOut, LeftOutReason, Outcome, RecoveryState, RecoveryWay,
+        Request, RoomTrust, SecretText, Update,
     },
     secret::Secret,
 };
 
 use super::{
     OWN, Screen,
-    feed::{ROOM, open_room},
+    feed::{ROOM, open_room, room},
     seen,
 };
 
@@ -181,6 +181,44 @@ fn devices_without_keys_are_counted_in_the_header_and_listed() {
     screen.press("alt-t");
     seen("left_out", &mut screen);
     assert!(screen.text().contains("BRIDGE of @bob:example.org"));
+}
+
+#[test]
+fn a_room_open_to_all_devices_says_so_loudly_and_how_to_close_it() {
+    let mut screen = open_room(100, 14);
+    let mut open = trust(None, Vec::new());
+    if let Update::RoomTrust(trust) = &mut open {
+        trust.devices = DevicePolicy::All;
+    }
+    screen.tell([open]);
+    assert!(screen.text().contains("ALL devices get keys (alt-t)"));
+    screen.press("alt-t");
+    let text = screen.text();
+    assert!(text.contains(&format!("grotto policy '{ROOM}' --devices signed")), "{text}");
+}
+
+#[test]
+fn a_long_room_name_pushes_no_warning_off_the_screen() {
+    for width in [40, 80] {
+        let mut screen = open_room(width, 14);
+        let mut named = room(ROOM, &"a very long name ".repeat(12));
+        named.encrypted = true;
+        screen.tell([Update::Rooms(vec![named])]);
+        screen.tell([trust(Some(IdentityState::PinViolation), Vec::new())]);
+        let text = screen.text();
+        assert!(text.contains("identity changed (alt-t)"), "{text}");
+    }
+}
+
+#[test]
+fn a_changed_identity_that_was_accepted_is_warned_of_no_more() {
+    let mut screen = open_room(80, 16);
+    let (user, state) = (BOB.try_into().unwrap(), IdentityState::PinViolation);
+    screen.tell([Update::Alarm(Alarm::IdentityChanged { user, state })]);
+    screen.tell([trust(Some(IdentityState::PinViolation), Vec::new())]);
+    assert!(screen.text().contains("nothing is sent until"));
+    screen.press("alt-t up enter");
+    assert!(!screen.text().contains("nothing is sent until"));
 }
 
 #[test]

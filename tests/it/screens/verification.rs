@@ -2,10 +2,11 @@
 
 use grotto::{
     engine::{
-        CancelCode, Command, Emoji, Ending, Update, VerificationId, VerificationStage as Stage,
-        VerificationView,
+        Alarm, CancelCode, Command, Emoji, Ending, Update, VerificationId,
+        VerificationStage as Stage, VerificationView,
     },
     time::Timestamp,
+    tui::Input,
 };
 use serde_json::json;
 
@@ -153,4 +154,59 @@ fn the_end_of_a_verification_leaves_no_request_in_the_status_line() {
     screen.tell([told(Stage::Invited), told(Stage::Elsewhere)]);
     let text = screen.text();
     assert!(!text.contains("asks to verify") && text.contains("another device"), "{text}");
+}
+
+#[test]
+fn a_verification_that_waits_for_the_user_says_so_until_it_is_opened() {
+    let mut screen = open_room(80, 24);
+    screen.tell([told(Stage::Invited)]);
+    screen.now = screen.now.plus(std::time::Duration::from_secs(60));
+    screen.input(Input::Tick);
+    let text = screen.text();
+    assert!(!text.contains("asks to verify"), "the notice is gone: {text}");
+    assert!(text.contains("verification waits (alt-v)"), "{text}");
+    screen.press("alt-v");
+    assert!(!screen.text().contains("verification waits"));
+    screen.press("esc");
+    assert!(screen.text().contains("verification waits (alt-v)"));
+    screen.tell([told(Stage::Done)]);
+    assert!(!screen.text().contains("verification waits"));
+}
+
+#[test]
+fn a_comparison_says_with_whom_and_going_back_is_called_what_it_does() {
+    let mut screen = open_room(80, 24);
+    screen.tell([told(Stage::Invited)]);
+    screen.press("alt-v");
+    screen.tell([told(compare())]);
+    let text = screen.text();
+    assert!(text.contains("Compare with @bob:example.org"), "{text}");
+    assert!(text.contains("Does @bob:example.org show the same?"), "{text}");
+    assert!(text.contains("esc later") && !text.contains("esc cancel"), "{text}");
+}
+
+#[test]
+fn a_device_that_was_verified_here_is_warned_of_no_more() {
+    let mut screen = open_room(80, 24);
+    screen.tell([Update::Alarm(Alarm::NewOwnDevice("ANASPHONE".into()))]);
+    assert!(screen.text().contains("New device ANASPHONE"));
+    let mut view = view(Stage::Done);
+    (view.is_own, view.device) = (true, Some("ANOTHER".into()));
+    screen.tell([Update::Verification(view.clone())]);
+    assert!(screen.text().contains("New device ANASPHONE"));
+    view.device = Some("ANASPHONE".into());
+    screen.tell([Update::Verification(view)]);
+    assert!(!screen.text().contains("New device"));
+}
+
+#[test]
+fn what_another_device_of_ours_took_is_no_failure() {
+    let mut screen = open_room(80, 24);
+    let code = CancelCode::Accepted;
+    screen.tell([told(Stage::Invited), told(Stage::Cancelled { code, by: Ending::Them })]);
+    let text = screen.text();
+    assert!(
+        text.contains("another device of yours took") && !text.contains("not verified"),
+        "{text}"
+    );
 }
