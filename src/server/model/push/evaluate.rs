@@ -8,7 +8,6 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::FutureExt as _;
 use ruma::{
     RoomVersionId, UInt,
     events::AnyTimelineEvent,
@@ -22,7 +21,7 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::rules::personal;
+use super::{holds::holds, rules::personal};
 use crate::{
     matrix::{OwnedEventId, OwnedUserId, RoomId, UserId},
     server::model::{
@@ -274,8 +273,7 @@ fn display_name(
 /// What the first rule that applies says.
 fn notice(rules: &Ruleset, event: &FlattenedJson, context: &PushConditionRoomCtx) -> Notice {
     for rule in rules {
-        // Nothing in a rule waits: the future of ruma's is for subscriptions of threads alone.
-        if rule.applies(event, context).now_or_never() == Some(true) {
+        if holds(rule, event, context) {
             let actions = rule.actions();
             return match actions.iter().any(Action::should_notify) {
                 false => Notice::None,

@@ -170,3 +170,22 @@ fn a_call_that_is_refused_leaves_nothing_that_is_kept_ready() {
     world.say(&alice, &room, "two");
     assert!(world.woken.contains(&bob.id));
 }
+
+/// A rule of `user` for a word.
+fn look_for(world: &mut World, user: &User, name: &str, pattern: &str) {
+    let rule = json!({"pattern": pattern, "actions": ["notify", {"set_tweak": "highlight"}]});
+    let reply = world.put(&format!("/pushrules/global/content/{name}"), user, rule);
+    assert_eq!(reply.0, 200, "{reply:?}");
+}
+
+#[test]
+fn no_rule_of_a_member_brings_the_server_down() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.room_of(&[&alice, &bob]);
+    look_for(&mut world, &bob, "bomb", &"?".repeat(40_000));
+    look_for(&mut world, &bob, "cake", "cake");
+    world.say(&alice, &room, "hello");
+    world.say(&alice, &room, "cake!");
+    assert_eq!(unread(&mut world, &bob, &room), counts(2, 1));
+}
