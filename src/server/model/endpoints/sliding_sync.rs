@@ -22,6 +22,7 @@ use super::sync::typing_ends;
 use crate::{
     matrix::OwnedRoomId,
     server::model::{
+        accounts::tokens::token_hash,
         records::MEMBERSHIPS,
         refusal::{Refusal, Stop},
         route::{Context, Routes},
@@ -39,6 +40,14 @@ use crate::{
 
 /// Most lists of a request.
 const MAX_LISTS: usize = 100;
+/// Most pieces of state that all lists ask for: each room may have to remember all of them.
+const MAX_STATE_OF_LISTS: usize = 500;
+/// Most that all subscriptions ask for.
+const MAX_STATE_OF_ROOMS: usize = 10_000;
+/// Most ranges of a list.
+const MAX_RANGES: usize = 100;
+/// Longest name of a connection or a list, in bytes.
+const MAX_NAME: usize = 255;
 
 pub(super) fn add(routes: &mut Routes) {
     routes.add(sync);
@@ -87,13 +96,28 @@ fn sync(step: &mut Step<'_>, context: &Context<'_>, request: Request) -> Result<
     Ok(answer)
 }
 
+/// What is asked for is remembered, for each connection and partly for each room: it is bounded.
 fn check(request: &Request) -> Result<(), Refusal> {
-    let mut ranges = request.lists.values().flat_map(|list| &list.ranges);
+    let Request { lists, room_subscriptions: rooms, conn_id, .. } = request;
+    let mut ranges = lists.values().flat_map(|list| &list.ranges);
     if ranges.any(|(start, end)| end < start) {
         return Err(Refusal::bad_json("a range ends before it starts"));
     }
-    if MAX_LISTS < request.lists.len() {
-        return Err(Refusal::bad_json("there are too many lists"));
+    let too_much = |what: &str| Err(Refusal::bad_json(format!("there are too many {what}")));
+    if MAX_LISTS < lists.len() {
+        return too_much("lists");
+    }
+    if lists.values().any(|list| MAX_RANGES < list.ranges.len()) {
+        return too_much("ranges in a list");
+    }
+    let of_lists = lists.values().map(|list| list.room_details.required_state.len());
+    let of_rooms = rooms.values().map(|room| room.required_state.len());
+    if MAX_STATE_OF_LISTS < of_lists.sum() || MAX_STATE_OF_ROOMS < of_rooms.sum() {
+        return too_much("pieces of required state");
+    }
+    let names = lists.keys().map(String::as_str).chain(conn_id.as_deref());
+    if names.map(str::len).any(|length| MAX_NAME < length) {
+        return Err(Refusal::bad_json("the name of a list or of the connection is too long"));
     }
     Ok(())
 }
@@ -134,7 +158,7 @@ impl Answering<'_> {
     /// Finds the rooms that the request is about. The same request again, with nothing new
     /// anywhere, is about the same rooms: they are not looked for.
     fn find(&mut self, step: &Step<'_>, request: &Request) -> Result<(), Broken> {
-        let asked = json!([request.lists, request.room_subscriptions]).to_string();
+        let asked = token_hash(&json!([request.lists, request.room_subscriptions]).to_string());
         let is_known = self.question.since.is_some()
             && self.before.request == asked
             && !self.concerns_lists(step)?;

@@ -46,7 +46,7 @@ pub(crate) struct Memory {
     pub(crate) lists: BTreeMap<String, BTreeSet<OwnedRoomId>>,
     /// The rooms that were asked for, and what was wanted of each.
     pub(crate) wishes: BTreeMap<OwnedRoomId, Wish>,
-    /// The lists and subscriptions of the request, as text.
+    /// A hash of the lists and subscriptions of the request.
     pub(crate) request: String,
 }
 

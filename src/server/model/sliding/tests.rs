@@ -221,3 +221,34 @@ fn who_leaves_sees_that_and_nothing_after_it() {
     let third = ask(&mut world, &bob, pos(&second), list((0, 9), &wanted));
     assert_eq!((&third["lists"]["all"]["count"], third["rooms"].is_null()), (&json!(0), true));
 }
+
+#[test]
+fn what_each_room_would_have_to_remember_is_bounded() {
+    let mut world = World::new();
+    let alice = world.user("alice");
+    let room = world.room(&alice, json!({}));
+    let state = |count: usize| -> Vec<Value> {
+        (0..count).map(|number| json!(["m.room.member", format!("@{number}:test")])).collect()
+    };
+    let of_room = |count: usize| {
+        json!({ "room_subscriptions": {
+            &room: { "required_state": state(count), "timeline_limit": 1 }
+        } })
+    };
+    let ranges: Vec<Value> = (0..101).map(|_| json!([0, 1])).collect();
+    let mut many_ranges = list((0, 9), &json!([]));
+    many_ranges["lists"]["all"]["ranges"] = json!(ranges);
+    let mut long_name = list((0, 9), &json!([]));
+    long_name["conn_id"] = json!("x".repeat(256));
+    for (body, is_taken) in [
+        (list((0, 9), &json!(state(500))), true),
+        (list((0, 9), &json!(state(501))), false),
+        (of_room(10_000), true),
+        (of_room(10_001), false),
+        (many_ranges, false),
+        (long_name, false),
+    ] {
+        let (status, answer) = world.post(PATH, &alice, body);
+        assert_eq!(status, if is_taken { 200 } else { 400 }, "{answer}");
+    }
+}
