@@ -13,8 +13,13 @@ use crate::matrix::{DeviceId, UserId};
 
 /// Most messages that wait for a device: what comes beyond is lost, as the device is.
 const MAX_WAITING: u64 = 10_000;
-/// Most bytes that wait for all devices of somebody.
+/// Most bytes that wait for all devices of somebody, beyond a share of each.
 const MAX_BYTES: u64 = 128 << 20;
+/// The share of a device: so much waits for it however much waits for the others. One that fetches
+/// must not lose its messages because another one never does.
+const SHARE: u64 = 256 << 10;
+/// Most messages of a share.
+const SHARE_COUNT: u64 = 100;
 
 /// Leaves a message for a device, and wakes its polls.
 pub(crate) fn send(
@@ -24,7 +29,10 @@ pub(crate) fn send(
 ) -> Result<(), Broken> {
     let count = step.get(TO_DEVICE_COUNTS, (user, device))?.unwrap_or(0);
     let bytes = step.get(TO_DEVICE_SIZES, (user,))?.unwrap_or(0).saturating_add(size(message));
-    if MAX_WAITING <= count || MAX_BYTES < bytes {
+    if MAX_WAITING <= count {
+        return Ok(());
+    }
+    if MAX_BYTES < bytes && !is_in_share(step, (user, device), (count, message))? {
         return Ok(());
     }
     step.put(TO_DEVICE_SIZES, (user,), &bytes)?;
@@ -34,6 +42,20 @@ pub(crate) fn send(
     step.put(TO_DEVICE_COUNTS, (user, device), &(count + 1))?;
     step.wake(user.to_owned());
     Ok(())
+}
+
+/// Whether a message is within the share of a device for which `count` wait.
+fn is_in_share(
+    step: &Step<'_>,
+    place: (&UserId, &DeviceId),
+    (count, message): (u64, &ToDeviceRecord),
+) -> Result<bool, Broken> {
+    if SHARE_COUNT <= count {
+        return Ok(false);
+    }
+    let waiting = waiting(step, place, (0, u64::MAX), usize::MAX)?;
+    let held: u64 = waiting.iter().map(|(_, message)| size(message)).sum();
+    Ok(held.saturating_add(size(message)) <= SHARE)
 }
 
 /// At most `limit` messages for a device, with numbers after `after` and up to `up_to`, in order.

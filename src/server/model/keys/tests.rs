@@ -391,7 +391,10 @@ fn a_message_for_all_devices_reaches_each_once() {
 
 #[test]
 fn what_waits_for_all_devices_of_somebody_is_bounded_in_bytes() {
-    use crate::server::model::{records::TO_DEVICE_SIZES, to_device};
+    use crate::server::model::{
+        records::{TO_DEVICE_COUNTS, TO_DEVICE_SIZES},
+        to_device,
+    };
     let mut world = World::new();
     let (alice, bob, carol) = (world.user("alice"), world.user("bob"), world.user("carol"));
     let send = |world: &mut World, to: &User, transaction: &str, length: usize| {
@@ -405,7 +408,11 @@ fn what_waits_for_all_devices_of_somebody_is_bounded_in_bytes() {
         world.edit(|step| to_device::waiting(step, place, (0, u64::MAX), 100))
     };
     let full = (128 << 20) - 1_000;
-    world.edit(|step| step.put(TO_DEVICE_SIZES, (&*bob.id,), &full));
+    let place = (&*bob.id, bob.device.as_str().into());
+    world.edit(|step| {
+        step.put(TO_DEVICE_COUNTS, place, &100)?;
+        step.put(TO_DEVICE_SIZES, (&*bob.id,), &full)
+    });
     send(&mut world, &bob, "t1", 2_000);
     assert_eq!(waiting(&mut world, &bob).len(), 0, "there is no room for it");
     send(&mut world, &bob, "t2", 500);
@@ -415,10 +422,36 @@ fn what_waits_for_all_devices_of_somebody_is_bounded_in_bytes() {
     send(&mut world, &carol, "t4", 2_000);
     assert_eq!(waiting(&mut world, &carol).len(), 1, "others have a bound of their own");
     let number = waiting(&mut world, &bob)[0].0;
-    let place = (&*bob.id, bob.device.as_str().into());
     world.edit(|step| to_device::delete_up_to(step, place, number));
     send(&mut world, &bob, "t5", 500);
     assert_eq!(waiting(&mut world, &bob).len(), 1, "what was fetched makes room");
+}
+
+#[test]
+fn a_device_that_never_fetches_keeps_nothing_from_one_that_does() {
+    use crate::server::model::{
+        records::{TO_DEVICE_COUNTS, TO_DEVICE_SIZES},
+        to_device,
+    };
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let lost = world.device(&bob.id, "LOST");
+    world.edit(|step| {
+        step.put(TO_DEVICE_COUNTS, (&*bob.id, lost.device.as_str()), &2_048)?;
+        step.put(TO_DEVICE_SIZES, (&*bob.id,), &(128 << 20))
+    });
+    let content = json!({"text": "x".repeat(60_000)});
+    for transaction in ["t1", "t2", "t3", "t4", "t5"] {
+        let body = json!({"messages": {&bob.id: {&bob.device: content, &lost.device: content}}});
+        let path = format!("/sendToDevice/m.test/{transaction}");
+        assert_eq!(world.put(&path, &alice, body).0, 200);
+    }
+    let waiting = |world: &mut World, of: &User| {
+        let place = (&*of.id, of.device.as_str().into());
+        world.edit(|step| to_device::waiting(step, place, (0, u64::MAX), 100)).len()
+    };
+    assert_eq!(waiting(&mut world, &lost), 0);
+    assert_eq!(waiting(&mut world, &bob), 4, "as much as its share");
 }
 
 #[test]
