@@ -1,5 +1,7 @@
 //! Keys of devices: upload, query, claim.
 
+use std::collections::BTreeSet;
+
 use ruma::api::client::{
     filter::FilterDefinition,
     keys::{claim_keys, get_key_changes, get_keys, upload_keys},
@@ -76,7 +78,7 @@ fn query(
         .ok_or_else(|| Refusal::bad_json("device_keys is not an object"))?;
     let mut answer = QueryAnswer::default();
     for (user, devices) in asked {
-        let devices: Vec<&str> = devices
+        let devices: BTreeSet<&str> = devices
             .as_array()
             .and_then(|devices| devices.iter().map(Value::as_str).collect())
             .ok_or_else(|| Refusal::bad_json("the devices are no list of texts"))?;
@@ -115,7 +117,7 @@ impl QueryAnswer {
         &mut self,
         step: &Step<'_>,
         viewer: &UserId,
-        (user, devices): (&UserId, &[&str]),
+        (user, devices): (&UserId, &BTreeSet<&str>),
     ) -> Result<(), Broken> {
         let mut keys = Map::new();
         let mut add = |device: &DeviceId| -> Result<(), Broken> {
