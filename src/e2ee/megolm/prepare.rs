@@ -310,13 +310,19 @@ impl Machine {
         Ok(())
     }
 
-    /// Tries devices again that had no way to them, for the recipients of the last message.
+    /// Tries devices again that had no way to them, for the recipients of the last message. If one
+    /// that has the key must not have it any more, the session ends instead: whoever is told that
+    /// they get no key is not known to have it afterwards.
     fn offer_again(&mut self, room: &RoomId, step: &mut Step<'_>) -> Result<(), MachineError> {
         let Some(outbound) = self.outbound(room, step)? else { return Ok(()) };
         outbound.claiming = false;
         outbound.retry_at = None;
         let Some(prepared) = outbound.prepared.clone() else { return Ok(()) };
         let devices = self.candidates(room, &prepared.to, step)?;
+        let Some(outbound) = self.outbound(room, step)? else { return Ok(()) };
+        if outbound.offers.stray_holder(&devices).is_some() {
+            return self.end_session(room, step);
+        }
         self.offer(room, &devices, step)
     }
 

@@ -1,5 +1,7 @@
 //! Who gets keys, by the signatures of their owners.
 
+use std::time::Duration;
+
 use vodozemac::olm::Account;
 
 use super::scene::{
@@ -104,4 +106,36 @@ fn a_blocked_device_is_told_so_though_it_is_signed() {
     assert_eq!(withheld(&world, "m.blacklisted"), 1);
     let left = world.at(ALICE, |it, step| it.left_out(&room(), &to_both(), step)).unwrap();
     assert_eq!(left.1[0].reason, LeftOutReason::Blocked);
+}
+
+#[test]
+fn who_must_not_read_on_does_not_although_another_device_is_tried_again_meanwhile() {
+    for blocks in [true, false] {
+        let mut world = pair();
+        let set = |world: &mut World, devices| {
+            let room = room();
+            world.at(ALICE, |it, step| it.set_device_policy(Some(&room), devices, step)).unwrap();
+        };
+        set(&mut world, DevicePolicy::All);
+        // One that gets the key, unsigned, and one that no key can be claimed for.
+        let unsigned = world.log_in("@bob:x", "UNSIGNED");
+        world.settle();
+        let bare = device_keys("@bob:x", "BARE", &Account::new(), |_| {});
+        world.server.device_keys.get_mut(&user("@bob:x")).unwrap().insert("BARE".into(), bare);
+        look(&mut world, ALICE, "@bob:x");
+        assert_eq!(prepare(&mut world, ALICE), Ok(true));
+        let before = session(&mut world, ALICE);
+        let (bob, device) = world.clients[unsigned].name();
+        if blocks {
+            world.at(ALICE, |it, step| it.block_device(&bob, &device, step)).unwrap();
+        } else {
+            set(&mut world, DevicePolicy::Signed);
+        }
+        for _ in 0..4 {
+            world.pass(Duration::from_secs(15 * 60));
+            world.settle();
+        }
+        assert_eq!(prepare(&mut world, ALICE), Ok(true));
+        assert_ne!(session(&mut world, ALICE), before, "who had the key must not have the next");
+    }
 }
