@@ -11,6 +11,7 @@ use super::{
 use crate::{
     e2ee::{
         BackupState, Bootstrap, CreationStatus, Derivation, DerivedKey, OwnIdentity, RequestKind,
+        StorageStatus,
     },
     secret::Secret,
 };
@@ -58,6 +59,13 @@ enum Next {
     Wait,
     Done(Secret<String>),
     Fail(CommandError),
+}
+
+/// A key that was made here is not the account's.
+fn overtaken() -> CommandError {
+    let words = "another client made a recovery key meanwhile: that one counts, and the one made here \
+                 opens nothing; `grotto setup-recovery --new-key` makes another";
+    refusal("recovery_exists", words)
 }
 
 impl Engine {
@@ -162,8 +170,11 @@ impl Engine {
         if self.recovery.confirming.is_empty() {
             return Ok(());
         }
-        match self.machine.storage_status(&turn.step)?.creation {
+        let StorageStatus { creation, is_overtaken, .. } =
+            self.machine.storage_status(&turn.step)?;
+        match creation {
             CreationStatus::Replacing => {}
+            CreationStatus::None if is_overtaken => self.fail_confirming(&overtaken(), turn),
             CreationStatus::None | CreationStatus::Writing | CreationStatus::Unconfirmed => {
                 for (face, id) in std::mem::take(&mut self.recovery.confirming) {
                     answer(face, id, Ok(Outcome::Done), turn);
@@ -269,10 +280,7 @@ impl Engine {
             CreationStatus::Writing | CreationStatus::Replacing => return Ok(Next::Wait),
             // The key was confirmed before, and is in its place now.
             CreationStatus::None if storage.is_open => return Ok(Next::Done(key)),
-            CreationStatus::None => {
-                let words = "another client made a recovery key meanwhile; that one counts";
-                return Ok(Next::Fail(refusal("recovery_exists", words)));
-            }
+            CreationStatus::None => return Ok(Next::Fail(overtaken())),
         }
         let is_whole = storage.unwritten == 0 && !self.machine.is_dehydrating();
         if self.is_backup_settled(setup, turn)? && is_whole {

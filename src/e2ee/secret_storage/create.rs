@@ -99,6 +99,7 @@ impl Machine {
             };
             let (id, stage) = (RequestId::random()?.0, Stage::Undescribed);
             record.creation = Some(Creation { id, key: key.clone(), rounds, stage, replaces });
+            record.overtaken = false;
             self.note_all_unwritten(&mut record, step)?;
             record.write(step)?;
             key
@@ -124,7 +125,8 @@ impl Machine {
     }
 
     /// The user has the recovery key: it is kept here no longer, once it is in the place of the one
-    /// before, if there was one.
+    /// before, if there was one. Whether it is worth anything,
+    /// [`StorageStatus::is_overtaken`](crate::e2ee::StorageStatus::is_overtaken) tells.
     ///
     /// # Errors
     /// When the store fails.

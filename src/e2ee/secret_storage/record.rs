@@ -56,6 +56,10 @@ pub(super) struct StorageRecord {
     /// A storage of ours that is being made, or whose key the user has not confirmed to have.
     #[serde(default)]
     pub(super) creation: Option<Creation>,
+    /// Another client made a storage before the user confirmed to have the key of ours, or before
+    /// that was in its place.
+    #[serde(default)]
+    pub(super) overtaken: bool,
 }
 
 /// A start anew: what it replaces is given up once the new identity is in force.
@@ -197,6 +201,8 @@ pub struct StorageStatus {
     pub is_writing: bool,
     /// Whether the account has a new identity, and its storage and backup are still to be made.
     pub is_fresh_start: bool,
+    /// Whether another client made one in the place of ours: a key that was made here opens nothing.
+    pub is_overtaken: bool,
 }
 
 impl Machine {
@@ -234,6 +240,7 @@ impl Machine {
             unwritten,
             is_writing,
             is_fresh_start: fresh.is_some(),
+            is_overtaken: record.overtaken,
         })
     }
 
@@ -268,7 +275,7 @@ impl Machine {
             record.default_key = id.map(str::to_owned);
             // Another client made another storage: what is written to ours would not be found.
             self.storage.open.take_if(|open| Some(open.id.as_str()) != id);
-            record.creation.take_if(|it| it.is_overtaken(id));
+            record.overtaken |= record.creation.take_if(|it| it.is_overtaken(id)).is_some();
         } else if let Some(id) = event.kind.strip_prefix(KEY_PREFIX).filter(|id| is_key_id(id)) {
             let content = serde_json::to_string(&event.content).unwrap_or_default();
             let has = Description::parse(&content).is_some_and(|it| it.has_passphrase());

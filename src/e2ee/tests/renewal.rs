@@ -118,6 +118,13 @@ fn another_storage_of_another_client_ends_a_renewal() {
     let event = crate::matrix::Event::parse(event).unwrap();
     world.at(0, |it, step| it.receive_account_data(&event, step)).unwrap();
     assert_eq!(status(&mut world).creation, CreationStatus::None);
+    // Whoever kept the key of it learns that it is worth nothing, also after a restart.
+    let now = world.now;
+    world.clients[0].restart(now);
+    world.at(0, Machine::confirm_recovery_key).unwrap();
+    assert!(status(&mut world).is_overtaken);
+    drop(world.at(0, renew).unwrap());
+    assert!(!status(&mut world).is_overtaken);
 }
 
 #[test]
