@@ -90,10 +90,12 @@ const SETUP_RECOVERY: &str = "Makes what this account lacks of a cross-signing i
                               them. Keep it where you keep passwords.\n\nInterrupted before it \
                               was printed, it goes on where it stopped when it is called again, \
                               with the same key.\n\nWith --new-key: a recovery key in the place \
-                              of the one there is, for when that is lost or somebody else saw it. \
-                              This device must have all of the account's keys. The one before \
-                              opens everything until the new one was printed, and nothing from \
-                              then on.\n\nWith --json: {recovery_key}.";
+                              of the one there is, for when that is lost. This device must have \
+                              all of the account's keys. The one before opens everything until \
+                              the new one was printed, and nothing from then on. But the keys \
+                              that it opened stay the account's: whoever used it may have them. \
+                              If somebody else saw it, log in anew and start fresh \
+                              there.\n\nWith --json: {recovery_key}.";
 
 const DEMO: &str = "Opens the interface with a server, your account and two people inside this \
                     program: a guide who shows you around, and Robin. Nothing is read from your \
