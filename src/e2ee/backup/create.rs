@@ -134,7 +134,7 @@ impl Machine {
         self.backup.record.seed = Some(seed);
         self.backup.checked = true;
         // What was asked before it was made may be answered with the one before it.
-        self.backup.asked_early = self.backup.asking;
+        self.backup.question.outdate();
         self.backup.problem = None;
         self.backup.save(step)?;
         self.begin_marking(step)?;

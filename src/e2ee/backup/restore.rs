@@ -41,8 +41,20 @@ pub(super) enum Extent {
     TooLarge,
 }
 
+/// What is being fetched; one thing at a time.
+#[derive(Debug, Default)]
+pub(super) enum Fetch {
+    /// Nothing.
+    #[default]
+    None,
+    /// A room or a session was asked for.
+    Asked,
+    /// A room came.
+    Entries(Entries),
+}
+
 /// The keys of a room, being worked off.
-pub(in crate::e2ee) struct Entries {
+pub(super) struct Entries {
     name: Name,
     room: OwnedRoomId,
     left: btree_map::IntoIter<String, Box<RawValue>>,
@@ -91,19 +103,17 @@ impl Machine {
         Ok(false)
     }
 
-    /// Fetches the keys of all rooms that we know to be encrypted.
-    pub(super) fn begin_restore(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        self.resume_restore(step)
-    }
-
-    /// Looks what is left to fetch from the backup as it is now.
+    /// Looks what is left to fetch from the backup as it is now, of all rooms that we know to be
+    /// encrypted.
     pub(super) fn resume_restore(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         let backup = &mut self.backup;
         backup.rooms = VecDeque::new();
         backup.rooms_total = 0;
         backup.fetched.clear();
         backup.searches.clear();
-        backup.entries = None;
+        if matches!(backup.fetch, Fetch::Entries(_)) {
+            backup.fetch = Fetch::None;
+        }
         backup.changed = true;
         let Some(name) = backup.readable().cloned() else { return Ok(()) };
         for RecordKey(room, session_id) in step.keys_after(Table::BackupSearch, None, usize::MAX)? {
@@ -135,7 +145,7 @@ impl Machine {
     /// A session of the room is missing: the room is fetched next, if it was not fetched.
     pub(super) fn want_room(&mut self, room: &RoomId) {
         let backup = &mut self.backup;
-        let is_at_work = backup.entries.as_ref().is_some_and(|entries| entries.room == room);
+        let is_at_work = matches!(&backup.fetch, Fetch::Entries(entries) if entries.room == room);
         if is_at_work || backup.fetched.contains_key(room) {
             return;
         }
@@ -150,13 +160,13 @@ impl Machine {
     /// Asks for the next thing to fetch, if nothing is being fetched.
     pub(super) fn fetch_next(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         let backup = &mut self.backup;
-        let is_busy = backup.reading || backup.entries.is_some() || backup.record.marking.is_some();
-        let Some(name) = backup.readable().filter(|_| !is_busy).cloned() else { return Ok(()) };
+        let is_free = matches!(backup.fetch, Fetch::None) && backup.record.marking.is_none();
+        let Some(name) = backup.readable().filter(|_| is_free).cloned() else { return Ok(()) };
         let Some(room) = backup.rooms.pop_front() else {
             backup.rooms_total = 0;
             return self.fetch_session(name, step);
         };
-        backup.reading = true;
+        backup.fetch = Fetch::Asked;
         let call = Call {
             kind: RequestKind::BackupRead,
             method: "GET",
@@ -175,7 +185,7 @@ impl Machine {
         answer: Result<&str, &MatrixError>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        self.backup.reading = false;
+        self.backup.fetch = Fetch::None;
         if self.backup.readable() != Some(name) {
             return Ok(());
         }
@@ -191,13 +201,19 @@ impl Machine {
         let left = sessions.into_iter();
         let room = room.to_owned();
         // The next step of the machine begins with them.
-        self.backup.entries = Some(Entries { name: name.clone(), room, left, bad: 0 });
+        self.backup.fetch = Fetch::Entries(Entries { name: name.clone(), room, left, bad: 0 });
         Ok(())
     }
 
     /// Opens the next entries of the room at hand.
     pub(super) fn work_off_entries(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        let Some(mut entries) = self.backup.entries.take() else { return Ok(()) };
+        let mut entries = match std::mem::take(&mut self.backup.fetch) {
+            Fetch::Entries(entries) => entries,
+            other @ (Fetch::None | Fetch::Asked) => {
+                self.backup.fetch = other;
+                return Ok(());
+            }
+        };
         let seed = self.backup.record.usable_seed();
         let Some(key) = seed.map(super::record::Seed::decryption) else { return Ok(()) };
         let mut opened = 0;
@@ -225,7 +241,7 @@ impl Machine {
             let room = (entries.room.as_ref(), Extent::Whole);
             return self.room_is_fetched(&entries.name, room, step);
         }
-        self.backup.entries = Some(entries);
+        self.backup.fetch = Fetch::Entries(entries);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     entry,
     record::Name,
-    restore::Extent,
+    restore::{Extent, Fetch},
     state::{Backup, BackupPurpose},
 };
 use crate::{
@@ -186,7 +186,7 @@ impl Machine {
             let purpose =
                 BackupPurpose::Session { name, room: room.clone(), session_id: session_id.clone() };
             self.core.requests.call(call, Purpose::Backup(purpose), step)?;
-            self.backup.reading = true;
+            self.backup.fetch = Fetch::Asked;
             return Ok(());
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Machine {
         answer: Result<&str, &MatrixError>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        self.backup.reading = false;
+        self.backup.fetch = Fetch::None;
         let seed =
             self.backup.record.usable_seed().filter(|_| self.backup.readable() == Some(name));
         let opened = match (answer, seed) {

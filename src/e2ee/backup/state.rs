@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     record::{Name, Pinned, Record, Seed, Trust},
-    restore::{Entries, Extent},
+    restore::{Extent, Fetch},
     search::Search,
+    upload::Upload,
+    version::Question,
 };
 use crate::{
     e2ee::{Machine, MachineError, Notice, Table, request, request::Purpose, step::Step},
@@ -82,30 +84,22 @@ pub(in crate::e2ee) enum BackupPurpose {
 
 /// The backup in memory. Everything that must not be forgotten is in the store too.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "what is under way, each by itself")]
 pub(in crate::e2ee) struct Backup {
     pub(super) record: Record,
     /// Whether the server was asked since the start.
     pub(super) checked: bool,
-    /// Whether it is being asked.
-    pub(super) asking: bool,
-    /// Whether the answer under way may be from before something changed.
-    pub(super) asked_early: bool,
+    pub(super) question: Question,
+    /// Whether a new one is being made, from the question on whether the account wants one.
     pub(super) creating: bool,
     /// A key that is to be used if it fits the backup, which is being asked for.
     pub(super) candidate: Option<Seed>,
     /// The backup that a key which was given did not fit.
     pub(super) misfit: Option<Name>,
-    pub(super) uploading: bool,
+    pub(super) upload: Upload,
     /// Sessions of one request, since the server refused more.
     pub(super) batch: Option<usize>,
-    /// When the next batch leaves.
-    pub(super) upload_at: Option<Timestamp>,
     pub(super) upload_failures: u32,
-    /// Whether something is being fetched.
-    pub(super) reading: bool,
-    /// An answer that is being worked off.
-    pub(super) entries: Option<Entries>,
+    pub(super) fetch: Fetch,
     /// Rooms to fetch, next first.
     pub(super) rooms: VecDeque<OwnedRoomId>,
     /// Rooms that were fetched from this backup.
@@ -129,11 +123,13 @@ impl Backup {
         for record in request::records(step)? {
             let Purpose::Backup(purpose) = record.purpose else { continue };
             match purpose {
-                BackupPurpose::Version => backup.asking = true,
+                BackupPurpose::Version => backup.question = Question::Asked,
                 BackupPurpose::Preference | BackupPurpose::Create => backup.creating = true,
                 BackupPurpose::Enable | BackupPurpose::Sign => {}
-                BackupPurpose::Upload { .. } => backup.uploading = true,
-                BackupPurpose::Session { .. } | BackupPurpose::Room { .. } => backup.reading = true,
+                BackupPurpose::Upload { .. } => backup.upload = Upload::UnderWay,
+                BackupPurpose::Session { .. } | BackupPurpose::Room { .. } => {
+                    backup.fetch = Fetch::Asked;
+                }
             }
         }
         Ok(backup)
@@ -148,18 +144,23 @@ impl Backup {
 
     /// Whether the server is being asked which backup there is.
     pub(in crate::e2ee) fn is_asked(&self) -> bool {
-        self.asking
+        self.question != Question::None
     }
 
     /// When time must be told.
     pub(in crate::e2ee) fn deadline(&self) -> Option<Timestamp> {
         let now = Timestamp::default();
-        if self.entries.is_some() || self.record.marking.is_some() {
-            return Some(now);
-        }
-        let upload = self.upload_at.filter(|_| !self.uploading);
-        let search = self.next_search().filter(|_| !self.reading);
-        [upload, search].into_iter().flatten().min()
+        let search = match &self.fetch {
+            Fetch::Entries(_) => Some(now),
+            Fetch::Asked => None,
+            Fetch::None => self.next_search(),
+        };
+        let upload = match self.upload {
+            Upload::Due(at) => Some(at),
+            Upload::None | Upload::UnderWay => None,
+        };
+        let marking = self.record.marking.as_ref().map(|_| now);
+        [search, upload, marking].into_iter().flatten().min()
     }
 
     /// The backup that this device reads from.
@@ -206,8 +207,7 @@ impl Machine {
     pub fn backup_state(&self, step: &Step<'_>) -> Result<BackupState, MachineError> {
         let backup = &self.backup;
         let pinned = backup.record.pinned.as_ref();
-        let left =
-            backup.rooms.len() as u64 + u64::from(backup.reading || backup.entries.is_some());
+        let left = backup.rooms.len() as u64 + u64::from(!matches!(backup.fetch, Fetch::None));
         let total = backup.rooms_total;
         Ok(BackupState {
             version: pinned.map(|pinned| pinned.name.version.clone()),

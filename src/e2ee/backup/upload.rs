@@ -18,6 +18,7 @@ use crate::{
         step::{Step, encode_text},
     },
     matrix::{MatrixError, OwnedRoomId, RoomId},
+    time::Timestamp,
 };
 
 /// Sessions of one request, unless the server found that too much.
@@ -57,9 +58,21 @@ pub(in crate::e2ee) fn session_changed(
     }
 }
 
+/// Where the uploading stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// Nothing is planned.
+    #[default]
+    None,
+    /// When the next batch leaves.
+    Due(Timestamp),
+    /// A batch is under way.
+    UnderWay,
+}
+
 /// The body of an upload.
 #[derive(Default, Serialize)]
-struct Upload {
+struct Rooms {
     rooms: BTreeMap<String, Sessions>,
 }
 
@@ -75,8 +88,8 @@ impl Machine {
     /// # Errors
     /// When the store fails.
     pub fn flush_backup(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        if self.backup.upload_failures == 0 {
-            self.backup.upload_at = Some(step.now());
+        if self.backup.upload_failures == 0 && self.backup.upload != Upload::UnderWay {
+            self.backup.upload = Upload::Due(step.now());
         }
         self.backup.changed = true;
         self.proceed_backup(step)
@@ -116,29 +129,30 @@ impl Machine {
     /// Sends the next batch, if one is due.
     pub(super) fn upload_sessions(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         let backup = &mut self.backup;
-        let is_free = !backup.uploading && backup.record.marking.is_none() && backup.checked;
+        let is_free = backup.record.marking.is_none() && backup.checked;
         let Some(name) = backup.record.trusted().filter(|_| is_free).cloned() else {
             return Ok(());
         };
         if !self.megolm.to_back_up {
             return Ok(());
         }
-        let due = match backup.upload_at {
-            Some(at) => at,
-            None => step.now().plus(delay()),
+        let due = match backup.upload {
+            Upload::UnderWay => return Ok(()),
+            Upload::Due(at) => at,
+            Upload::None => step.now().plus(delay()),
         };
-        backup.upload_at = Some(due);
+        backup.upload = Upload::Due(due);
         if step.now() < due {
             return Ok(());
         }
         let size = self.backup.batch.unwrap_or(BATCH);
         let Some((body, sessions)) = batch(&name, size, step)? else {
             self.megolm.to_back_up = false;
-            self.backup.upload_at = None;
+            self.backup.upload = Upload::None;
             self.backup.changed = true;
             return Ok(());
         };
-        self.backup.uploading = true;
+        self.backup.upload = Upload::UnderWay;
         let call = Call {
             kind: RequestKind::BackupWrite,
             method: "PUT",
@@ -156,12 +170,11 @@ impl Machine {
         answer: Result<&str, &MatrixError>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        self.backup.uploading = false;
+        self.backup.upload = Upload::Due(step.now());
         match answer {
             // Fewer at once, at once.
             Err(error) if error.status == 413 && 1 < sessions.len() => {
                 self.backup.batch = Some(sessions.len() / 2);
-                self.backup.upload_at = Some(step.now());
                 Ok(())
             }
             Ok(_) if self.backup.record.trusted() == Some(name) => {
@@ -173,7 +186,6 @@ impl Machine {
                     }
                 }
                 self.backup.upload_failures = 0;
-                self.backup.upload_at = Some(step.now());
                 Ok(())
             }
             // It went to a backup that is not the current one any more.
@@ -192,7 +204,7 @@ impl Machine {
         let factor = 2_u32.saturating_pow(backup.upload_failures.min(16));
         backup.upload_failures = backup.upload_failures.saturating_add(1);
         let pause = FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE);
-        backup.upload_at = Some(step.now().plus(pause));
+        backup.upload = Upload::Due(step.now().plus(pause));
         backup.problem = Some(BackupProblem::Refused(error.errcode.clone()));
         backup.checked = false;
         self.check_backup(step)
@@ -209,7 +221,7 @@ fn batch(
     step: &mut Step<'_>,
 ) -> Result<Option<(String, Uploaded)>, MachineError> {
     let Some(key) = curve25519_from_base64(&name.public_key) else { return Ok(None) };
-    let (mut upload, mut sessions) = (Upload::default(), Vec::new());
+    let (mut body, mut sessions) = (Rooms::default(), Vec::new());
     while sessions.is_empty() {
         let keys = step.keys_after(Table::ToBackUp, None, size)?;
         if keys.is_empty() {
@@ -225,10 +237,10 @@ fn batch(
             };
             let Some(entry) = Entry::seal(&record, key)? else { return Ok(None) };
             sessions.push((owner, id.clone(), record.session.first_known_index()));
-            upload.rooms.entry(room).or_default().sessions.insert(id, entry);
+            body.rooms.entry(room).or_default().sessions.insert(id, entry);
         }
     }
-    Ok(Some((encode_text(Table::Request, &upload)?, sessions)))
+    Ok(Some((encode_text(Table::Request, &body)?, sessions)))
 }
 
 /// A random delay. Without randomness there is none.

@@ -22,6 +22,27 @@ use crate::{
 /// Longest version that is taken.
 const MAX_VERSION_BYTES: usize = 255;
 
+/// The question which backup the server has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Nobody asks it.
+    #[default]
+    None,
+    /// Its answer is under way.
+    Asked,
+    /// The answer under way may be from before something changed: it is asked again.
+    AskedEarly,
+}
+
+impl Question {
+    /// Something changed that an answer under way may not know of.
+    pub(super) fn outdate(&mut self) {
+        if *self == Self::Asked {
+            *self = Self::AskedEarly;
+        }
+    }
+}
+
 /// The answer of `GET /room_keys/version`.
 #[derive(Deserialize)]
 struct About {
@@ -47,10 +68,10 @@ impl Machine {
     /// # Errors
     /// When the store fails.
     pub fn check_backup(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        if self.backup.asking {
+        if self.backup.question != Question::None {
             return Ok(());
         }
-        self.backup.asking = true;
+        self.backup.question = Question::Asked;
         let call = Call {
             kind: RequestKind::BackupRead,
             method: "GET",
@@ -86,7 +107,7 @@ impl Machine {
         &mut self,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        self.backup.asked_early = self.backup.asking;
+        self.backup.question.outdate();
         self.check_backup(step)
     }
 
@@ -105,7 +126,7 @@ impl Machine {
         backup.save(step)?;
         self.secret_settled(SecretName::BackupKey, step)?;
         self.begin_marking(step)?;
-        self.begin_restore(step)?;
+        self.resume_restore(step)?;
         self.proceed_backup(step)
     }
 
@@ -136,9 +157,9 @@ impl Machine {
         answer: Result<&str, &MatrixError>,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        self.backup.asking = false;
-        if std::mem::take(&mut self.backup.asked_early) {
-            return self.check_backup(step);
+        match std::mem::take(&mut self.backup.question) {
+            Question::AskedEarly => return self.check_backup(step),
+            Question::Asked | Question::None => {}
         }
         let about = match answer {
             Ok(body) => serde_json::from_str::<About>(body).ok(),
