@@ -28,6 +28,7 @@ use super::{
     step::Step,
     tracking::IsInitial,
     types::{CryptoSync, KeyStatus},
+    upload::UploadPurpose,
     verification::Verifications,
 };
 
@@ -114,41 +115,67 @@ impl Machine {
             Ok(body) => Ok(body),
         };
         self.core.requests.settle(id, step);
+        self.hand_on(id, &record, answer, step)?;
+        self.progress_after(&record.purpose, step)
+    }
+
+    /// Hands an answer to the part that asked.
+    fn hand_on(
+        &mut self,
+        id: &RequestId,
+        record: &RequestRecord,
+        answer: Result<&str, &MatrixError>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
         match &record.purpose {
-            Purpose::KeysUpload(purpose) => {
-                self.core.receive_upload(*purpose, answer, step)?;
-                self.core.resume_bootstrap(step)?;
-                // What came before it could not be used to sign.
-                self.core.sign_ourselves(step)?;
-            }
+            Purpose::KeysUpload(purpose) => self.receive_keys_upload(*purpose, answer, step),
             Purpose::KeysQuery(purpose) => {
                 self.core.receive_query(id, purpose, answer, step)?;
-                self.verifications_progressed(step)?;
+                self.verifications_progressed(step)
             }
-            Purpose::KeysClaim(purpose) => self.core.receive_claim(purpose, answer, step)?,
+            Purpose::KeysClaim(purpose) => self.core.receive_claim(purpose, answer, step),
             Purpose::ShareRoomKey(purpose) => {
                 let answer = if answer.is_ok() { Answer::Delivered } else { Answer::Refused };
-                self.share_answered(id, purpose, answer, step)?;
+                self.share_answered(id, purpose, answer, step)
             }
             Purpose::SigningKeys(_) => {
                 self.core.receive_identity_upload(answer, step)?;
-                self.verifications_progressed(step)?;
+                self.verifications_progressed(step)
             }
             Purpose::Signatures(purpose) => {
                 let sent = (*purpose, record.request.body.as_str());
-                self.core.receive_signatures(sent, answer, step)?;
+                self.core.receive_signatures(sent, answer, step)
             }
-            Purpose::Backup(purpose) => self.receive_backup(purpose, answer, step)?,
-            Purpose::Dehydrated(purpose) => {
-                self.receive_dehydrated((id, purpose), answer, step)?;
+            Purpose::Backup(purpose) => self.receive_backup(purpose, answer, step),
+            Purpose::Dehydrated(purpose) => self.receive_dehydrated((id, purpose), answer, step),
+            Purpose::Notice => Ok(()),
+            Purpose::HistoryBundle => {
+                self.history.delivered(id);
+                Ok(())
             }
-            Purpose::Notice => {}
-            Purpose::HistoryBundle => self.history.delivered(id),
-            Purpose::StorageRead => self.receive_storage_read(id, answer, step)?,
-            Purpose::StorageWrite(purpose) => {
-                self.receive_storage_write(id, purpose, answer, step)?;
-            }
+            Purpose::StorageRead => self.receive_storage_read(id, answer, step),
+            Purpose::StorageWrite(purpose) => self.receive_storage_write(id, purpose, answer, step),
         }
+    }
+
+    fn receive_keys_upload(
+        &mut self,
+        purpose: UploadPurpose,
+        answer: Result<&str, &MatrixError>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.core.receive_upload(purpose, answer, step)?;
+        self.core.resume_bootstrap(step)?;
+        // What came before it could not be used to sign.
+        self.core.sign_ourselves(step)
+    }
+
+    /// Goes on with whatever may have waited for an answer.
+    fn progress_after(
+        &mut self,
+        purpose: &Purpose,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
         if self.core.cross_signing.take_is_new() {
             self.on_new_identity(step)?;
         }
@@ -159,7 +186,7 @@ impl Machine {
         self.serve_key_requests(step)?;
         self.proceed_backup(step)?;
         self.history_progressed(step)?;
-        match &record.purpose {
+        match purpose {
             Purpose::KeysUpload(_)
             | Purpose::KeysQuery(_)
             | Purpose::KeysClaim(_)
