@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vodozemac::megolm::{ExportedSessionKey, GroupSession, InboundGroupSession, SessionConfig};
 
-use super::{forger::Forger, harness::World, recovery::two_signed};
+use super::{forger::Forger, harness::World, secret_sharing::two_signed};
 use crate::{
     e2ee::{
         Decryption, KeyForwarding, KeySource, Machine, Shield, ShieldReason, Table,

@@ -17,6 +17,7 @@ mod olm;
 mod ratchets;
 mod recovery;
 mod renewal;
+mod secret_sharing;
 mod secrets;
 mod sessions;
 mod signing;
