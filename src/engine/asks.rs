@@ -11,26 +11,22 @@ use crate::{
 };
 
 use super::{
-    CommandError, CommandId, Engine, FaceId, Outcome, Request, Update,
+    CommandError, Engine, Outcome, Request, Update,
     error::EngineError,
-    faces::{answer, refusal},
+    faces::{Asker, answer, refusal},
     files::Wanted,
     request::{Asked, Call, Origin},
     turn::Turn,
 };
 
-/// Who asked, and under which name.
-type Sender = (FaceId, CommandId);
-
 impl Engine {
+    /// Hands a request to whoever does it.
     pub(super) fn on_request(
         &mut self,
-        face: FaceId,
-        id: CommandId,
+        from: Asker,
         request: Request,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
-        let from = (face, id);
         match request {
             Request::CreateRoom { name, invite, dm, encrypted } => {
                 let dm = invite.first().filter(|_| dm).cloned();
@@ -38,15 +34,9 @@ impl Engine {
                 self.ask(from, Asked::Create(dm), call);
             }
             Request::Join { room } => self.join(from, &room, turn)?,
-            Request::Leave { room } => {
-                let call = self.leave_call(&room);
-                self.ask(from, Asked::Leave(room), call);
-            }
+            Request::Leave { room } => self.ask_leave(from, room),
             Request::Invite { room, user } => self.invite(from, (room, user), turn)?,
-            Request::Rooms => {
-                let rooms = self.rooms.summaries();
-                answer(face, id, Ok(Outcome::Rooms { rooms }), turn);
-            }
+            Request::Rooms => self.list_rooms(from, turn),
             Request::Find { name } => self.find(from, &name, turn),
             Request::History { room, limit, before } => {
                 self.on_history_request(from, room, (limit, before), turn)?;
@@ -62,26 +52,20 @@ impl Engine {
             Request::KeyStory { room, event } => self.key_story(from, &room, &event, turn)?,
             Request::AwaitSent { txn } => self.await_sent(from, &txn, turn),
             Request::Recover { secret } => self.recover(from, secret, turn)?,
-            Request::SetUpRecovery { passphrase: of } => self.set_up_recovery(from, of, turn)?,
+            Request::SetUpRecovery { passphrase } => {
+                self.set_up_recovery(from, passphrase, turn)?;
+            }
             Request::RenewRecoveryKey { passphrase } => self.renew_key(from, passphrase, turn)?,
             Request::ConfirmRecoveryKey => self.confirm_recovery_key(from, turn)?,
             Request::StartFresh => self.start_fresh(from, turn)?,
-            Request::DiscardSession { room } => {
-                self.machine.discard_session(&room, &mut turn.step)?;
-                answer(face, id, Ok(Outcome::Done), turn);
-            }
+            Request::DiscardSession { room } => self.discard_session(from, &room, turn)?,
             Request::Authenticate { password } => {
                 self.authenticate(from, password.as_ref(), turn)?;
             }
-            Request::ResetIdentity => {
-                self.machine.reset_identity(&mut turn.step)?;
-                answer(face, id, Ok(Outcome::Done), turn);
-            }
+            Request::ResetIdentity => self.reset_identity(from, turn)?,
             Request::Policy { room, devices } => self.on_policy(from, (room, devices), turn)?,
             Request::Devices { user } => self.on_devices(from, user, turn)?,
-            Request::RenameDevice { device, name } => {
-                self.on_rename_device(from, &device, &name);
-            }
+            Request::RenameDevice { device, name } => self.on_rename_device(from, &device, &name),
             Request::DeleteDevice { device, password } => {
                 self.on_delete_device(from, &device, password.as_ref());
             }
@@ -89,36 +73,28 @@ impl Engine {
                 self.on_block_device(from, (&user, &device), blocked, turn)?;
             }
             Request::Identity { user } => self.identity(from, user.as_deref(), turn)?,
-            Request::AcknowledgeIdentity { user } => {
-                let settled = self.machine.acknowledge_identity(&user, &mut turn.step)?;
-                answer(face, id, settled_or_not(settled), turn);
-            }
-            Request::WithdrawVerification { user } => {
-                let settled = self.machine.withdraw_verification(&user, &mut turn.step)?;
-                answer(face, id, settled_or_not(settled), turn);
-            }
+            Request::AcknowledgeIdentity { user } => self.acknowledge(from, &user, turn)?,
+            Request::WithdrawVerification { user } => self.withdraw(from, &user, turn)?,
             Request::Verify { user, device, scan } => {
                 self.verify(from, (user, device), scan, turn)?;
             }
             Request::Verification { id, act } => self.go_on_verifying(from, id, act, turn)?,
             Request::Unsent => self.unsent(from, turn)?,
-            Request::Verifications => {
-                let all = self.machine.verifications();
-                answer(face, id, Ok(Outcome::Verifications { all }), turn);
-            }
+            Request::Verifications => self.list_verifications(from, turn),
             Request::Logout => self.ask(from, Asked::Logout, Call::post(&["logout"], &json!({}))),
         }
         Ok(())
     }
 
-    pub(super) fn ask(&mut self, (face, id): Sender, asked: Asked, call: Call) {
+    /// Asks the server on behalf of somebody.
+    pub(super) fn ask(&mut self, (face, id): Asker, asked: Asked, call: Call) {
         self.requests.ask(Origin::Asked(face, id, asked), call);
     }
 
-    fn join(&mut self, from: Sender, room: &str, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    fn join(&mut self, from: Asker, room: &str, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if !room.starts_with(['!', '#']) {
             let message = "a room is named by `!id` or `#alias:server`";
-            answer(from.0, from.1, Err(refusal("unknown_room", message)), turn);
+            answer(from, Err(refusal("unknown_room", message)), turn);
             return Ok(());
         }
         if let Ok(room) = OwnedRoomId::try_from(room) {
@@ -133,8 +109,17 @@ impl Engine {
         Ok(())
     }
 
+    fn ask_leave(&mut self, from: Asker, room: OwnedRoomId) {
+        let call = self.leave_call(&room);
+        self.ask(from, Asked::Leave(room), call);
+    }
+
+    fn list_rooms(&self, from: Asker, turn: &mut Turn<'_>) {
+        answer(from, Ok(Outcome::Rooms { rooms: self.rooms.summaries() }), turn);
+    }
+
     /// The room of an alias, which the server knows, or the direct chat with a user.
-    fn find(&mut self, from: Sender, name: &str, turn: &mut Turn<'_>) {
+    fn find(&mut self, from: Asker, name: &str, turn: &mut Turn<'_>) {
         if name.starts_with('#') {
             self.ask(from, Asked::Find, Call::get(&["directory", "room", name]));
             return;
@@ -145,19 +130,19 @@ impl Engine {
             let words = "there is no direct chat with this user; make one with: grotto create --dm";
             refusal("unknown_room", format!("{words} --invite {name}"))
         });
-        answer(from.0, from.1, result, turn);
+        answer(from, result, turn);
     }
 
     /// Whether a room has an event that somebody wants to answer.
     fn has_event(
         &mut self,
-        from: Sender,
+        from: Asker,
         room: &RoomId,
         event: OwnedEventId,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         if turn.store.event(room, &event)?.is_some() {
-            answer(from.0, from.1, Ok(Outcome::Done), turn);
+            answer(from, Ok(Outcome::Done), turn);
         } else {
             let call = Call::get(&["rooms", room.as_str(), "event", event.as_str()]);
             self.ask(from, Asked::HasEvent(event), call);
@@ -165,7 +150,7 @@ impl Engine {
         Ok(())
     }
 
-    fn key_status(&self, from: Sender, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    fn key_status(&self, from: Asker, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let status = Outcome::KeyStatus {
             keys: Box::new(self.machine.status(&turn.step)?),
             identity: self.machine.own_identity(&turn.step)?,
@@ -174,24 +159,35 @@ impl Engine {
             recovery: self.recovery_state(turn)?.map(Box::new),
             undecryptable: turn.store.undecryptable_counts()?,
         };
-        answer(from.0, from.1, Ok(status), turn);
+        answer(from, Ok(status), turn);
+        Ok(())
+    }
+
+    fn discard_session(
+        &mut self,
+        from: Asker,
+        room: &RoomId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.machine.discard_session(room, &mut turn.step)?;
+        answer(from, Ok(Outcome::Done), turn);
         Ok(())
     }
 
     /// Waits for a message's end, which may be there already: one that is not in the outbox was sent
     /// lately, or long ago, or never was.
-    fn await_sent(&mut self, (face, id): Sender, txn: &TransactionId, turn: &mut Turn<'_>) {
+    fn await_sent(&mut self, (face, id): Asker, txn: &TransactionId, turn: &mut Turn<'_>) {
         match self.outbox.get(txn).map(|row| &row.stored.state) {
             None => {
                 if let Some(event) = self.outbox.sent_lately(txn) {
                     let event_id = event.to_owned();
-                    return answer(face, id, Ok(Outcome::Sent { event_id }), turn);
+                    return answer((face, id), Ok(Outcome::Sent { event_id }), turn);
                 }
                 let message = "no message of this name waits; it was sent, or taken back";
-                answer(face, id, Err(refusal("unknown_transaction", message)), turn);
+                answer((face, id), Err(refusal("unknown_transaction", message)), turn);
             }
             Some(OutboxState::Failed(error)) => {
-                answer(face, id, Err(error.clone().into()), turn);
+                answer((face, id), Err(error.clone().into()), turn);
             }
             Some(OutboxState::Queued | OutboxState::Encrypted(_)) => {
                 self.faces.await_sent(face, id, txn);
@@ -201,7 +197,7 @@ impl Engine {
 
     pub(super) fn on_asked(
         &mut self,
-        from: Sender,
+        from: Asker,
         asked: Asked,
         result: Result<&str, MatrixError>,
         turn: &mut Turn<'_>,
@@ -215,26 +211,26 @@ impl Engine {
         let body = match result {
             Ok(body) => serde_json::from_str(body).unwrap_or(Value::Null),
             Err(error) => {
-                answer(from.0, from.1, Err(why_not(&asked, &error)), turn);
+                answer(from, Err(why_not(&asked, &error)), turn);
                 return Ok(());
             }
         };
         match asked {
             Asked::Create(dm) => self.on_created(from, dm, &body, turn),
             Asked::Join => self.on_joined(from, &body, turn)?,
-            Asked::Find => answer(from.0, from.1, named_room(&body), turn),
+            Asked::Find => answer(from, named_room(&body), turn),
             Asked::HasEvent(_) | Asked::Device | Asked::Devices => {
-                answer(from.0, from.1, Ok(Outcome::Done), turn);
+                answer(from, Ok(Outcome::Done), turn);
             }
             Asked::Download(wanted) => self.on_wanted(from, wanted, &body, turn)?,
             Asked::Leave(room) => self.on_left(from, &room, turn)?,
             Asked::Invite(room, user, history) => {
                 self.on_invited((&room, &user), turn)?;
                 let outcome = history.map_or(Outcome::Done, |history| Outcome::Invited { history });
-                answer(from.0, from.1, Ok(outcome), turn);
+                answer(from, Ok(outcome), turn);
             }
             Asked::Logout => {
-                answer(from.0, from.1, Ok(Outcome::Done), turn);
+                answer(from, Ok(Outcome::Done), turn);
                 let reason = "logged out".to_owned();
                 turn.tell_all(Update::Ended { reason });
                 turn.out.ended = true;
@@ -245,7 +241,7 @@ impl Engine {
 
     fn on_created(
         &mut self,
-        from: Sender,
+        from: Asker,
         dm: Option<OwnedUserId>,
         body: &Value,
         turn: &mut Turn<'_>,
@@ -257,7 +253,7 @@ impl Engine {
                 }
                 self.rooms.await_room(from, room_id, turn.now);
             }
-            other => answer(from.0, from.1, other, turn),
+            other => answer(from, other, turn),
         }
     }
 
@@ -265,7 +261,7 @@ impl Engine {
     /// it one on our side too.
     fn on_joined(
         &mut self,
-        from: Sender,
+        from: Asker,
         body: &Value,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -276,7 +272,7 @@ impl Engine {
                 }
                 self.rooms.await_room(from, room_id, turn.now);
             }
-            other => answer(from.0, from.1, other, turn),
+            other => answer(from, other, turn),
         }
         Ok(())
     }
@@ -296,12 +292,12 @@ impl Engine {
     /// Left: the room is gone at once.
     fn on_left(
         &mut self,
-        from: Sender,
+        from: Asker,
         room: &RoomId,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.forget_room(room, turn)?;
-        answer(from.0, from.1, Ok(Outcome::Done), turn);
+        answer(from, Ok(Outcome::Done), turn);
         Ok(())
     }
 
@@ -367,12 +363,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// What is said when a change of identity was to be settled.
-fn settled_or_not(settled: bool) -> Result<Outcome, CommandError> {
-    let words = "nothing of the kind is to be settled with this user";
-    if settled { Ok(Outcome::Done) } else { Err(refusal("nothing_to_settle", words)) }
 }
 
 /// What is said of a request that failed.

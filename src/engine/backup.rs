@@ -11,8 +11,11 @@ use crate::{
 };
 
 use super::{
-    CommandId, Engine, FaceId, KeysAfter, Outcome, SecretText, Update, core::Connection,
-    error::EngineError, faces::answer, turn::Turn,
+    Engine, KeysAfter, Outcome, SecretText, Update,
+    core::Connection,
+    error::EngineError,
+    faces::{Asker, answer},
+    turn::Turn,
 };
 
 /// Sessions of one room that are named to the session layer as missing.
@@ -24,7 +27,7 @@ pub(super) struct BackupView {
     /// Told last.
     pub(super) state: BackupState,
     /// Who waits until everything is uploaded.
-    flushing: Vec<(FaceId, CommandId)>,
+    flushing: Vec<Asker>,
     /// Whether the order of the rooms was told for the restore under way.
     ordered: bool,
 }
@@ -113,7 +116,7 @@ impl Engine {
     /// Uploads what waits and answers when that is done, or cannot be.
     pub(super) fn flush_backup(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.machine.flush_backup(&mut turn.step)?;
@@ -139,13 +142,13 @@ impl Engine {
     fn end_flushes(&mut self, turn: &mut Turn<'_>) {
         for (face, id) in std::mem::take(&mut self.backup.flushing) {
             let backup = self.backup.state.clone();
-            answer(face, id, Ok(Outcome::Backup { backup }), turn);
+            answer((face, id), Ok(Outcome::Backup { backup }), turn);
         }
     }
 
     pub(super) fn export_keys(
         &self,
-        (face, id): (FaceId, CommandId),
+        from: Asker,
         after: Option<KeysAfter>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -153,19 +156,19 @@ impl Engine {
         let (keys, next) = self.machine.export_sessions(after.as_ref(), &turn.step)?;
         let keys = keys.into_iter().map(SecretText::from).collect();
         let next = next.map(|RecordKey(room, session)| KeysAfter(room, session));
-        answer(face, id, Ok(Outcome::ExportedKeys { keys, next }), turn);
+        answer(from, Ok(Outcome::ExportedKeys { keys, next }), turn);
         Ok(())
     }
 
     pub(super) fn import_keys(
         &mut self,
-        (face, id): (FaceId, CommandId),
+        from: Asker,
         keys: &[SecretText],
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let texts = keys.iter().map(SecretText::expose);
         let counts = self.machine.import_sessions(texts, &mut turn.step)?;
-        answer(face, id, Ok(Outcome::ImportedKeys(counts)), turn);
+        answer(from, Ok(Outcome::ImportedKeys(counts)), turn);
         Ok(())
     }
 }

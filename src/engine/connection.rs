@@ -92,7 +92,7 @@ impl Engine {
                     "link_lost",
                     "the connection was lost before the answer came; look whether it was done",
                 );
-                answer(face, id, Err(error), turn);
+                answer((face, id), Err(error), turn);
             }
         }
         self.lose_transfers(turn);

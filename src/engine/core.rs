@@ -196,7 +196,7 @@ impl Engine {
             Command::Typing { room, typing: false } => {
                 self.on_typing(&room, OwnTyping::Stopped, turn);
             }
-            Command::Request { id, request } => self.on_request(face, id, request, turn)?,
+            Command::Request { id, request } => self.on_request((face, id), request, turn)?,
             Command::Shutdown => turn.out.ended = true,
         }
         Ok(())

@@ -80,7 +80,7 @@ impl Faces {
     }
 
     /// Who waits for a message's end, under which names.
-    pub(super) fn waiting_for(&self, txn: &TransactionId) -> Vec<(FaceId, CommandId)> {
+    pub(super) fn waiting_for(&self, txn: &TransactionId) -> Vec<Asker> {
         let waiting = self.faces.iter().flat_map(|(face, attention)| {
             attention.awaits_sent.get(txn).into_iter().flatten().map(|id| (*face, *id))
         });
@@ -96,7 +96,7 @@ impl Faces {
     ) {
         for (face, attention) in &mut self.faces {
             for id in attention.awaits_sent.remove(txn).unwrap_or_default() {
-                answer(*face, id, result.clone(), turn);
+                answer((*face, id), result.clone(), turn);
             }
         }
     }
@@ -120,10 +120,12 @@ pub(super) fn tell_timeline(
     turn.tell(Audience::One(face), update);
 }
 
+/// Who asked, and under which name.
+pub(super) type Asker = (FaceId, CommandId);
+
 /// Answers a request.
 pub(super) fn answer(
-    face: FaceId,
-    id: CommandId,
+    (face, id): Asker,
     result: Result<Outcome, CommandError>,
     turn: &mut Turn<'_>,
 ) {

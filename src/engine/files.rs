@@ -21,9 +21,9 @@ use crate::{
 };
 
 use super::{
-    Audience, CommandError, CommandId, Engine, FaceId, FileDraft, Outcome, SaveTo, Update,
+    Audience, CommandError, Engine, FaceId, FileDraft, Outcome, SaveTo, Update,
     error::EngineError,
-    faces::{answer, refusal},
+    faces::{Asker, answer, refusal},
     outbox::Phase,
     request::{Asked, Call, Origin},
     transfer::{
@@ -149,7 +149,7 @@ impl Engine {
                     (entry.job, entry.kind)
                 {
                     let encrypted = matches!(download.place, Place::Encrypted(_));
-                    answer(face, id, Ok(Outcome::Saved { path, size, encrypted }), turn);
+                    answer((face, id), Ok(Outcome::Saved { path, size, encrypted }), turn);
                 }
                 Ok(())
             }
@@ -241,7 +241,7 @@ impl Engine {
             Job::Send(room, txn) => {
                 self.fail(&room, &txn, SendError::from(error), turn);
             }
-            Job::Save(face, id) => answer(face, id, Err(error), turn),
+            Job::Save(face, id) => answer((face, id), Err(error), turn),
             Job::ShareHistory(room, user) => self.invite_without(&room, &user, &error.message),
             Job::TakeHistory(room, user) => {
                 tracing::info!(code = error.code, "history that was offered cannot be had");
@@ -260,12 +260,12 @@ impl Engine {
     }
 
     /// Gives a download up.
-    pub(super) fn on_cancel(&mut self, from: (FaceId, CommandId), turn: &mut Turn<'_>) {
+    pub(super) fn on_cancel(&mut self, from: Asker, turn: &mut Turn<'_>) {
         let job = Job::Save(from.0, from.1);
         if self.transfers.has(|other| *other == job) {
             turn.out.transfers.extend(self.transfers.cancel(|other| *other == job));
             let words = "given up; nothing was saved";
-            answer(from.0, from.1, Err(refusal("canceled", words)), turn);
+            answer(from, Err(refusal("canceled", words)), turn);
         }
     }
 
@@ -278,7 +278,7 @@ impl Engine {
     /// Somebody wants the file of a message, which the store has or the server is asked for.
     pub(super) fn on_download(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         wanted: Wanted,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -287,7 +287,7 @@ impl Engine {
         } else {
             let path = ["rooms", wanted.room.as_str(), "event", wanted.event.as_str()];
             let call = Call::get(&path);
-            self.requests.ask(Origin::Asked(from.0, from.1, Asked::Download(wanted)), call);
+            self.ask(from, Asked::Download(wanted), call);
         }
         Ok(())
     }
@@ -295,7 +295,7 @@ impl Engine {
     /// The server gave the message.
     pub(super) fn on_wanted(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         wanted: Wanted,
         body: &Value,
         turn: &mut Turn<'_>,
@@ -305,7 +305,7 @@ impl Engine {
         let Some(event) = event.filter(is_it) else {
             let error =
                 refusal("M_BAD_JSON", "the server's answer is not the event that was asked");
-            answer(from.0, from.1, Err(error), turn);
+            answer(from, Err(error), turn);
             return Ok(());
         };
         let body = self.decrypt(&wanted.room, &event, turn)?;
@@ -315,7 +315,7 @@ impl Engine {
 
     fn download(
         &mut self,
-        (face, id): (FaceId, CommandId),
+        (face, id): Asker,
         to: SaveTo,
         stored: &StoredEvent,
         turn: &mut Turn<'_>,
@@ -326,7 +326,7 @@ impl Engine {
                 let download = Download { place, sink, limit: MOST_DOWNLOADED };
                 self.transfers.start(Job::Save(face, id), TransferKind::Download(download));
             }
-            Err(error) => answer(face, id, Err(error), turn),
+            Err(error) => answer((face, id), Err(error), turn),
         }
     }
 }

@@ -93,7 +93,7 @@ impl Engine {
         let requests = &self.requests;
         let under_way = |room: &RoomId| requests.has(|origin| origin.makes_direct(room));
         for (face, id, room_id) in self.rooms.settled(turn.now, under_way) {
-            answer(face, id, Ok(Outcome::Room { room_id }), turn);
+            answer((face, id), Ok(Outcome::Room { room_id }), turn);
         }
     }
 

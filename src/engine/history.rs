@@ -14,7 +14,7 @@ use crate::{
 use super::{
     Audience, CommandError, CommandId, Engine, FaceId, Outcome, Page, Update,
     error::EngineError,
-    faces::{answer, refusal, tell_timeline},
+    faces::{Asker, answer, refusal, tell_timeline},
     request::{Call, Origin},
     turn::Turn,
 };
@@ -122,7 +122,7 @@ impl Engine {
     /// A page for a command: the newest events, or those before one.
     pub(super) fn on_history_request(
         &mut self,
-        (face, id): (FaceId, CommandId),
+        (face, id): Asker,
         room: OwnedRoomId,
         (limit, before): (u32, Option<OwnedEventId>),
         turn: &mut Turn<'_>,
@@ -132,7 +132,7 @@ impl Engine {
             Some(event) => {
                 let Some(stored) = turn.store.event(&room, &event)? else {
                     let message = "this event is not known here; load what is after it first";
-                    answer(face, id, Err(refusal("unknown_event", message)), turn);
+                    answer((face, id), Err(refusal("unknown_event", message)), turn);
                     return Ok(());
                 };
                 stored.position
@@ -179,7 +179,7 @@ impl Engine {
         match wish.answer {
             Answer::Outcome(id) => {
                 let page = Outcome::History(Page { events, related, reached_start });
-                answer(wish.face, id, Ok(page), turn);
+                answer((wish.face, id), Ok(page), turn);
             }
             Answer::Delta => {
                 events.extend(related);
@@ -287,7 +287,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         for wish in wishes {
             match wish.answer {
-                Answer::Outcome(id) => answer(wish.face, id, Err(error.clone()), turn),
+                Answer::Outcome(id) => answer((wish.face, id), Err(error.clone()), turn),
                 Answer::Delta => {
                     let gap = last_gap(&wish, None, turn)?;
                     Self::give(&wish, (Vec::new(), gap), turn)?;
@@ -303,7 +303,7 @@ impl Engine {
         for wish in waiting.chain(&self.history.due).filter(|wish| wish.room == *room) {
             if let Answer::Outcome(id) = wish.answer {
                 let message = "you are not in this room any more";
-                answer(wish.face, id, Err(refusal("unknown_room", message)), turn);
+                answer((wish.face, id), Err(refusal("unknown_room", message)), turn);
             }
         }
         self.history.waiting.retain(|(_, wish)| wish.room != *room);

@@ -8,9 +8,9 @@ use crate::{
 };
 
 use super::{
-    AuthPrompt, CommandId, Engine, FaceId, Outcome, SecretText, Update,
+    AuthPrompt, CommandError, Engine, Outcome, SecretText, Update,
     error::EngineError,
-    faces::{answer, refusal},
+    faces::{Asker, answer, refusal},
     request::{Origin, path},
     turn::Turn,
 };
@@ -30,7 +30,7 @@ impl Engine {
     /// How identities stand.
     pub(super) fn identity(
         &self,
-        (face, id): (FaceId, CommandId),
+        from: Asker,
         user: Option<&UserId>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -48,7 +48,42 @@ impl Engine {
         let under_way = self.machine.is_identity_under_way(&turn.step)?;
         let auth = self.auth_prompt(turn);
         let told = Outcome::Identity { own, cross_signed, under_way, auth, users };
-        answer(face, id, Ok(told), turn);
+        answer(from, Ok(told), turn);
+        Ok(())
+    }
+
+    /// [`super::Request::AcknowledgeIdentity`].
+    pub(super) fn acknowledge(
+        &mut self,
+        from: Asker,
+        user: &UserId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let settled = self.machine.acknowledge_identity(user, &mut turn.step)?;
+        answer(from, settled_or_not(settled), turn);
+        Ok(())
+    }
+
+    /// [`super::Request::WithdrawVerification`].
+    pub(super) fn withdraw(
+        &mut self,
+        from: Asker,
+        user: &UserId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        let settled = self.machine.withdraw_verification(user, &mut turn.step)?;
+        answer(from, settled_or_not(settled), turn);
+        Ok(())
+    }
+
+    /// [`super::Request::ResetIdentity`].
+    pub(super) fn reset_identity(
+        &mut self,
+        from: Asker,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        self.machine.reset_identity(&mut turn.step)?;
+        answer(from, Ok(Outcome::Done), turn);
         Ok(())
     }
 
@@ -81,13 +116,13 @@ impl Engine {
     /// request goes out again, with the proof beside its body. The proof is never stored.
     pub(super) fn authenticate(
         &mut self,
-        (face, id): (FaceId, CommandId),
+        from: Asker,
         password: Option<&SecretText>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let Some(needed) = self.machine.auth_needed().cloned() else {
             let words = "the server does not ask who you are just now";
-            answer(face, id, Err(refusal("not_asked", words)), turn);
+            answer(from, Err(refusal("not_asked", words)), turn);
             return Ok(());
         };
         let mut proof = match password.map(|password| password_proof(&self.me, password)) {
@@ -106,9 +141,15 @@ impl Engine {
             self.ask_keys(request);
             self.machine.auth_offered();
         }
-        answer(face, id, Ok(Outcome::Done), turn);
+        answer(from, Ok(Outcome::Done), turn);
         Ok(())
     }
+}
+
+/// What is said when a change of identity was to be settled.
+fn settled_or_not(settled: bool) -> Result<Outcome, CommandError> {
+    let words = "nothing of the kind is to be settled with this user";
+    if settled { Ok(Outcome::Done) } else { Err(refusal("nothing_to_settle", words)) }
 }
 
 /// A password as proof of who the user is.

@@ -19,9 +19,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandError, CommandId, Engine, FaceId, Outcome, SecretText, Update,
+    CommandError, Engine, Outcome, SecretText, Update,
     error::EngineError,
-    faces::{answer, refusal},
+    faces::{Asker, answer, refusal},
     setup::Setup,
     turn::Turn,
 };
@@ -93,9 +93,9 @@ pub(super) struct Recovery {
     /// Something of it may have changed.
     changed: bool,
     /// Who waits for the end of an attempt to recover.
-    waiting: Vec<(FaceId, CommandId)>,
+    waiting: Vec<Asker>,
     /// Who said that they have the recovery key, and waits until it is the account's.
-    pub(super) confirming: Vec<(FaceId, CommandId)>,
+    pub(super) confirming: Vec<Asker>,
     /// A setup under way.
     pub(super) setup: Option<Setup>,
 }
@@ -268,14 +268,14 @@ impl Engine {
 
     fn end_waiting(&mut self, result: &Result<Outcome, CommandError>, turn: &mut Turn<'_>) {
         for (face, id) in std::mem::take(&mut self.recovery.waiting) {
-            answer(face, id, result.clone(), turn);
+            answer((face, id), result.clone(), turn);
         }
     }
 
     /// [`super::Request::Recover`].
     pub(super) fn recover(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         secret: SecretText,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {

@@ -16,6 +16,7 @@ use crate::{
 use super::{
     CommandId, FaceId,
     error::EngineError,
+    faces::Asker,
     room::{Record, Room, empty_summary},
 };
 
@@ -175,12 +176,7 @@ impl Rooms {
     }
 
     /// Answers a face when the room has come down, or after a while.
-    pub(super) fn await_room(
-        &mut self,
-        (face, id): (FaceId, CommandId),
-        room: OwnedRoomId,
-        now: Timestamp,
-    ) {
+    pub(super) fn await_room(&mut self, (face, id): Asker, room: OwnedRoomId, now: Timestamp) {
         self.awaited.push(Awaited { face, id, room, until: now.plus(ROOM_WAIT) });
     }
 

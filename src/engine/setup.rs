@@ -3,9 +3,9 @@
 //! there, with the same recovery key until the user has it.
 
 use super::{
-    CommandError, CommandId, Engine, FaceId, Outcome, SecretText,
+    CommandError, Engine, Outcome, SecretText,
     error::EngineError,
-    faces::{answer, refusal},
+    faces::{Asker, answer, refusal},
     turn::Turn,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// A setup under way.
 #[derive(Debug)]
 pub(super) struct Setup {
-    from: (FaceId, CommandId),
+    from: Asker,
     extent: Extent,
     passphrase: Passphrase,
     /// The recovery key, once there is one.
@@ -72,7 +72,7 @@ impl Engine {
     /// [`super::Request::SetUpRecovery`].
     pub(super) fn set_up_recovery(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         passphrase: Option<SecretText>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -84,7 +84,7 @@ impl Engine {
             let words = "this account has a recovery key already: use it with `grotto recover`, or \
                          verify this device with another one; `grotto setup-recovery --new-key` \
                          replaces one that is lost";
-            answer(from.0, from.1, Err(refusal("recovery_exists", words)), turn);
+            answer(from, Err(refusal("recovery_exists", words)), turn);
             return Ok(());
         }
         let extent = if storage.is_fresh_start { Extent::Everything } else { Extent::Missing };
@@ -94,7 +94,7 @@ impl Engine {
     /// [`super::Request::RenewRecoveryKey`].
     pub(super) fn renew_key(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         passphrase: Option<SecretText>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -103,7 +103,7 @@ impl Engine {
             let words = "this device does not have all of the account's keys, so a new recovery key \
                          would not open them all: use the present one with `grotto recover`, or \
                          verify this device with another one";
-            answer(from.0, from.1, Err(refusal("keys_missing", words)), turn);
+            answer(from, Err(refusal("keys_missing", words)), turn);
             return Ok(());
         }
         let extent = if storage.is_fresh_start { Extent::Everything } else { Extent::NewKey };
@@ -112,7 +112,7 @@ impl Engine {
 
     fn begin_making(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         (extent, creation): (Extent, CreationStatus),
         passphrase: Option<SecretText>,
         turn: &mut Turn<'_>,
@@ -132,7 +132,7 @@ impl Engine {
     /// [`super::Request::StartFresh`].
     pub(super) fn start_fresh(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.machine.begin_fresh_start(&mut turn.step)?;
@@ -142,7 +142,7 @@ impl Engine {
 
     fn begin_setup(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         extent: Extent,
         passphrase: Passphrase,
         turn: &mut Turn<'_>,
@@ -156,7 +156,7 @@ impl Engine {
     /// [`super::Request::ConfirmRecoveryKey`].
     pub(super) fn confirm_recovery_key(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         self.machine.confirm_recovery_key(&mut turn.step)?;
@@ -177,7 +177,7 @@ impl Engine {
             CreationStatus::None if is_overtaken => self.fail_confirming(&overtaken(), turn),
             CreationStatus::None | CreationStatus::Writing | CreationStatus::Unconfirmed => {
                 for (face, id) in std::mem::take(&mut self.recovery.confirming) {
-                    answer(face, id, Ok(Outcome::Done), turn);
+                    answer((face, id), Ok(Outcome::Done), turn);
                 }
             }
         }
@@ -187,14 +187,14 @@ impl Engine {
     /// The server does not take the storage.
     pub(super) fn fail_confirming(&mut self, error: &CommandError, turn: &mut Turn<'_>) {
         for (face, id) in std::mem::take(&mut self.recovery.confirming) {
-            answer(face, id, Err(error.clone()), turn);
+            answer((face, id), Err(error.clone()), turn);
         }
     }
 
     /// The setup cannot go on.
     pub(super) fn fail_setup(&mut self, error: &CommandError, turn: &mut Turn<'_>) {
         if let Some(Setup { from: (face, id), .. }) = self.recovery.setup.take() {
-            answer(face, id, Err(error.clone()), turn);
+            answer((face, id), Err(error.clone()), turn);
             self.recovery.note_change();
         }
     }
@@ -225,9 +225,9 @@ impl Engine {
             Next::Done(key) => {
                 self.machine.end_fresh_start(&mut turn.step)?;
                 let recovery_key = SecretText::from(key);
-                answer(face, id, Ok(Outcome::RecoveryKey { recovery_key }), turn);
+                answer((face, id), Ok(Outcome::RecoveryKey { recovery_key }), turn);
             }
-            Next::Fail(error) => answer(face, id, Err(error), turn),
+            Next::Fail(error) => answer((face, id), Err(error), turn),
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use serde_json::json;
 use super::{
     CommandId, Engine, FaceId, SharedHistory,
     error::EngineError,
+    faces::Asker,
     files::UploadLimit,
     request::{Asked, Call, Origin},
     transfer::{Download, Job, Place, Secrecy, Sink, TransferKind, Upload, UploadSource},
@@ -33,7 +34,7 @@ const GATHERING: Duration = Duration::from_secs(20);
 type Guest = (OwnedRoomId, OwnedUserId);
 
 /// Waits for the answer to an invite of an earlier run: nobody does any more.
-const NOBODY: (FaceId, CommandId) = (FaceId(u64::MAX), CommandId(u64::MAX));
+const NOBODY: Asker = (FaceId(u64::MAX), CommandId(u64::MAX));
 
 /// Invites on their way.
 #[derive(Debug, Default)]
@@ -45,9 +46,6 @@ pub(super) struct Sharing {
     /// Bundles that wait for the word how large a file may be.
     waiting: Vec<(Guest, Secret<Vec<u8>>)>,
 }
-
-/// Who asked for an invite.
-type Asker = (FaceId, CommandId);
 
 #[derive(Debug)]
 struct Invite {

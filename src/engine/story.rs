@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandId, Engine, FaceId, Outcome,
+    Engine, Outcome,
     error::EngineError,
-    faces::{answer, refusal},
+    faces::{Asker, answer, refusal},
     turn::Turn,
 };
 use crate::{
@@ -190,7 +190,7 @@ impl Engine {
     /// Tells what is known of an event that is here.
     pub(super) fn key_story(
         &mut self,
-        from: (FaceId, CommandId),
+        from: Asker,
         room: &RoomId,
         event: &EventId,
         turn: &mut Turn<'_>,
@@ -201,7 +201,7 @@ impl Engine {
             let words = format!("this device has no event {event}; see: grotto history");
             Err(refusal("unknown_event", words))
         };
-        answer(from.0, from.1, result, turn);
+        answer(from, result, turn);
         Ok(())
     }
 

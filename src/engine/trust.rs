@@ -11,16 +11,12 @@ use crate::{
 };
 
 use super::{
-    Audience, CommandError, CommandId, DeviceLine, Engine, FaceId, Outcome, RoomTrust, SecretText,
-    Update,
+    Audience, CommandError, DeviceLine, Engine, FaceId, Outcome, RoomTrust, SecretText, Update,
     error::EngineError,
-    faces::{answer, refusal},
-    request::{Asked, Call, Origin},
+    faces::{Asker, answer, refusal},
+    request::{Asked, Call},
     turn::Turn,
 };
-
-/// Who asked, and under which name.
-type Sender = (FaceId, CommandId);
 
 /// The answer of `GET /devices`.
 #[derive(Default, Deserialize)]
@@ -42,7 +38,7 @@ impl Engine {
     /// Sets, if asked to, and tells whose devices get keys.
     pub(super) fn on_policy(
         &mut self,
-        (face, id): Sender,
+        (face, id): Asker,
         (room, devices): (Option<OwnedRoomId>, Option<DevicePolicy>),
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -56,7 +52,7 @@ impl Engine {
                 turn.tell(Audience::One(face), update.clone());
             }
         }
-        answer(face, id, Ok(Outcome::RoomTrust(trust)), turn);
+        answer((face, id), Ok(Outcome::RoomTrust(trust)), turn);
         Ok(())
     }
 
@@ -147,18 +143,16 @@ impl Engine {
     /// The devices of a user, as they are known; of ours, as the server lists them.
     pub(super) fn on_devices(
         &mut self,
-        from: Sender,
+        from: Asker,
         user: Option<OwnedUserId>,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         match user.filter(|user| *user != self.me) {
-            None => self
-                .requests
-                .ask(Origin::Asked(from.0, from.1, Asked::Devices), Call::get(&["devices"])),
+            None => self.ask(from, Asked::Devices, Call::get(&["devices"])),
             Some(user) => {
                 let known = self.machine.known_devices(&user, &turn.step)?;
                 let devices = known.into_iter().map(|known| line(known, None)).collect();
-                answer(from.0, from.1, Ok(Outcome::Devices { devices }), turn);
+                answer(from, Ok(Outcome::Devices { devices }), turn);
             }
         }
         Ok(())
@@ -167,7 +161,7 @@ impl Engine {
     /// The server listed our devices.
     pub(super) fn on_own_devices(
         &self,
-        (face, id): Sender,
+        from: Asker,
         body: &str,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
@@ -180,7 +174,7 @@ impl Engine {
             devices.push(self.own_line(known, listing));
         }
         devices.sort_by_key(|device| !device.this);
-        answer(face, id, Ok(Outcome::Devices { devices }), turn);
+        answer(from, Ok(Outcome::Devices { devices }), turn);
         Ok(())
     }
 
@@ -190,14 +184,14 @@ impl Engine {
         DeviceLine { this, ..line(known, Some(listing)) }
     }
 
-    pub(super) fn on_rename_device(&mut self, from: Sender, device: &DeviceId, name: &str) {
+    pub(super) fn on_rename_device(&mut self, from: Asker, device: &DeviceId, name: &str) {
         let call = Call::put(&["devices", device.as_str()], &json!({ "display_name": name }));
-        self.requests.ask(Origin::Asked(from.0, from.1, Asked::Device), call);
+        self.ask(from, Asked::Device, call);
     }
 
     pub(super) fn on_delete_device(
         &mut self,
-        from: Sender,
+        from: Asker,
         device: &DeviceId,
         password: Option<&SecretText>,
     ) {
@@ -206,12 +200,12 @@ impl Engine {
             body.insert("auth".to_owned(), super::identity::password_proof(&self.me, password));
         }
         let call = Call::delete(&["devices", device.as_str()], &body);
-        self.requests.ask(Origin::Asked(from.0, from.1, Asked::Device), call);
+        self.ask(from, Asked::Device, call);
     }
 
     pub(super) fn on_block_device(
         &mut self,
-        (face, id): Sender,
+        from: Asker,
         (user, device): (&UserId, &DeviceId),
         blocked: bool,
         turn: &mut Turn<'_>,
@@ -226,7 +220,7 @@ impl Engine {
             refusal("unknown_device", words)
         };
         let result = if found { Ok(Outcome::Done) } else { Err(unknown()) };
-        answer(face, id, result, turn);
+        answer(from, result, turn);
         self.retell_trust(&BTreeSet::from([user.to_owned()]), turn)
     }
 }

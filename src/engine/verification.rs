@@ -13,20 +13,18 @@ use crate::{
 };
 
 use super::{
-    CommandError, CommandId, Engine, FaceId, Outcome,
+    CommandError, Engine, Outcome,
     error::EngineError,
-    faces::{answer, refusal},
+    faces::{Asker, answer, refusal},
     outbox::Row,
     turn::Turn,
 };
-
-type Sender = (FaceId, CommandId);
 
 impl Engine {
     /// Begins a verification.
     pub(super) fn verify(
         &mut self,
-        from: Sender,
+        from: Asker,
         (user, device): (OwnedUserId, Option<OwnedDeviceId>),
         scan: Scan,
         turn: &mut Turn<'_>,
@@ -36,7 +34,7 @@ impl Engine {
         } else {
             let Some(room) = self.rooms.direct_chat(&user) else {
                 let error = why_not(&VerificationError::NoRoom(user));
-                answer(from.0, from.1, Err(error), turn);
+                answer(from, Err(error), turn);
                 return Ok(());
             };
             Some(room)
@@ -44,29 +42,33 @@ impl Engine {
         let whom = (&*user, device.as_deref());
         let view = self.machine.start_verification(whom, room.as_deref(), scan, &mut turn.step)?;
         let result = view.map(Outcome::Verification).map_err(|error| why_not(&error));
-        answer(from.0, from.1, result, turn);
+        answer(from, result, turn);
         Ok(())
     }
 
     /// Goes on with a verification, or ends it.
     pub(super) fn go_on_verifying(
         &mut self,
-        from: Sender,
+        from: Asker,
         id: VerificationId,
         act: VerificationAct,
         turn: &mut Turn<'_>,
     ) -> Result<(), EngineError> {
         let view = self.machine.act_on_verification(id, act, &mut turn.step)?;
         let result = view.map(Outcome::Verification).map_err(|error| why_not(&error));
-        answer(from.0, from.1, result, turn);
+        answer(from, result, turn);
         Ok(())
     }
 
+    pub(super) fn list_verifications(&self, from: Asker, turn: &mut Turn<'_>) {
+        answer(from, Ok(Outcome::Verifications { all: self.machine.verifications() }), turn);
+    }
+
     /// How much the server has not taken yet.
-    pub(super) fn unsent(&self, from: Sender, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    pub(super) fn unsent(&self, from: Asker, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let requests = self.machine.unanswered(&turn.step)?.len();
         let count = u64::try_from(self.outbox.waiting() + requests).unwrap_or(u64::MAX);
-        answer(from.0, from.1, Ok(Outcome::Unsent { count }), turn);
+        answer(from, Ok(Outcome::Unsent { count }), turn);
         Ok(())
     }
 
