@@ -156,7 +156,7 @@ impl Backup {
             Fetch::None => self.next_search(),
         };
         let upload = match self.upload {
-            Upload::Due(at) => Some(at),
+            Upload::Due(at) => self.uploads_to().map(|_| at),
             Upload::None | Upload::UnderWay => None,
         };
         let marking = self.record.marking.as_ref().map(|_| now);
@@ -167,6 +167,11 @@ impl Backup {
     pub(super) fn readable(&self) -> Option<&Name> {
         self.record.usable_seed()?;
         self.record.pinned.as_ref().map(|pinned| &pinned.name)
+    }
+
+    /// The backup that sessions can be uploaded to now.
+    pub(super) fn uploads_to(&self) -> Option<&Name> {
+        self.record.trusted().filter(|_| self.checked && self.record.marking.is_none())
     }
 
     /// What keeps the backup on the server from being ours.

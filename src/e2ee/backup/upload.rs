@@ -129,15 +129,13 @@ impl Machine {
     /// Sends the next batch, if one is due.
     pub(super) fn upload_sessions(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         let backup = &mut self.backup;
-        let is_free = backup.record.marking.is_none() && backup.checked;
-        let Some(name) = backup.record.trusted().filter(|_| is_free).cloned() else {
-            return Ok(());
-        };
-        if !self.megolm.to_back_up {
-            return Ok(());
-        }
+        let Some(name) = backup.uploads_to().cloned() else { return Ok(()) };
         let due = match backup.upload {
             Upload::UnderWay => return Ok(()),
+            Upload::None | Upload::Due(_) if !self.megolm.to_back_up => {
+                backup.upload = Upload::None;
+                return Ok(());
+            }
             Upload::Due(at) => at,
             Upload::None => step.now().plus(delay()),
         };

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::scene::{Talk, backed_up, sessions};
-use crate::e2ee::{Machine, RequestFailure, RequestKind, tests::harness::matrix_error};
+use super::scene::{ME, Talk, attackers_backup, backed_up, me, sessions};
+use crate::e2ee::{
+    Machine, RequestFailure, RequestKind,
+    tests::harness::{World, matrix_error},
+};
 
 // T-100, U22
 #[test]
@@ -74,4 +77,31 @@ fn a_session_that_is_too_large_by_itself_does_not_make_a_loop() {
     world.rest();
     assert_eq!(world.state(0).to_upload, 1);
     assert!(world.uploads().len() <= 2, "{}", world.uploads().len());
+}
+
+// Whoever drives the machine would come again at once, and again.
+#[test]
+fn an_upload_that_cannot_be_is_no_reason_to_wake_up() {
+    let wakes =
+        |world: &World| world.clients[0].machine.deadline().is_some_and(|at| at <= world.now);
+    let mut world = backed_up(1);
+    world.at(0, Machine::flush_backup).unwrap();
+    assert!(!wakes(&world), "nothing is to be uploaded");
+    world.import(0, &sessions(1));
+    let refusal = RequestFailure::Refused(matrix_error(403, "M_FORBIDDEN", "no"));
+    world.server.outage = Some(refusal);
+    world.rest();
+    world.pass(Duration::from_secs(60 * 60));
+    assert!(!wakes(&world), "which backup there is, is not known");
+    world.server.outage = None;
+    world.at(0, Machine::check_backup).unwrap();
+    world.rest();
+    assert_eq!(world.state(0).to_upload, 0);
+    let mut world = World::new(&[ME]);
+    world.server.backups.insert(me(), vec![attackers_backup()]);
+    world.at(0, Machine::check_backup).unwrap();
+    world.import(0, &sessions(1));
+    world.rest();
+    world.at(0, Machine::flush_backup).unwrap();
+    assert!(!wakes(&world), "nobody whom we trust made the one that there is");
 }
