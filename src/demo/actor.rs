@@ -157,6 +157,7 @@ fn is_life(update: &Update) -> bool {
         | Update::Recovery(_)
         | Update::Alarm(_)
         | Update::AuthNeeded(_)
+        | Update::AuthOver
         | Update::RoomTrust(_)
         | Update::Backup(_)
         | Update::Outcome { .. }

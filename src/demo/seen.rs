@@ -182,6 +182,7 @@ impl Senses {
             | Update::Recovery(_)
             | Update::Alarm(_)
             | Update::AuthNeeded(_)
+            | Update::AuthOver
             | Update::RoomTrust(_)
             | Update::Backup(_)
             | Update::Outcome { .. }

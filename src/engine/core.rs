@@ -49,6 +49,7 @@ pub struct Engine {
     pub(super) sharing: Sharing,
     pub(super) backup: BackupView,
     pub(super) recovery: Recovery,
+    pub(super) told_auth: bool,
     told_link: Option<LinkState>,
 }
 
@@ -95,6 +96,7 @@ impl Engine {
             sharing: Sharing::default(),
             backup: BackupView::default(),
             recovery: Recovery::default(),
+            told_auth: false,
             told_link: None,
         };
         engine.resume_keys(&mut turn)?;
@@ -226,6 +228,7 @@ impl Engine {
         }
         self.outbox.tell_counts(turn);
         self.tell_link(turn);
+        self.tell_auth_over(turn);
         let messages = match self.connection {
             Connection::Down => return Ok(()),
             Connection::CatchingUp(_) => Messages::Held,

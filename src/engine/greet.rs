@@ -37,6 +37,7 @@ impl Engine {
             turn.tell(audience, Update::Alarm(Alarm::StoreCopied));
         }
         if let Some(prompt) = self.auth_prompt(turn) {
+            self.told_auth = true;
             turn.tell(audience, Update::AuthNeeded(prompt));
         }
         for view in self.machine.verifications() {

@@ -108,7 +108,16 @@ impl Engine {
 
     pub(super) fn tell_auth(&mut self, turn: &mut Turn<'_>) {
         if let Some(prompt) = self.auth_prompt(turn) {
+            self.told_auth = true;
             turn.tell_all(Update::AuthNeeded(prompt));
+        }
+    }
+
+    /// Tells the faces when what they were asked for is not wanted any more.
+    pub(super) fn tell_auth_over(&mut self, turn: &mut Turn<'_>) {
+        if self.told_auth && self.machine.auth_needed().is_none() {
+            self.told_auth = false;
+            turn.tell_all(Update::AuthOver);
         }
     }
 

@@ -78,6 +78,8 @@ pub enum Update {
     /// The server wants to know who the user is before it takes their new identity; answered by
     /// [`super::Request::Authenticate`].
     AuthNeeded(AuthPrompt),
+    /// The server does not want to know that any more.
+    AuthOver,
     /// Whose devices get the keys of a room, and whose identity changed in it: for an open room,
     /// and for faces that follow everything; when it is opened, and whenever it changed.
     RoomTrust(RoomTrust),

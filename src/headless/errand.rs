@@ -197,6 +197,7 @@ impl Errand {
             | Update::Progress { .. }
             | Update::Alarm(_)
             | Update::AuthNeeded(_)
+            | Update::AuthOver
             | Update::RoomTrust(_)
             | Update::Backup(_)
             | Update::Outcome { .. } => {}

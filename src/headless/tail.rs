@@ -180,6 +180,7 @@ impl<'o> Tail<'o> {
             | Update::Verification(_)
             | Update::Progress { .. }
             | Update::AuthNeeded(_)
+            | Update::AuthOver
             | Update::RoomTrust(_)
             | Update::Recovery(_)
             | Update::Backup(_)

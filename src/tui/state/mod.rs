@@ -38,7 +38,6 @@ pub(super) use overlay::{Answer, Overlay, Prompt, Question, SecretPrompt};
 pub(super) use read_line::Watched;
 pub(super) use room_list::ListedRoom;
 pub(super) use room_pane::{MOST_COUNTED, RoomPane};
-pub(super) use setup::is_waiting_for_user;
 pub(super) use sheet::{SHEET_COLUMNS, Sheet};
 pub(super) use shortcode::expand as expand_shortcode;
 pub(super) use verification::{waits_for_user, whom};

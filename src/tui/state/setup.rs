@@ -2,7 +2,7 @@
 //! what is asked.
 
 use super::overlay::Answer;
-use crate::engine::{BackupState, RecoveryState, RecoveryWay};
+use crate::engine::{AuthPrompt, BackupState, RecoveryState, RecoveryWay};
 
 /// What to say above the screen; nothing once there is nothing to do.
 pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
@@ -30,6 +30,19 @@ pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
     })
 }
 
+/// What to say above the screen while the server wants to know who the user is.
+pub(super) fn auth_bar(prompt: &AuthPrompt) -> String {
+    let what = if prompt.takes_password || prompt.page.is_none() {
+        "The server asks for your password before it takes your keys"
+    } else {
+        "The server asks who you are before it takes your keys"
+    };
+    match prompt.refused {
+        Some(_) => format!("{what}: it refused the last answer"),
+        None => what.to_owned(),
+    }
+}
+
 /// Fewer keys than these are saved before anybody has read that they are.
 const MANY_KEYS: u64 = 200;
 
@@ -48,7 +61,7 @@ pub(super) fn written_out(key: &str) -> String {
 }
 
 /// Whether the user can do something now.
-pub(in crate::tui) fn is_waiting_for_user(recovery: &RecoveryState) -> bool {
+pub(super) fn is_waiting_for_user(recovery: &RecoveryState) -> bool {
     match recovery {
         RecoveryState::NeedsSetup
         | RecoveryState::NeedsRecovery { .. }

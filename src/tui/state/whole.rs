@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Alarm, BackupState, Command, CommandId, LinkState, RecoveryState, RoomTrust,
+        Alarm, AuthPrompt, BackupState, Command, CommandId, LinkState, RecoveryState, RoomTrust,
         VerificationView,
     },
     matrix::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId},
@@ -64,6 +64,10 @@ pub struct State {
     pub(in crate::tui) trust: BTreeMap<OwnedRoomId, RoomTrust>,
     /// Where this device is on its way to the account's keys.
     pub(in crate::tui) recovery: Option<RecoveryState>,
+    /// What the server wants to be told before it takes the account's keys.
+    pub(in crate::tui) auth: Option<AuthPrompt>,
+    /// Something was asked that opens a question of its own, and nothing was written since.
+    pub(in crate::tui) awaits_question: bool,
     /// How the key backup stands.
     pub(in crate::tui) backup: BackupState,
     /// Whether an account without a recovery key is a reason to say so.
@@ -172,6 +176,8 @@ impl State {
             alarms: VecDeque::new(),
             trust: BTreeMap::new(),
             recovery: None,
+            auth: None,
+            awaits_question: false,
             backup: BackupState::default(),
             verifications: VecDeque::new(),
             notice: None,
@@ -297,12 +303,30 @@ impl State {
     /// What stands above the screen of the way to the account's keys, or of keys that are being
     /// saved once that is done.
     pub(in crate::tui) fn setup_bar(&self) -> Option<String> {
+        if let Some(prompt) = &self.auth {
+            return Some(setup::auth_bar(prompt));
+        }
         let is_told = |state: &&RecoveryState| match self.recovery_key {
             Reminder::Shown => true,
             Reminder::Never => **state != RecoveryState::NeedsSetup,
         };
         let way = setup::bar(self.recovery.as_ref().filter(is_told)?);
         way.or_else(|| setup::saving_bar(&self.backup))
+    }
+
+    /// Whether the user can do something about what that bar says.
+    pub(in crate::tui) fn setup_waits(&self) -> bool {
+        self.auth.is_some() || self.recovery.as_ref().is_some_and(setup::is_waiting_for_user)
+    }
+
+    /// Somebody writes: what comes up now must not take the letters that follow.
+    pub(in crate::tui) fn note_writing(&mut self) {
+        self.awaits_question = false;
+    }
+
+    /// Whether a question that was asked for may open now.
+    pub(in crate::tui) fn opens_question(&self) -> bool {
+        self.awaits_question && self.overlay.is_none()
     }
 
     /// Rows of what stands above all else: warnings, and the way to the account's keys.

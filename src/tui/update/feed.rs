@@ -13,6 +13,7 @@ pub(super) fn on_update(state: &mut State, update: Update, effects: &mut Effects
         Update::Link(link) => state.link = link,
         Update::Synced => state.synced = true,
         Update::AuthNeeded(prompt) => setup::on_auth_needed(state, prompt),
+        Update::AuthOver => state.auth = None,
         Update::RoomTrust(trust) => {
             if let Some(room) = trust.room_id.clone().filter(|room| state.followed.contains(room)) {
                 state.trust.insert(room, trust);

@@ -38,6 +38,9 @@ fn mode(state: &State) -> Mode {
 
 fn on_letter(state: &mut State, letter: char, effects: &mut Effects) {
     let text = letter.to_string();
+    if state.overlay.is_none() {
+        state.note_writing();
+    }
     match mode(state) {
         Mode::Overlay => overlay::on_letter(state, letter, effects),
         Mode::Composer => compose::insert(state, &text, effects),

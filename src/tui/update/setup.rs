@@ -9,6 +9,9 @@ use crate::{
 
 /// Opens what can be done now.
 pub(super) fn open(state: &mut State, effects: &mut Effects) {
+    if let Some(prompt) = state.auth.clone() {
+        return ask_who(state, &prompt);
+    }
     match &state.recovery {
         Some(RecoveryState::NeedsSetup) => ask(state, Question::SetUpRecovery),
         Some(RecoveryState::NeedsRecovery { ways }) => {
@@ -47,12 +50,21 @@ pub(super) fn on_state(state: &mut State, recovery: RecoveryState) {
     state.recovery = Some(recovery);
 }
 
-/// The server wants to know who the user is.
+/// The server wants to know who the user is. The prompt opens by itself for whoever just asked for
+/// what needs it; nobody who writes meanwhile types a message into it: it waits in the bar above.
 pub(super) fn on_auth_needed(state: &mut State, prompt: AuthPrompt) {
-    let refused = prompt.refused.map(|why| SafeText::short(&why, 60).into_string());
-    match prompt.page {
+    if state.opens_question() {
+        ask_who(state, &prompt);
+    }
+    state.auth = Some(prompt);
+}
+
+/// Asks for what the server wants to be told.
+fn ask_who(state: &mut State, prompt: &AuthPrompt) {
+    let refused = prompt.refused.as_ref().map(|why| SafeText::short(why, 60).into_string());
+    match &prompt.page {
         Some(page) if !prompt.takes_password => {
-            ask(state, Question::AuthPage { page: SafeText::line(&page).into_string() });
+            ask(state, Question::AuthPage { page: SafeText::line(page).into_string() });
         }
         _ => {
             let kind = SecretPrompt::Password { refused: refused.unwrap_or_default() };
@@ -61,9 +73,24 @@ pub(super) fn on_auth_needed(state: &mut State, prompt: AuthPrompt) {
     }
 }
 
-/// The account has a recovery key now.
+/// The account has a recovery key now. Whoever writes meanwhile does not confirm by a letter of a
+/// message that they have it: the bar above says that it waits.
 pub(super) fn on_recovery_key(state: &mut State, key: SecretText) {
-    ask(state, Question::KeepRecoveryKey { key });
+    if state.opens_question() {
+        ask(state, Question::KeepRecoveryKey { key });
+    }
+}
+
+/// Asks the engine for what may open a question when it answers.
+fn request(state: &mut State, asked: Asked, request: Request, effects: &mut Effects) {
+    state.awaits_question = true;
+    rooms::request(state, asked, request, effects);
+}
+
+/// Tells the server who the user is.
+fn authenticate(state: &mut State, password: Option<SecretText>, effects: &mut Effects) {
+    state.auth = None;
+    request(state, Asked::Quietly, Request::Authenticate { password }, effects);
 }
 
 /// Takes a secret that was typed.
@@ -77,10 +104,7 @@ pub(super) fn on_secret(
         SecretPrompt::Recovery => {
             rooms::request(state, Asked::Recover, Request::Recover { secret: typed }, effects);
         }
-        SecretPrompt::Password { .. } => {
-            let request = Request::Authenticate { password: Some(typed) };
-            rooms::request(state, Asked::Quietly, request, effects);
-        }
+        SecretPrompt::Password { .. } => authenticate(state, Some(typed), effects),
     }
 }
 
@@ -90,19 +114,16 @@ pub(super) fn on_answer(state: &mut State, kind: Question, answer: Answer, effec
         (Question::SetUpRecovery, Answer::Yes) => show_key(state, effects),
         (Question::RenewRecoveryKey, Answer::Yes)
         | (Question::RecoveryOutOfDate, Answer::NewKey) => {
-            let request = Request::RenewRecoveryKey { passphrase: None };
-            rooms::request(state, Asked::RecoveryKey, request, effects);
+            let renew = Request::RenewRecoveryKey { passphrase: None };
+            request(state, Asked::RecoveryKey, renew, effects);
         }
         (Question::StartFresh, Answer::Yes) => {
-            rooms::request(state, Asked::RecoveryKey, Request::StartFresh, effects);
+            request(state, Asked::RecoveryKey, Request::StartFresh, effects);
         }
         (Question::KeepRecoveryKey { .. }, Answer::Yes) => {
             rooms::request(state, Asked::Quietly, Request::ConfirmRecoveryKey, effects);
         }
-        (Question::AuthPage { .. }, Answer::Yes) => {
-            let request = Request::Authenticate { password: None };
-            rooms::request(state, Asked::Quietly, request, effects);
-        }
+        (Question::AuthPage { .. }, Answer::Yes) => authenticate(state, None, effects),
         (Question::Recover { .. } | Question::RecoveryOutOfDate, Answer::TypeSecret) => {
             let kind = SecretPrompt::Recovery;
             state.overlay = Some(Overlay::Secret { kind, typed: SecretText::from(String::new()) });
@@ -120,8 +141,8 @@ pub(super) fn on_answer(state: &mut State, kind: Question, answer: Answer, effec
 
 /// Makes the recovery key, or has it told again.
 fn show_key(state: &mut State, effects: &mut Effects) {
-    let request = Request::SetUpRecovery { passphrase: None };
-    rooms::request(state, Asked::RecoveryKey, request, effects);
+    let make = Request::SetUpRecovery { passphrase: None };
+    request(state, Asked::RecoveryKey, make, effects);
 }
 
 fn ask(state: &mut State, kind: Question) {

@@ -59,6 +59,7 @@ fn on_paste(state: &mut State, text: &str, effects: &mut Effects) {
     if state.overlay.is_some() {
         overlay::on_text(state, text);
     } else if state.current.is_some() {
+        state.note_writing();
         state.focus = Focus::Composer;
         compose::insert(state, text, effects);
     }

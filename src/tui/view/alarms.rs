@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use crate::tui::{
     action::{Action, AnywhereAction},
-    state::{State, alarm_words, is_waiting_for_user},
+    state::{State, alarm_words},
     theme::StyleName,
     widgets::Canvas,
     wrap,
@@ -26,10 +26,9 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>, area: Rect) {
 
 /// The way to the account's keys, in the last row; answers what is left for the warnings.
 fn setup(state: &State, canvas: &mut Canvas<'_>, area: Rect) -> Rect {
-    let Some(recovery) = &state.recovery else { return area };
     let Some(words) = state.setup_bar().filter(|_| area.height > 0) else { return area };
     let keys = state.keymap.keys_of(Action::Anywhere(AnywhereAction::SetUp));
-    let hint = match keys.first().filter(|_| is_waiting_for_user(recovery)) {
+    let hint = match keys.first().filter(|_| state.setup_waits()) {
         Some(key) => format!(" [{key}: how] "),
         None => String::new(),
     };

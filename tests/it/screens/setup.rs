@@ -94,6 +94,71 @@ fn starting_fresh_says_what_it_breaks_and_is_not_the_first_choice() {
         [(_, Request::Authenticate { password: given })] if *given == password));
 }
 
+fn password_wanted(refused: Option<&str>) -> Update {
+    let refused = refused.map(ToOwned::to_owned);
+    Update::AuthNeeded(AuthPrompt { takes_password: true, page: None, refused })
+}
+
+fn answers(screen: &mut Screen, typed: &str) -> bool {
+    let password = Some(SecretText::from(typed.to_owned()));
+    matches!(&requests(screen)[..],
+        [(_, Request::Authenticate { password: given })] if *given == password)
+}
+
+#[test]
+fn a_password_that_nobody_waits_for_is_asked_for_above_and_not_over_who_writes() {
+    let mut screen = open_room(80, 18);
+    screen.press("'hel'");
+    screen.tell([password_wanted(None)]);
+    screen.press("'lo'");
+    let text = screen.text();
+    assert!(text.contains("> hello"), "a letter went elsewhere:\n{text}");
+    assert!(text.contains("The server asks for your password") && text.contains("[alt-s: how]"));
+    screen.press("alt-s 'pw'");
+    assert!(screen.text().contains("Password of this account"));
+    screen.press("enter");
+    assert!(answers(&mut screen, "pw"));
+    assert!(!screen.text().contains("The server asks"));
+    assert!(screen.text().contains("> hello"), "the message is still there");
+}
+
+#[test]
+fn who_asked_for_something_and_writes_on_is_not_interrupted_by_what_comes_of_it() {
+    let mut screen = open_room(80, 20);
+    screen.tell([needs_recovery()]);
+    screen.press("alt-s down down enter y");
+    let [(id, Request::StartFresh)] = requests(&mut screen)[..] else { panic!("one") };
+    screen.press("'y'");
+    screen.tell([password_wanted(None)]);
+    assert!(!screen.text().contains("Password of this account"));
+    screen.press("alt-s 'pw' enter");
+    assert!(answers(&mut screen, "pw"));
+    // Who just typed it sees at once that it was wrong.
+    screen.tell([Update::AuthOver, password_wanted(Some("wrong password"))]);
+    assert!(screen.text().contains("Password of this account (wrong password)"));
+    screen.press("'pw2' enter");
+    assert!(answers(&mut screen, "pw2"));
+    screen.tell([Update::AuthOver]);
+    screen.press("'es'");
+    let outcome = Outcome::RecoveryKey { recovery_key: SecretText::from("EsSz".to_owned()) };
+    screen.tell([Update::Outcome { id, result: Ok(outcome) }]);
+    screen.tell([Update::Recovery(RecoveryState::KeyToKeep)]);
+    screen.press("y");
+    let text = screen.text();
+    assert!(text.contains("> yesy") && !text.contains("EsSz"), "{text}");
+    assert!(text.contains("recovery key waits to be written down"));
+    assert_eq!(requests(&mut screen), [], "a letter of a message confirmed the key");
+}
+
+#[test]
+fn a_password_that_was_given_elsewhere_is_not_asked_for_any_more() {
+    let mut screen = open_room(80, 18);
+    screen.tell([password_wanted(None)]);
+    assert!(screen.text().contains("The server asks for your password"));
+    screen.tell([Update::AuthOver]);
+    assert!(!screen.text().contains("The server asks for your password"));
+}
+
 #[test]
 fn a_new_recovery_key_stays_to_be_seen_until_one_says_that_one_has_it() {
     let mut screen = open_room(80, 20);
