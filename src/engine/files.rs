@@ -79,7 +79,7 @@ impl Engine {
             }
             let OutboxItem::File(file) = &row.item else { continue };
             if let Some(error) = self.rooms.refuses(room) {
-                self.fail(room, &row.txn, error, turn);
+                self.fail_message(room, &row.txn, error, turn);
                 continue;
             }
             let UploadLimit::Known(limit) = self.upload_limit() else { return Ok(()) };
@@ -239,7 +239,7 @@ impl Engine {
     fn end_job(&mut self, job: Job, error: CommandError, turn: &mut Turn<'_>) {
         match job {
             Job::Send(room, txn) => {
-                self.fail(&room, &txn, SendError::from(error), turn);
+                self.fail_message(&room, &txn, SendError::from(error), turn);
             }
             Job::Save(face, id) => answer((face, id), Err(error), turn),
             Job::ShareHistory(room, user) => self.invite_without(&room, &user, &error.message),

@@ -63,7 +63,7 @@ impl Engine {
         };
         let Ok(Ok(members)) = result.map(serde_json::from_str::<Members>) else {
             // Nothing can be sent without; the next message, or another try of this one, asks again.
-            self.no_members(room, turn);
+            self.no_members(room, turn)?;
             return self.pump(room, turn);
         };
         let mut listed = BTreeSet::new();
@@ -123,12 +123,12 @@ impl Engine {
     }
 
     /// The server refuses the list: the message whose turn it is fails, with the words.
-    fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) {
+    fn no_members(&mut self, room: &RoomId, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let error = SendError {
             code: "no_members".to_owned(),
             message: "the server does not tell who is in this room; try again".to_owned(),
         };
-        self.fail_head(room, error, turn);
+        self.fail_head(room, error, turn)
     }
 }
 

@@ -55,11 +55,11 @@ impl Row {
         Echo { txn: self.stored.txn.clone(), kind, content, at: self.stored.at, state }
     }
 
-    /// Whether it belongs to a verification.
-    pub(super) fn is_verification(&self) -> bool {
+    /// Its content, if it belongs to a verification.
+    pub(super) fn verification(&self) -> Option<&Map<String, Value>> {
         match &self.stored.item {
-            OutboxItem::Event { kind, content } => is_verification(kind, content),
-            OutboxItem::Redaction { .. } | OutboxItem::File(_) => false,
+            OutboxItem::Event { kind, content } if is_verification(kind, content) => Some(content),
+            OutboxItem::Event { .. } | OutboxItem::Redaction { .. } | OutboxItem::File(_) => None,
         }
     }
 
@@ -119,7 +119,7 @@ impl Outbox {
 
     /// All that belong to verifications.
     pub(super) fn verifications(&self) -> Vec<OwnedTransactionId> {
-        let rows = self.rows.values().filter(|row| row.is_verification());
+        let rows = self.rows.values().filter(|row| row.verification().is_some());
         rows.map(|row| row.stored.txn.clone()).collect()
     }
 

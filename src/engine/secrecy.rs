@@ -64,7 +64,7 @@ impl Engine {
             Ok(Err(_)) | Err(_) => {
                 let message = "the server does not tell whether this room is encrypted; try again";
                 let code = "no_encryption_state".to_owned();
-                self.fail_head(room, SendError { code, message: message.to_owned() }, turn);
+                self.fail_head(room, SendError { code, message: message.to_owned() }, turn)?;
                 return self.pump(room, turn);
             }
         }

@@ -136,7 +136,7 @@ impl Engine {
                     break;
                 }
                 Turned::Uploads => self.start_uploads(room, turn)?,
-                Turned::Failed(error) => self.fail(room, &txn, error, turn),
+                Turned::Failed(error) => self.fail(room, &txn, error, turn)?,
             }
         }
         Ok(())
@@ -267,9 +267,9 @@ impl Engine {
         match result {
             Ok(body) => match sent_event(body) {
                 Some(event) => self.on_sent(txn, &event, turn)?,
-                None => self.fail(room, txn, no_event_id(), turn),
+                None => self.fail(room, txn, no_event_id(), turn)?,
             },
-            Err(error) => self.fail(room, txn, SendError::from(&error), turn),
+            Err(error) => self.fail(room, txn, SendError::from(&error), turn)?,
         }
         self.pump(room, turn)
     }
@@ -297,10 +297,21 @@ impl Engine {
         txn: &TransactionId,
         error: SendError,
         turn: &mut Turn<'_>,
-    ) {
-        if self.fail_verification(room, txn, turn) {
-            return;
+    ) -> Result<(), EngineError> {
+        if !self.fail_verification(room, txn, &error, turn)? {
+            self.fail_message(room, txn, error, turn);
         }
+        Ok(())
+    }
+
+    /// A message that a person wrote cannot be sent; it stays to be tried again or discarded.
+    pub(super) fn fail_message(
+        &mut self,
+        room: &RoomId,
+        txn: &TransactionId,
+        error: SendError,
+        turn: &mut Turn<'_>,
+    ) {
         self.outbox.set_state(txn, OutboxState::Failed(error.clone()), turn);
         if let Some(row) = self.outbox.get(txn) {
             let echo = row.echo();
@@ -310,9 +321,15 @@ impl Engine {
     }
 
     /// The message whose turn it is cannot be sent.
-    pub(super) fn fail_head(&mut self, room: &RoomId, error: SendError, turn: &mut Turn<'_>) {
-        if let Some(txn) = self.outbox.head(room).map(|row| row.stored.txn.clone()) {
-            self.fail(room, &txn, error, turn);
+    pub(super) fn fail_head(
+        &mut self,
+        room: &RoomId,
+        error: SendError,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        match self.outbox.head(room).map(|row| row.stored.txn.clone()) {
+            Some(txn) => self.fail(room, &txn, error, turn),
+            None => Ok(()),
         }
     }
 

@@ -7,8 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::{
     e2ee::{RoomVerification, Scan, VerificationAct, VerificationError, VerificationId},
-    matrix::{OwnedDeviceId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, TransactionId},
-    rooms::{EventBody, StoredEvent, TimelineDelta},
+    matrix::{
+        OwnedDeviceId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, SafeText,
+        TransactionId,
+    },
+    rooms::{EventBody, SendError, StoredEvent, TimelineDelta},
     store::OutboxItem,
 };
 
@@ -19,6 +22,9 @@ use super::{
     outbox::Row,
     turn::Turn,
 };
+
+/// Columns of what is told of a message that could not be sent.
+const MOST_WHY: usize = 160;
 
 impl Engine {
     /// Begins a verification.
@@ -110,15 +116,17 @@ impl Engine {
         &mut self,
         room: &RoomId,
         txn: &TransactionId,
+        error: &SendError,
         turn: &mut Turn<'_>,
-    ) -> bool {
-        let belongs = self.outbox.get(txn).is_some_and(Row::is_verification);
-        if belongs {
-            self.outbox.remove(txn, turn);
-            self.faces.tell_viewers(room, &TimelineDelta::EchoDiscarded(txn.to_owned()), turn);
-            self.machine.verification_unsent(room, &mut turn.step);
-        }
-        belongs
+    ) -> Result<bool, EngineError> {
+        let Some(content) = self.outbox.get(txn).and_then(Row::verification).cloned() else {
+            return Ok(false);
+        };
+        self.outbox.remove(txn, turn);
+        self.faces.tell_viewers(room, &TimelineDelta::EchoDiscarded(txn.to_owned()), turn);
+        let why = SafeText::short(&error.message, MOST_WHY);
+        self.machine.verification_unsent((room, txn), &content, why.as_str(), &mut turn.step)?;
+        Ok(true)
     }
 
     /// After a start: what was not sent of earlier verifications is dropped with them.

@@ -31,9 +31,15 @@ pub enum CancelCode {
     MismatchedCommitment,
     /// The short strings differ.
     MismatchedSas,
+    /// A message of it could not be sent; why, in words for people. The specification has no code
+    /// for that.
+    Unsent(String),
     /// A code that the specification does not have.
     Other(String),
 }
+
+/// What is told of a message that could not be sent.
+const UNSENT: &str = "grotto.unsent";
 
 impl CancelCode {
     /// Reads the code of an event.
@@ -50,6 +56,7 @@ impl CancelCode {
             "m.accepted" => Self::Accepted,
             "m.mismatched_commitment" => Self::MismatchedCommitment,
             "m.mismatched_sas" => Self::MismatchedSas,
+            UNSENT => Self::Unsent(String::new()),
             other => Self::Other(other.chars().take(MAX_CODE_CHARS).collect()),
         }
     }
@@ -69,6 +76,7 @@ impl CancelCode {
             Self::Accepted => "m.accepted",
             Self::MismatchedCommitment => "m.mismatched_commitment",
             Self::MismatchedSas => "m.mismatched_sas",
+            Self::Unsent(_) => UNSENT,
             Self::Other(code) => code,
         }
     }
@@ -87,6 +95,7 @@ impl CancelCode {
             | Self::UnexpectedMessage
             | Self::InvalidMessage
             | Self::Accepted
+            | Self::Unsent(_)
             | Self::Other(_) => false,
         }
     }
@@ -109,7 +118,29 @@ impl CancelCode {
                 "the other side changed its key midway; somebody may be interfering"
             }
             Self::MismatchedSas => "what the two sides see differs; somebody may be interfering",
+            Self::Unsent(_) => "a message of it could not be sent",
             Self::Other(_) => "the other side gave a reason that grotto does not know",
+        }
+    }
+
+    /// What it means with what only this device knows of it: not for the other side. Not made safe
+    /// for a terminal.
+    pub fn explained(&self) -> String {
+        match self {
+            Self::Unsent(why) if !why.is_empty() => format!("{}: {why}", self.words()),
+            Self::Unsent(_)
+            | Self::User
+            | Self::Timeout
+            | Self::UnknownTransaction
+            | Self::UnknownMethod
+            | Self::UnexpectedMessage
+            | Self::KeyMismatch
+            | Self::UserMismatch
+            | Self::InvalidMessage
+            | Self::Accepted
+            | Self::MismatchedCommitment
+            | Self::MismatchedSas
+            | Self::Other(_) => self.words().to_owned(),
         }
     }
 }

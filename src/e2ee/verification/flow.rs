@@ -194,6 +194,23 @@ impl Flow {
         }
     }
 
+    /// Why this device ended it, if it did.
+    pub(super) fn ended_here(&self) -> Option<CancelCode> {
+        match &self.state {
+            State::Cancelled { code, by: Ending::Us } => Some(code.clone()),
+            State::Cancelled { by: Ending::Them, .. }
+            | State::Asked
+            | State::Invited { .. }
+            | State::Ready { .. }
+            | State::Sas(_)
+            | State::Scanned(_)
+            | State::Reciprocated { .. }
+            | State::Signed
+            | State::Done
+            | State::Elsewhere => None,
+        }
+    }
+
     /// Another device of ours took it.
     pub(super) fn taken_elsewhere(&mut self) {
         if self.is_invited() {

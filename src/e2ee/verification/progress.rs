@@ -1,6 +1,8 @@
 //! What befalls verifications beside the events of the other side: ours reach the server or do not,
 //! keys are looked up, time passes.
 
+use serde_json::{Map, Value};
+
 use super::{
     code::CancelCode,
     flow::{Effect, Flow},
@@ -26,30 +28,44 @@ impl Machine {
     ) -> Result<(), MachineError> {
         let wanted = |flow: &&mut Flow| matches!(&flow.place, Place::Room { txn: Some(ours), .. } if *ours == *txn);
         let Some(flow) = self.verifications.flows.iter_mut().find(wanted) else { return Ok(()) };
-        let over = !flow.is_active();
+        let told = flow.ended_here();
         if let Place::Room { request, .. } = &mut flow.place
             && request.is_none()
         {
             *request = Some(OwnedEventId::from(event));
             let id = flow.id;
             // It was ended before it had a name: now the other side can be told.
-            if over {
-                let cancel = outgoing::cancel(&CancelCode::User);
+            if let Some(code) = told {
+                let cancel = outgoing::cancel(&code);
                 return self.carry_out(id, vec![Effect::Send(cancel)], step);
             }
         }
         Ok(())
     }
 
-    /// What we wrote into a room could not be sent.
-    pub fn verification_unsent(&mut self, room: &RoomId, step: &mut Step<'_>) {
-        for flow in &mut self.verifications.flows {
-            let here = matches!(&flow.place, Place::Room { room: it, .. } if *it == *room);
-            if here && flow.is_active() {
-                flow.end(CancelCode::User);
-                step.tell(Notice::Verification(flow.view()));
-            }
-        }
+    /// The server takes an event of ours for good not: the verification that it belongs to is over.
+    /// The other side is told, as far as that can be sent; our user is told `why`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn verification_unsent(
+        &mut self,
+        (room, txn): (&RoomId, &TransactionId),
+        content: &Map<String, Value>,
+        why: &str,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let named = content.get("m.relates_to").and_then(|it| it.get("event_id")?.as_str());
+        let belongs = |flow: &&Flow| match &flow.place {
+            Place::Room { room: it, txn: ours, request } if *it == *room => match named {
+                Some(event) => request.as_ref().is_some_and(|request| request == event),
+                None => ours.as_deref() == Some(txn),
+            },
+            Place::Room { .. } | Place::Devices { .. } => false,
+        };
+        let found = self.verifications.active().find(belongs).map(|flow| flow.id);
+        let Some(id) = found else { return Ok(()) };
+        self.end_flow(id, CancelCode::Unsent(why.to_owned()), step)
     }
 
     /// Lists came: whoever's keys are not those that were bound is cancelled; what waited for keys

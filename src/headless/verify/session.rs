@@ -240,7 +240,8 @@ impl Session<'_> {
             Stage::Done => {}
             Stage::Cancelled { code, .. } => {
                 let name = if code.is_suspicious() { "policy" } else { code.as_str() };
-                let message = format!("not verified: {} ({})", code.words(), safe(code.as_str()));
+                let why = safe(&code.explained());
+                let message = format!("not verified: {why} ({})", safe(code.as_str()));
                 return Err(failed(name, message));
             }
             Stage::Asked

@@ -92,7 +92,7 @@ pub(super) fn text(view: &VerificationView) -> String {
                 Ending::Us => "here",
                 Ending::Them => "on the other side",
             };
-            format!("Not verified {whom}: {}. It ended {by}.", code.words())
+            format!("Not verified {whom}: {}. It ended {by}.", code.explained())
         }
     }
 }

@@ -63,7 +63,7 @@ fn announce(state: &mut State, view: &VerificationView) {
             state.say(Tone::Done, &words);
         }
         Stage::Cancelled { code, .. } => {
-            state.say(Tone::Failed, &format!("not verified {whom}: {}", code.words()));
+            state.say(Tone::Failed, &format!("not verified {whom}: {}", code.explained()));
         }
         Stage::Compare { .. } | Stage::Scanned => {
             state.say(Tone::Done, &format!("{whom} waits for you to compare: /verify"));

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Rig;
-use crate::e2ee::{Ending, Scan, VerificationAct as Act, VerificationStage as Stage};
+use crate::e2ee::{
+    CancelCode, Ending, Notice, Scan, VerificationAct as Act, VerificationStage as Stage,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -186,4 +188,57 @@ fn a_start_of_a_device_that_never_shows_itself_is_forgotten_whatever_lists_come_
         rig.settle();
     }
     assert_eq!(rig.world.clients[0].machine.verifications_held(), 0);
+}
+
+#[test]
+fn a_message_that_cannot_be_sent_ends_it_on_both_sides_and_says_so() {
+    let mut rig = Rig::couple();
+    rig.start(0, 1).unwrap();
+    rig.try_act(1, Act::Accept { scan: Scan::No }).unwrap();
+    let notices = rig.world.clients[1].take_notices();
+    let ready = notices.into_iter().find_map(|notice| match notice {
+        Notice::SendVerification { room, txn, content, .. } => Some((room, txn, content)),
+        _ => None,
+    });
+    let (room, txn, content) = ready.expect("the answer");
+    let now = rig.world.now;
+    rig.world.clients[1]
+        .step(now, |machine, step| {
+            machine.verification_unsent((&room, &txn), &content, "you may not write here", step)
+        })
+        .unwrap();
+    rig.settle();
+    let (code, by) = rig.ending(1);
+    assert_eq!((code.as_str(), by), ("grotto.unsent", Ending::Us));
+    assert_eq!(code.explained(), "a message of it could not be sent: you may not write here");
+    let (code, by) = rig.ending(0);
+    assert_eq!((code.as_str(), by), ("grotto.unsent", Ending::Them));
+    assert_eq!(code.explained(), "a message of it could not be sent");
+    let cancel = serde_json::to_string(&rig.log.last().unwrap().content).unwrap();
+    assert!(!cancel.contains("you may not write here"), "only we are told what our server says");
+}
+
+#[test]
+fn a_request_that_cannot_be_sent_ends_and_nothing_is_told() {
+    let mut rig = Rig::couple();
+    let (user, now, room) = (rig.user(1), rig.world.now, rig.room.clone());
+    let view = rig.world.clients[0]
+        .step(now, |machine, step| {
+            machine.start_verification((&user, None), Some(&room), Scan::No, step)
+        })
+        .unwrap()
+        .unwrap();
+    let notices = rig.world.clients[0].take_notices();
+    let request = notices.into_iter().find_map(|notice| match notice {
+        Notice::SendVerification { txn, content, .. } => Some((txn, content)),
+        _ => None,
+    });
+    let (txn, content) = request.expect("the request");
+    rig.world.clients[0]
+        .step(now, |machine, step| machine.verification_unsent((&room, &txn), &content, "no", step))
+        .unwrap();
+    rig.settle();
+    assert_eq!(rig.ending(0).0, CancelCode::Unsent("no".to_owned()));
+    assert_eq!(rig.views[0].last().unwrap().id, view.id);
+    assert!(rig.views[1].is_empty() && rig.log.is_empty());
 }
