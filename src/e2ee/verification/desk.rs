@@ -3,11 +3,16 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
+    content::{Kind, Message},
     flow::{Draw, Flow, LIFE},
     incoming::Incoming,
     view::VerificationId,
 };
-use crate::{e2ee::MachineError, matrix::UserId, time::Timestamp};
+use crate::{
+    e2ee::MachineError,
+    matrix::{DeviceId, UserId},
+    time::Timestamp,
+};
 
 /// Verifications under way at once, with everybody together.
 const MOST_ACTIVE: usize = 8;
@@ -90,6 +95,25 @@ impl Verifications {
             self.waiting.pop_front();
         }
         self.waiting.push_back(incoming);
+    }
+
+    /// Whether the answer of this device to a request of ours waits for its keys: what the device
+    /// says after it waits too.
+    pub(super) fn holds_ready(&self, incoming: &Incoming, device: &DeviceId) -> bool {
+        let is_its_answer = |held: &&Incoming| match held.content.message(held.kind) {
+            Some(Message::Ready { from_device, .. }) => from_device == *device,
+            _ => false,
+        };
+        self.waiting.iter().filter(|held| held.is_beside(incoming)).any(|it| is_its_answer(&it))
+    }
+
+    /// Keeps the start that came before the keys of the device that answered; a second one is not
+    /// heard.
+    pub(super) fn wait_behind(&mut self, start: Incoming) {
+        let is_start = |held: &Incoming| held.kind == Kind::Start && held.is_beside(&start);
+        if !self.waiting.iter().any(is_start) {
+            self.wait(start);
+        }
     }
 
     /// Forgets first events that have waited as long as a verification may take.

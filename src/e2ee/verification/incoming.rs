@@ -39,6 +39,18 @@ pub(super) enum IncomingPlace {
 }
 
 impl Incoming {
+    /// Whether both belong to one verification, as they say.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let same_place = match (&self.place, &other.place) {
+            (IncomingPlace::Devices, IncomingPlace::Devices) => true,
+            (IncomingPlace::Room { room, .. }, IncomingPlace::Room { room: other, .. }) => {
+                room == other
+            }
+            (IncomingPlace::Devices | IncomingPlace::Room { .. }, _) => false,
+        };
+        same_place && self.sender == other.sender && self.flow_name() == other.flow_name()
+    }
+
     /// The name of the verification that it says to belong to.
     fn flow_name(&self) -> Option<String> {
         match &self.place {
@@ -169,6 +181,12 @@ impl Machine {
                 _ => Ok(()),
             };
         };
+        if let Some(Message::Start(start)) = &message
+            && self.verifications.holds_ready(&incoming, &start.from_device)
+        {
+            self.verifications.wait_behind(incoming);
+            return Ok(());
+        }
         self.receive_in_flow(id, (incoming, message), step)
     }
 

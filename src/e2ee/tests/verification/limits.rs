@@ -191,14 +191,51 @@ fn a_start_of_a_device_that_never_shows_itself_is_forgotten_whatever_lists_come_
 }
 
 #[test]
+fn a_start_that_overtakes_the_keys_of_its_device_waits_for_them() {
+    let mut rig = Rig::couple();
+    rig.start(0, 1).unwrap();
+    let request = rig.log.last().expect("the request").id.clone();
+    let relation = json!({ "rel_type": "m.reference", "event_id": request });
+    let ready = json!({
+        "from_device": "NEW", "methods": ["m.sas.v1"], "m.relates_to": relation,
+    });
+    let start = json!({
+        "from_device": "NEW", "method": "m.sas.v1", "m.relates_to": relation,
+        "key_agreement_protocols": ["curve25519-hkdf-sha256"], "hashes": ["sha256"],
+        "message_authentication_codes": ["hkdf-hmac-sha256.v2"],
+        "short_authentication_string": ["decimal", "emoji"],
+    });
+    // Bob answers at a device that is not known yet, and goes on before it is.
+    for (kind, content) in [("ready", &ready), ("start", &start), ("start", &start)] {
+        let said = rig.say(1, kind, content);
+        rig.hear(0, &said);
+        rig.hear(1, &said);
+    }
+    assert_eq!(
+        rig.world.clients[0].machine.verifications_held(),
+        3,
+        "one flow, one answer, one start"
+    );
+    rig.settle();
+    assert_eq!(rig.stage(0), Stage::Asked, "it was given up for an event that came early");
+    rig.world.log_in("@bob:x", "NEW");
+    rig.views.push(Vec::new());
+    rig.settle();
+    assert_eq!(rig.stage(0), Stage::Waiting);
+    let accepts = rig.log.iter().filter(|said| said.kind == "m.key.verification.accept");
+    assert_eq!(accepts.map(|said| said.by).collect::<Vec<_>>(), [0]);
+    assert_eq!(rig.views[0].last().unwrap().device.as_deref(), Some("NEW".into()));
+}
+
+#[test]
 fn a_message_that_cannot_be_sent_ends_it_on_both_sides_and_says_so() {
     let mut rig = Rig::couple();
     rig.start(0, 1).unwrap();
     rig.try_act(1, Act::Accept { scan: Scan::No }).unwrap();
     let notices = rig.world.clients[1].take_notices();
-    let ready = notices.into_iter().find_map(|notice| match notice {
-        Notice::SendVerification { room, txn, content, .. } => Some((room, txn, content)),
-        _ => None,
+    let ready = notices.into_iter().find_map(|notice| {
+        let Notice::SendVerification { room, txn, content, .. } = notice else { return None };
+        Some((room, txn, content))
     });
     let (room, txn, content) = ready.expect("the answer");
     let now = rig.world.now;
@@ -229,9 +266,9 @@ fn a_request_that_cannot_be_sent_ends_and_nothing_is_told() {
         .unwrap()
         .unwrap();
     let notices = rig.world.clients[0].take_notices();
-    let request = notices.into_iter().find_map(|notice| match notice {
-        Notice::SendVerification { txn, content, .. } => Some((txn, content)),
-        _ => None,
+    let request = notices.into_iter().find_map(|notice| {
+        let Notice::SendVerification { txn, content, .. } = notice else { return None };
+        Some((txn, content))
     });
     let (txn, content) = request.expect("the request");
     rig.world.clients[0]
