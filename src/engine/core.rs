@@ -123,6 +123,10 @@ impl Engine {
         match input {
             Input::LinkUp => self.on_link_up(&mut turn),
             Input::LinkLost { reason, draw } => self.on_link_lost(&reason, draw, &mut turn),
+            Input::UpdateTooLarge { reason, draw } => {
+                self.link.on_too_large();
+                self.on_link_lost(&reason, draw, &mut turn);
+            }
             Input::Frame(frame) => self.on_frame(frame, &mut turn)?,
             Input::FaceCame(face) => self.on_face_came(face, &mut turn),
             Input::Command { face, command } => self.on_command(face, command, &mut turn)?,

@@ -24,6 +24,13 @@ pub enum Input {
         /// Uniform in `0.0..1.0`; jitters the pause before the next dial.
         draw: f64,
     },
+    /// The connection was lost over an update that is larger than this end takes.
+    UpdateTooLarge {
+        /// In words for people.
+        reason: String,
+        /// As that of [`Input::LinkLost`].
+        draw: f64,
+    },
     /// The server sent a frame.
     Frame(ServerFrame),
     /// A face came; it is told the present state.

@@ -108,6 +108,8 @@ pub struct Link {
     position: Option<Position>,
     /// Which of [`PAGES`] is asked for.
     page: usize,
+    /// Whether an update of that page was taken.
+    page_fits: bool,
     phase: Phase,
     state: LinkState,
     backoff: Backoff,
@@ -139,6 +141,7 @@ impl Link {
         Self {
             position,
             page: 0,
+            page_fits: true,
             phase: Phase::Due,
             state: LinkState::Connecting,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
@@ -194,7 +197,7 @@ impl Link {
         self.phase = Phase::Up { since: now };
         self.state = LinkState::Online;
         self.hint = None;
-        if self.position.is_some() {
+        if self.page_fits {
             self.page = 0;
         }
         vec![self.sync_frame()]
@@ -206,7 +209,7 @@ impl Link {
         self.look_at_clock(now);
         let pause = match self.phase {
             Phase::Ended | Phase::Held => return,
-            Phase::Up { since } if now.since(since) >= STABLE_AFTER => {
+            Phase::Up { since } if now.since(since) >= STABLE_AFTER && self.page_fits => {
                 self.backoff.reset();
                 self.hint.take().unwrap_or_default()
             }
@@ -218,6 +221,13 @@ impl Link {
         let retry_at = now.plus(pause);
         self.phase = Phase::Down { retry_at };
         self.state = LinkState::Offline { retry_at, reason: reason.to_owned() };
+    }
+
+    /// The connection was lost because an update is larger than this end takes: the next one is
+    /// asked for with fewer messages of each room. The rest of them is history, which is loaded.
+    pub fn on_too_large(&mut self) {
+        self.page = (self.page + 1).min(PAGES.len() - 1);
+        self.page_fits = false;
     }
 
     /// The user ended it: no more dials.
@@ -268,6 +278,7 @@ impl Link {
     /// The position was committed: gives the frame that says so.
     pub fn acknowledge(&mut self, position: Position) -> ClientFrame {
         self.position = Some(position.clone());
+        self.page_fits = true;
         ClientFrame::Ack(position)
     }
 
@@ -276,6 +287,8 @@ impl Link {
             since: self.position.clone(),
             filter: PAGES.get(self.page).copied().and_then(filter),
             set_presence: None,
+            // Whoever reads the socket knows it.
+            max_update_bytes: None,
         })
     }
 
@@ -303,9 +316,12 @@ impl Link {
         if let Some(id) = error.id {
             return LinkEvent::Response(refusal(id, error));
         }
-        if error.errcode == "M_TOO_LARGE" && self.page + 1 < PAGES.len() {
-            self.page += 1;
-            return LinkEvent::Resume(self.sync_frame());
+        if error.errcode == "M_TOO_LARGE" {
+            let smaller = self.page + 1 < PAGES.len();
+            self.on_too_large();
+            if smaller {
+                return LinkEvent::Resume(self.sync_frame());
+            }
         }
         // The stream is up but what is behind it is not; the next update says that it is back.
         if let Phase::Up { .. } = self.phase

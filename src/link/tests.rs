@@ -106,6 +106,32 @@ fn an_answer_that_is_too_large_is_asked_for_with_fewer_messages() {
 }
 
 #[test]
+fn an_update_that_this_end_cannot_take_is_asked_for_with_fewer_messages_over_new_connections() {
+    let mut link = up(Some("s1"));
+    let mut pages = Vec::new();
+    let mut pauses = Vec::new();
+    let mut now = 0;
+    for _ in 0..4 {
+        // Each took long enough to count as a success otherwise: it is not dialed at once again.
+        now += 60;
+        link.on_too_large();
+        link.on_lost("more than 1 MiB at once: raise sync_mib", secs(now), 1.0);
+        let LinkState::Offline { retry_at, reason } = link.state() else { panic!("it is said") };
+        assert!(reason.contains("sync_mib"));
+        pauses.push(retry_at.since(secs(now)));
+        now = retry_at.0 / 1000;
+        assert!(link.tick(secs(now)));
+        pages.push(page(&link.on_up(secs(now))[0]));
+    }
+    assert_eq!(pages, [10, 1, 1, 1]);
+    assert!(pauses.windows(2).all(|two| two[0] < two[1]), "{pauses:?}");
+    assert!(matches!(link.on_frame(update(Some("s1"), "s2"), secs(now)), LinkEvent::Update(_)));
+    link.acknowledge(position("s2"));
+    link.on_lost("cut", secs(now + 60), 0.0);
+    assert_eq!(page(&link.on_up(secs(now + 60))[0]), 50, "what comes after it is smaller");
+}
+
+#[test]
 fn updates_are_taken_in_order_and_duplicates_dropped() {
     let mut link = up(None);
     assert!(matches!(link.on_frame(update(None, "s1"), secs(1)), LinkEvent::Update(_)));

@@ -20,6 +20,7 @@ use tokio_tungstenite::{
     tungstenite::{
         Error as SocketError, Message,
         client::IntoClientRequest,
+        error::CapacityError,
         protocol::{CloseFrame, WebSocketConfig},
     },
 };
@@ -32,7 +33,8 @@ use super::{
 use crate::{
     secret::Secret,
     wire::{
-        ClientFrame, CloseCode, DecodeError, Limits, Payload, STREAM_PATH, ServerFrame, Subprotocol,
+        ClientFrame, CloseCode, DecodeError, Limits, Payload, STREAM_PATH, ServerFrame,
+        Subprotocol, SyncFrame,
     },
 };
 
@@ -49,6 +51,8 @@ const ENVELOPE_BYTES: usize = 4 << 10;
 pub struct Transport {
     socket: WebSocketStream<Heard>,
     liveness: Liveness,
+    /// The largest update that is taken, in bytes.
+    takes: usize,
     /// Pings that came since the socket was last written empty.
     pings: usize,
 }
@@ -73,6 +77,12 @@ pub enum TransportError {
     /// The server sent something that is no frame.
     #[error("the server sent something that is no frame")]
     Frame(#[source] DecodeError),
+    /// The server sent more at once than this end takes.
+    #[error(
+        "the server sent more than {} MiB at once: raise sync_mib and answer_mib in [limits] of config.toml",
+        .0 >> 20
+    )]
+    TooLarge(usize),
     /// A frame of ours cannot be written.
     #[error("the frame cannot be written")]
     Encode(#[source] DecodeError),
@@ -115,7 +125,8 @@ impl Transport {
         let stream = Heard::new(stream);
         let (socket, _response) =
             client_async_with_config(request, stream, Some(config)).await.map_err(refusal)?;
-        Ok(Self { socket, liveness: Liveness::new(limits), pings: 0 })
+        let takes = limits.max_update_bytes;
+        Ok(Self { socket, liveness: Liveness::new(limits), takes, pings: 0 })
     }
 
     /// Waits for the next frame, and writes on what [`Transport::send`] left over. Frames of
@@ -175,7 +186,20 @@ impl Transport {
     /// # Errors
     /// When the connection is over.
     pub async fn send(&mut self, frame: &ClientFrame) -> Result<(), TransportError> {
-        let message = match frame.encode().map_err(TransportError::Encode)? {
+        let encoded = match frame {
+            ClientFrame::Sync(sync) if sync.max_update_bytes.is_none() => {
+                let max_update_bytes = u64::try_from(self.takes).ok();
+                ClientFrame::Sync(SyncFrame { max_update_bytes, ..sync.clone() }).encode()
+            }
+            ClientFrame::Sync(_)
+            | ClientFrame::Request(_)
+            | ClientFrame::Ack(_)
+            | ClientFrame::Cancel(_)
+            | ClientFrame::Window(_)
+            | ClientFrame::Token(_)
+            | ClientFrame::Chunk(_) => frame.encode(),
+        };
+        let message = match encoded.map_err(TransportError::Encode)? {
             Payload::Text(text) => Message::text(text),
             Payload::Binary(bytes) => Message::binary(bytes),
         };
@@ -399,6 +423,9 @@ fn ended() -> TransportError {
 }
 
 fn lost(error: SocketError) -> TransportError {
+    if let SocketError::Capacity(CapacityError::MessageTooLong { max_size, .. }) = error {
+        return TransportError::TooLarge(max_size);
+    }
     TransportError::Socket(Box::new(error))
 }
 
@@ -419,6 +446,10 @@ mod tests {
 
     /// Our end and a server's, over a pipe with room for so many bytes.
     async fn pair(room: usize) -> (Transport, WebSocketStream<DuplexStream>) {
+        limited(room, Limits::default()).await
+    }
+
+    async fn limited(room: usize, limits: Limits) -> (Transport, WebSocketStream<DuplexStream>) {
         let (sender, mut receiver) = mpsc::channel(1);
         let connector = DuplexConnector::new(move || {
             let (ours, theirs) = tokio::io::duplex(room);
@@ -431,10 +462,28 @@ mod tests {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
             Ok(response)
         };
-        let route = Route::InProcess(connector);
+        let route = Route::InProcess(connector.with_limits(limits));
         let server = async { accept_hdr_async(receiver.recv().await.unwrap(), agree).await };
         let (ours, theirs) = tokio::join!(Transport::connect(&route, None), server);
         (ours.unwrap(), theirs.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_large_is_said_before_it_comes_and_when_it_came() {
+        let limits =
+            Limits { max_update_bytes: 1 << 20, max_answer_bytes: 1 << 20, ..Limits::default() };
+        let (mut transport, mut server) = limited(1 << 22, limits).await;
+        transport.send(&ClientFrame::Sync(SyncFrame::default())).await.unwrap();
+        let text = server.next().await.unwrap().unwrap().into_text().unwrap();
+        let ClientFrame::Sync(sync) = ClientFrame::decode_text(&text).unwrap() else {
+            panic!("{text}")
+        };
+        assert_eq!(sync.max_update_bytes, Some(1 << 20));
+        // A server that does not know of it.
+        server.send(Message::text(json_update(1 << 21))).await.unwrap();
+        let error = transport.recv().await.unwrap_err();
+        assert!(matches!(error, TransportError::TooLarge(_)), "{error}");
+        assert!(error.to_string().contains("more than 1 MiB at once: raise sync_mib"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -93,6 +93,9 @@ pub struct SyncFrame {
     /// `set_presence`: `online`, `offline`, `unavailable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_presence: Option<String>,
+    /// The largest update frame that the client takes, in bytes; the server's own limit holds too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_update_bytes: Option<u64>,
 }
 
 /// Gives a request up.

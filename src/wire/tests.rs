@@ -33,13 +33,17 @@ fn client_frames_are_written_as_the_document_shows() {
         since: Some(Position("s1".to_owned())),
         filter: Some(raw("{}")),
         set_presence: None,
+        max_update_bytes: Some(1 << 20),
     };
     for (frame, expected) in [
         (
             ClientFrame::Request(request),
             r#"{"kind":"request","id":7,"method":"PUT","path":"/_matrix/client/v3/rooms/!r/send/m.room.message/t1","query":[["a","b"]],"body":{"body":"hi" }}"#,
         ),
-        (ClientFrame::Sync(sync), r#"{"kind":"sync","since":"s1","filter":{}}"#),
+        (
+            ClientFrame::Sync(sync),
+            r#"{"kind":"sync","since":"s1","filter":{},"max_update_bytes":1048576}"#,
+        ),
         (ClientFrame::Ack(Position("s2".to_owned())), r#"{"kind":"ack","position":"s2"}"#),
         (ClientFrame::Cancel(CancelFrame { id: 7 }), r#"{"kind":"cancel","id":7}"#),
         (
@@ -194,11 +198,12 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
     let filter = prop::option::of(json().prop_filter("null", |body| body.get() != "null"));
     prop_oneof![
         request().prop_map(ClientFrame::Request),
-        (any::<Option<String>>(), filter, any::<Option<String>>()).prop_map(
-            |(since, filter, set_presence)| ClientFrame::Sync(SyncFrame {
+        (any::<Option<String>>(), filter, any::<Option<String>>(), any::<Option<u64>>()).prop_map(
+            |(since, filter, set_presence, max_update_bytes)| ClientFrame::Sync(SyncFrame {
                 since: since.map(Position),
                 filter,
                 set_presence,
+                max_update_bytes,
             })
         ),
         any::<String>().prop_map(|position| ClientFrame::Ack(Position(position))),

@@ -125,7 +125,7 @@ const DEEDS: [(&str, Deed, &str); 16] = [
     ("wrong types", |s| say(s, [Message::text(r#"{"kind":"update","position":{}}"#)]), "no frame"),
     ("short chunk", |s| say(s, [Message::binary(vec![1, 2, 3])]), "no frame"),
     ("no UTF-8", |s| write(s, b"\x81\x02\xc3\x28"), "broke"),
-    ("huge", |s| write(s, b"\x81\x7f\x00\x00\x00\xff\x00\x00\x00\x00"), "broke"),
+    ("huge", |s| write(s, b"\x81\x7f\x00\x00\x00\xff\x00\x00\x00\x00"), "raise sync_mib"),
     ("masked, reserved", |s| write(s, b"\xf3\x80\x00\x00\x00\x00"), "broke"),
     (
         "a close full of escapes",
@@ -271,6 +271,51 @@ fn frames_that_mean_nothing_to_us_change_nothing() {
     assert!(used < 200 << 10, "{used} KiB");
     assert_eq!(tail.terminate(), Some(0));
     assert!(acks.try_recv().is_err(), "nothing else was acknowledged");
+    no_panic(&astray);
+}
+
+/// Where the client stands, how many messages of a room it asks for, and what it takes at most.
+fn wish(socket: &mut WebSocket<TcpStream>) -> (Option<String>, u64, u64) {
+    let frame = socket.read().unwrap();
+    let frame: serde_json::Value = serde_json::from_str(frame.to_text().unwrap()).unwrap();
+    let messages = &frame["filter"]["room"]["timeline"]["limit"];
+    let since = frame["since"].as_str().map(str::to_owned);
+    (since, messages.as_u64().unwrap(), frame["max_update_bytes"].as_u64().unwrap())
+}
+
+#[test]
+fn a_server_that_does_not_know_how_much_we_take_is_asked_for_less_and_gone_on_with() {
+    let alice = synced("smaller");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let astray = led_astray(&alice, &format!("ws://{}/x", listener.local_addr().unwrap()));
+    let config = astray.home.join("xdg_config_home/grotto/config.toml");
+    let accounts = fs::read_to_string(&config).unwrap();
+    let limits = "[limits]\nsync_mib = 1\nanswer_mib = 1\n\n";
+    fs::write(&config, format!("{limits}{accounts}")).unwrap();
+    let (tell, wishes) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut socket = upgraded(stream);
+            let (since, messages, takes) = wish(&mut socket);
+            let bytes = if messages < 50 { 1_000 } else { 2 << 20 };
+            let body = format!(r#"{{"unheard_of":"{}"}}"#, "x".repeat(bytes));
+            drop(socket.send(update(since.as_deref(), "large", &body)));
+            while let Ok(message) = socket.read() {
+                let Message::Text(text) = message else { continue };
+                let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
+                if frame["kind"] == "ack" {
+                    tell.send((messages, takes, frame["position"].clone())).unwrap();
+                }
+            }
+        }
+    });
+    let mut tail = Lines::start(astray.command(&["-vv", "--json", "tail"]));
+    let taken = wishes.recv_timeout(PATIENCE).expect("an ack");
+    assert_eq!(taken, (10, 1 << 20, "large".into()));
+    let down = tail.find("why", |line| line["type"] == "link" && line["state"] == "down");
+    assert!(down["reason"].as_str().unwrap().contains("raise sync_mib"), "{down}");
+    tail.find("the link", |line| line["type"] == "link" && line["state"] == "up");
+    assert_eq!(tail.terminate(), Some(0));
     no_panic(&astray);
 }
 

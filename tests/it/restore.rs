@@ -20,6 +20,10 @@ scenario::on_both! {
     a_recovery_key_unlocks_the_screen_and_the_rooms_behind_it,
 }
 
+scenario::on_each_stream! {
+    a_client_that_takes_less_than_its_stream_carries_goes_on_and_loses_nothing,
+}
+
 scenario::over_http! {
     a_first_sync_larger_than_the_stream_takes_comes_with_fewer_messages,
 }
@@ -181,29 +185,58 @@ fn tick(line: &str) -> Option<(usize, usize)> {
     }
 }
 
-fn a_first_sync_larger_than_the_stream_takes_comes_with_fewer_messages(on: On) {
-    let place = on.shared();
+/// More than a client takes that was told to take little.
+const LARGE: usize = 45;
+
+/// A room with nothing in it yet, and a client of its owner that takes 1 MiB.
+fn takes_little(place: &Place) -> (Grotto, String, String) {
     let user = rig::register(&place.base, "largelife");
     let token = rig::log_in(&place.base, &user, rig::PASSWORD);
-    let call = |method, path: &str, body: &Value| {
-        rig::http(&place.base, method, &format!("/_matrix/client/v3/{path}"), Some(&token), body)
-    };
-    let made = call("POST", "createRoom", &json!({ "name": "Large" }));
-    let room = made["room_id"].as_str().unwrap();
-    for number in 0..45 {
-        let body = format!("{number} {}", "x".repeat(30_000));
-        let path = format!("rooms/{room}/send/m.room.message/{number}");
-        let sent = call("PUT", &path, &json!({ "msgtype": "m.text", "body": body }));
-        assert!(sent["event_id"].is_string(), "{sent}");
-    }
+    let path = "/_matrix/client/v3/createRoom";
+    let made = rig::http(&place.base, "POST", path, Some(&token), &json!({ "name": "Large" }));
+    let room = made["room_id"].as_str().unwrap().to_owned();
     let grotto = Grotto { home: rig::folder("grotto"), user };
     let config = grotto.home.join("xdg_config_home").join("grotto");
     std::fs::create_dir_all(&config).unwrap();
     std::fs::write(config.join("config.toml"), "[limits]\nsync_mib = 1\n").unwrap();
+    (grotto, token, room)
+}
+
+fn log_in(place: &Place, grotto: &Grotto) {
     let output = grotto.run_with_input(&grotto.login(place), rig::PASSWORD);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn say_much(place: &Place, token: &str, room: &str) {
+    for number in 0..LARGE {
+        let body =
+            json!({ "msgtype": "m.text", "body": format!("{number} {}", "x".repeat(30_000)) });
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{number}");
+        let sent = rig::http(&place.base, "PUT", &path, Some(token), &body);
+        assert!(sent["event_id"].is_string(), "{sent}");
+    }
+}
+
+fn has_everything(grotto: &Grotto, room: &str) {
     let lines = grotto.json(&["history", room, "--limit", "100"]);
     let bodies = lines.iter().filter_map(|line| line["body"].as_str());
     let numbers = bodies.filter_map(|body| body.split(' ').next()?.parse::<usize>().ok());
-    assert!(numbers.eq(0..45), "{}", lines.len());
+    assert!(numbers.eq(0..LARGE), "{}", lines.len());
+}
+
+fn a_first_sync_larger_than_the_stream_takes_comes_with_fewer_messages(on: On) {
+    let place = on.shared();
+    let (grotto, token, room) = takes_little(place);
+    say_much(place, &token, &room);
+    log_in(place, &grotto);
+    has_everything(&grotto, &room);
+}
+
+fn a_client_that_takes_less_than_its_stream_carries_goes_on_and_loses_nothing(on: On) {
+    let place = on.shared();
+    let (grotto, token, room) = takes_little(place);
+    log_in(place, &grotto);
+    assert_eq!(grotto.json(&["rooms"]).len(), 1);
+    say_much(place, &token, &room);
+    has_everything(&grotto, &room);
 }

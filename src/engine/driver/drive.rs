@@ -198,6 +198,11 @@ impl Driver {
                 Woken::Transfer(Wanted::Tell(id, event)) => {
                     return Some(Input::Transfer { id, event });
                 }
+                Woken::Received(Err(error @ TransportError::TooLarge(_))) => {
+                    self.disconnect();
+                    let reason = words(&error);
+                    return Some(Input::UpdateTooLarge { reason, draw: draw() });
+                }
                 Woken::Received(Err(error)) => return Some(self.lost(&words(&error))),
                 Woken::Dialed(Ok(transport)) => {
                     self.dialing = None;
@@ -301,11 +306,15 @@ impl Driver {
         Err(self.lost(&reason))
     }
 
-    /// The connection, or the attempt at one, is over.
-    fn lost(&mut self, reason: &str) -> Input {
+    fn disconnect(&mut self) {
         self.transfers.clear();
         self.transport = None;
         self.dialing = None;
+    }
+
+    /// The connection, or the attempt at one, is over.
+    fn lost(&mut self, reason: &str) -> Input {
+        self.disconnect();
         Input::LinkLost { reason: reason.to_owned(), draw: draw() }
     }
 

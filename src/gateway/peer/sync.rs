@@ -152,7 +152,12 @@ impl Sync {
     }
 
     fn failed(&mut self, failure: CallFailure, draw: f64, limits: &Limits) -> Vec<PeerEffect> {
-        let told = notice(failure.errcode(), failure.reason(), None);
+        let told = match failure {
+            CallFailure::TooLarge => notice(failure.errcode(), &self.too_large(limits), None),
+            CallFailure::Unreachable | CallFailure::TimedOut | CallFailure::NotJson => {
+                notice(failure.errcode(), failure.reason(), None)
+            }
+        };
         self.again(told, None, draw, limits)
     }
 
@@ -202,8 +207,27 @@ impl Sync {
             answer: AnswerKind::Json,
             delay,
             timeout: Some(hold + limits.sync_margin),
-            max_answer_bytes: limits.max_update_bytes.saturating_sub(ENVELOPE_BYTES),
+            max_answer_bytes: self.most(limits).saturating_sub(ENVELOPE_BYTES),
         })
+    }
+
+    /// The largest update frame that both ends take.
+    fn most(&self, limits: &Limits) -> usize {
+        let theirs = self.params.max_update_bytes.map(usize::try_from);
+        let theirs = theirs.and_then(Result::ok).unwrap_or(usize::MAX);
+        theirs.min(limits.max_update_bytes)
+    }
+
+    /// Words for an answer that is larger than that; what to do about it.
+    fn too_large(&self, limits: &Limits) -> String {
+        let most = self.most(limits);
+        let is_theirs = self.params.max_update_bytes.is_some_and(|theirs| theirs <= most as u64);
+        let whose = if is_theirs { "" } else { " where the stream is served" };
+        format!(
+            "the homeserver's sync answer is larger than {} MiB: raise sync_mib in [limits] of \
+             config.toml{whose}",
+            most >> 20
+        )
     }
 
     fn query(&self, hold: Duration) -> Vec<(String, String)> {

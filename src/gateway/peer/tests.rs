@@ -132,6 +132,34 @@ fn parameters_that_no_request_can_hold_end_the_stream_with_a_reason() {
 }
 
 #[test]
+fn the_smaller_limit_of_both_ends_holds_and_what_to_do_is_said() {
+    let most = |effects: &[PeerEffect]| {
+        effects.iter().find_map(|effect| {
+            let PeerEffect::Call(call) = effect else { return None };
+            Some((call.id, call.max_answer_bytes))
+        })
+    };
+    let ours = Limits::default().max_update_bytes as u64;
+    for (theirs, holds, words) in [
+        (Some(1 << 20), 1 << 20, "larger than 1 MiB: raise sync_mib in [limits] of config.toml"),
+        (Some(ours), ours, "config.toml"),
+        (Some(u64::MAX), ours, "config.toml where the stream is served"),
+        (None, ours, "config.toml where the stream is served"),
+    ] {
+        let mut peer = peer();
+        let frame = SyncFrame { max_update_bytes: theirs, ..SyncFrame::default() };
+        let effects = peer.handle(PeerInput::Frame(ClientFrame::Sync(frame)), 0.0);
+        let (call, bytes) = most(&effects).unwrap();
+        assert!((bytes as u64) < holds && holds - (bytes as u64) <= 64 << 10, "{bytes}");
+        let answer = Answer::Failed(CallFailure::TooLarge);
+        let effects = peer.handle(PeerInput::Answered { call, answer, took: Duration::ZERO }, 0.0);
+        let told = error(&effects).unwrap();
+        assert_eq!((told.errcode.as_str(), told.fatal), ("M_TOO_LARGE", false));
+        assert!(told.error.ends_with(words), "{}", told.error);
+    }
+}
+
+#[test]
 fn nothing_new_is_not_passed_on_and_not_asked_in_a_tight_loop() {
     let mut peer = peer();
     let answered = |call| PeerInput::Answered {
