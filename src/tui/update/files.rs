@@ -28,6 +28,8 @@ pub(super) fn attach(
         caption.target = Target::Reply(event.clone());
     }
     state.attaching = Some(Attaching { room, caption });
+    // How the path could have gone on is old news.
+    state.notice = None;
     effects.terminal(TerminalEffect::Inspect(path));
 }
 

@@ -74,6 +74,14 @@ fn tab_goes_on_with_a_path_and_names_what_it_may_be() {
     screen.input(Input::Continuations { typed: "~/c".to_owned(), names });
     let text = screen.text();
     assert!(text.contains("/file ~/cat.") && text.contains("cat.png  cat.txt"), "{text}");
+    // What it could have been is old news once it is sent.
+    screen.press("'p' tab");
+    let names = vec!["cat.png".to_owned(), "cat.png.old".to_owned()];
+    screen.input(Input::Continuations { typed: "~/cat.p".to_owned(), names });
+    assert!(screen.text().contains("cat.png.old"));
+    screen.press("enter");
+    assert!(!screen.text().contains("cat.png.old"), "{}", screen.text());
+    screen.press("'/file ~/cat.'");
     // An answer to what is no longer typed changes nothing.
     let names = vec!["dog".to_owned()];
     screen.input(Input::Continuations { typed: "~/d".to_owned(), names });
