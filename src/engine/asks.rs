@@ -99,6 +99,7 @@ impl Engine {
         }
         if let Ok(room) = OwnedRoomId::try_from(room) {
             self.accept_invite(&room, turn)?;
+            self.note_direct(&room, turn)?;
         }
         let via = room.split_once(':').map(|(_, server)| server.to_owned());
         let mut call = Call::post(&["join", room], &json!({}));
@@ -267,26 +268,12 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match named_room(body) {
             Ok(Outcome::Room { room_id }) => {
-                if let Some(user) = self.direct_inviter(&room_id, turn)? {
-                    self.ask_direct(room_id.clone(), user);
-                }
+                self.ask_due_direct(&room_id, turn)?;
                 self.rooms.await_room(from, room_id, turn.now);
             }
             other => answer(from, other, turn),
         }
         Ok(())
-    }
-
-    /// Who invited us to a direct chat.
-    fn direct_inviter(
-        &self,
-        room: &RoomId,
-        turn: &Turn<'_>,
-    ) -> Result<Option<OwnedUserId>, EngineError> {
-        let state = turn.store.state(room)?;
-        let own = state.into_iter().find(|event| event.is_state("m.room.member", self.me.as_str()));
-        let direct = own.filter(|own| own.content.get("is_direct") == Some(&Value::Bool(true)));
-        Ok(direct.and_then(|own| own.sender))
     }
 
     /// Left: the room is gone at once.
@@ -321,47 +308,6 @@ impl Engine {
         content.insert("membership".to_owned(), json!("invite"));
         let event = Event::state("m.room.member", user.as_str(), content);
         Event { sender: Some(self.me.clone()), origin_server_ts: turn.now, ..event }
-    }
-
-    /// `m.direct` is read before it is written: other clients write it too.
-    fn ask_direct(&mut self, room: OwnedRoomId, user: OwnedUserId) {
-        let call = Call::get(&["user", self.me.as_str(), "account_data", "m.direct"]);
-        self.requests.ask(Origin::DirectRead(room, user), call);
-    }
-
-    pub(super) fn on_direct_read(
-        &mut self,
-        (room, user): (&RoomId, &UserId),
-        result: &Result<&str, MatrixError>,
-    ) {
-        let mut direct: Map<String, Value> = match result {
-            Ok(body) => serde_json::from_str(body).unwrap_or_default(),
-            Err(error) if error.status == 404 => Map::new(),
-            Err(_) => return,
-        };
-        let rooms = direct.entry(user.as_str()).or_insert_with(|| json!([]));
-        let Some(rooms) = rooms.as_array_mut() else { return };
-        if rooms.iter().any(|known| known.as_str() == Some(room.as_str())) {
-            return;
-        }
-        rooms.push(json!(room));
-        let path = ["user", self.me.as_str(), "account_data", "m.direct"];
-        let write = Origin::DirectWrite(room.to_owned(), user.to_owned());
-        self.requests.ask(write, Call::put(&path, &Value::Object(direct)));
-    }
-
-    /// The server has it; our own line need not wait for it to come down.
-    pub(super) fn on_direct_written(
-        &mut self,
-        room: &RoomId,
-        user: OwnedUserId,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), EngineError> {
-        let record = &mut self.rooms.touch(room, turn.store)?.record;
-        if !record.direct.contains(&user) {
-            record.direct.push(user);
-        }
-        Ok(())
     }
 }
 

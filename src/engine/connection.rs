@@ -60,6 +60,7 @@ impl Engine {
         for room in self.outbox.rooms() {
             self.pump(&room, turn)?;
         }
+        self.resume_direct(turn)?;
         self.resume_invites(turn)
     }
 
@@ -179,10 +180,7 @@ impl Engine {
                 self.on_direct_written(&room, user, turn)
             }
             Origin::DirectWrite(..) | Origin::Typing(_) => Ok(()),
-            Origin::DirectRead(room, user) => {
-                self.on_direct_read((&room, &user), &result);
-                Ok(())
-            }
+            Origin::DirectRead(room, user) => self.on_direct_read((&room, &user), &result, turn),
             Origin::Asked(face, id, asked) => self.on_asked((face, id), asked, result, turn),
         }
     }

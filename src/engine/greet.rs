@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    matrix::{Event, OwnedRoomId, OwnedUserId, RoomId},
+    matrix::{Event, Membership, OwnedRoomId, OwnedUserId, RoomId},
     store::Origin,
 };
 
@@ -76,6 +76,10 @@ impl Engine {
         if !changed.rows.is_empty() {
             let lines = changed.rows.iter().map(|row| row.summary.clone()).collect();
             turn.tell_all(Update::Rooms(lines));
+            let in_it = changed.rows.iter().filter(|it| it.summary.membership == Membership::Join);
+            for row in in_it {
+                self.ask_due_direct(&row.summary.room_id, turn)?;
+            }
             turn.writes.rooms.extend(changed.rows);
         }
         for room in std::mem::take(&mut turn.members) {

@@ -6,6 +6,7 @@ mod backup;
 mod command;
 mod connection;
 mod core;
+mod direct;
 pub mod driver;
 mod error;
 mod faces;

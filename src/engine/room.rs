@@ -34,6 +34,8 @@ pub(super) struct Record {
     pub(super) encryption_asked: bool,
     /// For whom `m.direct` names the room.
     pub(super) direct: Vec<OwnedUserId>,
+    /// With whom `m.direct` is to name the room once we are in it: their invite was accepted here.
+    pub(super) direct_due: Option<OwnedUserId>,
     /// Up to where we read, here or on another device (`m.fully_read`).
     pub(super) read: Option<OwnedEventId>,
     /// Places of unread messages that name us and that the server could not read.

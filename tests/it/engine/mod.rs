@@ -176,7 +176,15 @@ impl Bench {
     }
 
     fn invited(&mut self, room: &OwnedRoomId) {
-        let mut invite = state("m.room.member", ME, json!({ "membership": "invite" }));
+        self.invited_by(room, json!({ "membership": "invite" }));
+    }
+
+    fn invited_directly(&mut self, room: &OwnedRoomId) {
+        self.invited_by(room, json!({ "membership": "invite", "is_direct": true }));
+    }
+
+    fn invited_by(&mut self, room: &OwnedRoomId, content: Value) {
+        let mut invite = state("m.room.member", ME, content);
         invite["sender"] = "@b:hs".into();
         let body = json!({ "invite_state": { "events": [invite] } });
         self.update(&json!({ "rooms": { "invite": { room.as_str(): body } } }));

@@ -299,3 +299,57 @@ fn a_screen_that_comes_later_is_told_where_the_user_was_last() {
     let bench = bench.restart();
     assert_eq!(told(&bench), [room]);
 }
+
+/// What is asked to be a direct chat.
+fn named_direct(bench: &Bench) -> Vec<Value> {
+    let calls = bench.frames.iter().filter_map(|frame| match frame {
+        ClientFrame::Request(call) if call.path.ends_with("/account_data/m.direct") => {
+            call.body.as_ref()
+        }
+        _ => None,
+    });
+    calls.map(|body| serde_json::from_str(body.get()).unwrap()).collect()
+}
+
+#[test]
+fn a_direct_chat_that_is_accepted_is_named_as_one_though_the_program_dies_meanwhile() {
+    let room: OwnedRoomId = "!dm:hs".try_into().unwrap();
+    let joins = || {
+        let create = state("m.room.create", "", json!({ "room_version": "11" }));
+        [create, state("m.room.member", ME, json!({ "membership": "join" }))]
+    };
+    let nothing = json!({ "errcode": "M_NOT_FOUND" });
+    let expected = [json!({ "@b:hs": ["!dm:hs"] })];
+    for dies_before_it_is_there in [true, false] {
+        let (mut bench, _) = Bench::in_clear_room();
+        bench.invited_directly(&room);
+        bench.request(Request::Join { room: room.to_string() });
+        if !dies_before_it_is_there {
+            bench.sync(&room, &joins());
+        }
+        let mut bench = bench.restart();
+        bench.input(Input::Tick);
+        bench.input(Input::LinkUp);
+        if dies_before_it_is_there {
+            bench.sync(&room, &joins());
+        } else {
+            bench.update(&json!({}));
+        }
+        let read = bench.call("/account_data/m.direct");
+        bench.answer(read.id, 404, &nothing);
+        assert_eq!(named_direct(&bench), expected);
+        // It dies again before the server has it, and once more when it has.
+        let mut bench = bench.restart();
+        bench.connect();
+        let read = bench.call("/account_data/m.direct");
+        bench.answer(read.id, 404, &nothing);
+        assert_eq!(named_direct(&bench), expected);
+        let write = bench.call("/account_data/m.direct");
+        bench.answer(write.id, 200, &json!({}));
+        let mut bench = bench.restart();
+        bench.connect();
+        assert!(named_direct(&bench).is_empty());
+        let asks = |frame: &ClientFrame| matches!(frame, ClientFrame::Request(call) if call.path.ends_with("/account_data/m.direct"));
+        assert!(!bench.frames.iter().any(asks), "it is done once");
+    }
+}
