@@ -48,7 +48,7 @@ impl Engine {
     }
 
     /// The rooms on screen, then those with the latest activity.
-    fn rooms_by_interest(&self) -> Vec<OwnedRoomId> {
+    pub(super) fn rooms_by_interest(&self) -> Vec<OwnedRoomId> {
         let mut rooms: Vec<_> = self.rooms.summaries();
         rooms.sort_by_key(|room| std::cmp::Reverse(room.last_activity));
         let open: BTreeSet<OwnedRoomId> =

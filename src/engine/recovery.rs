@@ -283,6 +283,8 @@ impl Engine {
         self.end_waiting(&Err(newer), turn);
         self.recovery.waiting.push(from);
         self.recovery.changed = true;
+        // The backup is found in the step that opens it, and its first room asked for at once.
+        self.machine.restore_first(&self.rooms_by_interest());
         let secret = RecoverySecret::typed(secret.into_secret());
         Ok(self.machine.open_secret_storage(secret, &mut turn.step)?)
     }

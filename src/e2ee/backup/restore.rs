@@ -3,7 +3,7 @@
 //! A room counts as fetched only when the last of its entries is in: an interruption fetches it
 //! again.
 
-use std::collections::{BTreeMap, VecDeque, btree_map};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -23,6 +23,8 @@ use crate::{
 
 /// Entries opened in one step: some milliseconds' work, so that typing is not felt to stop.
 const AT_ONCE: usize = 50;
+/// Rooms whose order is remembered.
+const MOST_WANTED: usize = 2_000;
 
 /// A room whose keys were fetched; kept under the room alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,15 +79,21 @@ struct RoomKeys {
 
 impl Machine {
     /// Which rooms are on screen, or will be soon, the most wanted first: their keys are fetched
-    /// before those of others.
+    /// before those of others, also those of a backup that is found later.
     pub fn restore_first(&mut self, rooms: &[OwnedRoomId]) {
-        let queue = &mut self.backup.rooms;
-        for room in rooms.iter().rev() {
-            if let Some(at) = queue.iter().position(|queued| queued == room) {
-                queue.remove(at);
-                queue.push_front(room.clone());
-            }
-        }
+        let named: BTreeSet<&OwnedRoomId> = rooms.iter().collect();
+        let before = std::mem::take(&mut self.backup.wanted).into_iter();
+        let others = before.filter(|room| !named.contains(room));
+        self.backup.wanted = rooms.iter().cloned().chain(others).take(MOST_WANTED).collect();
+        self.order_rooms();
+    }
+
+    /// What is wanted most is fetched next.
+    fn order_rooms(&mut self) {
+        let backup = &mut self.backup;
+        let ranks: BTreeMap<&OwnedRoomId, usize> = backup.wanted.iter().zip(0..).collect();
+        let rank = |room: &OwnedRoomId| ranks.get(room).copied().unwrap_or(usize::MAX);
+        backup.rooms.make_contiguous().sort_by_key(rank);
     }
 
     /// Whether all that the backup has of a room is here. If it is not and can be, it is fetched
@@ -139,6 +147,7 @@ impl Machine {
             }
         }
         backup.rooms_total = backup.rooms.len() as u64;
+        self.order_rooms();
         Ok(())
     }
 
@@ -149,12 +158,12 @@ impl Machine {
         if is_at_work || backup.fetched.contains_key(room) {
             return;
         }
-        match backup.rooms.iter().position(|queued| queued == room) {
-            Some(at) => drop(backup.rooms.remove(at)),
-            None => backup.rooms_total += 1,
+        if !backup.rooms.iter().any(|queued| queued == room) {
+            backup.rooms_total += 1;
+            backup.rooms.push_back(room.to_owned());
         }
-        backup.rooms.push_front(room.to_owned());
         backup.changed = true;
+        self.restore_first(&[room.to_owned()]);
     }
 
     /// Asks for the next thing to fetch, if nothing is being fetched.

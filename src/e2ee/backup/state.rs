@@ -102,6 +102,8 @@ pub(in crate::e2ee) struct Backup {
     pub(super) fetch: Fetch,
     /// Rooms to fetch, next first.
     pub(super) rooms: VecDeque<OwnedRoomId>,
+    /// Rooms that are wanted before others, the most wanted first; known before there is a backup.
+    pub(super) wanted: Vec<OwnedRoomId>,
     /// Rooms that were fetched from this backup.
     pub(super) fetched: BTreeMap<OwnedRoomId, Extent>,
     /// How many rooms the fetching began with.

@@ -3,8 +3,8 @@
 use super::scene::{ME, Talk, backed_up, room};
 use crate::{
     e2ee::{
-        Bundled, Decryption, Gathered, HistoryVisibility, Machine, Notice, Step, Table,
-        UndecryptableReason,
+        Bundled, Decryption, Gathered, HistoryVisibility, Machine, Notice, RequestKind, Step,
+        Table, UndecryptableReason,
         cross_signing::Imported,
         megolm::{Source, inbound::InboundSession},
         tests::harness::World,
@@ -43,6 +43,31 @@ fn keys_of_one_device_are_uploaded_and_come_down_on_another() {
     assert!(state.connected && state.trusted);
     assert_eq!((state.restored, state.restoring, state.to_upload), (250, None, 0));
     assert_eq!(world.uploads().len(), 3, "what came from there does not go back");
+}
+
+#[test]
+fn the_rooms_that_are_wanted_most_are_fetched_first_from_the_very_first_on() {
+    let mut world = backed_up(6);
+    let new = world.log_in("@a:x", "NEW");
+    for number in 0..3 {
+        world.has_encrypted(new, &room(number));
+    }
+    world.settle();
+    // Known before anybody has a key of the backup.
+    world.at(new, |machine, _| machine.restore_first(&[room(1), room(0), room(2)]));
+    world.at(new, |machine, _| machine.restore_first(&[room(2)]));
+    let key = world.key(0);
+    world.give_key(new, key);
+    world.rest();
+    let reads = world.server.served.iter().filter_map(|(_, request)| {
+        let room = request.path.rsplit('/').next()?;
+        (request.kind == RequestKind::BackupRead && room.contains("room")).then(|| room.to_owned())
+    });
+    let rooms: Vec<String> = reads.filter(|room| room.contains('x')).collect();
+    assert_eq!(rooms.len(), 3, "{rooms:?}");
+    for (read, number) in rooms.iter().zip([2, 1, 0]) {
+        assert!(read.contains(&format!("room{number}")), "{rooms:?}");
+    }
 }
 
 #[test]
