@@ -73,6 +73,11 @@ impl Faces {
         following.map(|(face, _)| *face).collect()
     }
 
+    /// Whether a face follows every room and does not have this one open: it holds nothing of it.
+    pub(super) fn is_passer_by(&self, face: FaceId, room: &RoomId) -> bool {
+        self.faces.get(&face).is_some_and(|it| it.everything && !it.open.contains(room))
+    }
+
     /// Notes that a face waits for a message's end.
     pub(super) fn await_sent(&mut self, face: FaceId, id: CommandId, txn: &TransactionId) {
         let attention = self.faces.entry(face).or_default();

@@ -1,12 +1,14 @@
 //! Older events: from the store as far as it is whole, then from the server through the gap's
 //! token. What a fill brings is read back from the store in the next turn, once it is committed.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    matrix::{Event, MatrixError, OwnedEventId, OwnedRoomId, RoomId},
-    rooms::{StoredEvent, TimelineDelta},
+    matrix::{Event, EventId, MatrixError, OwnedEventId, OwnedRoomId, RoomId},
+    rooms::{Relation, StoredEvent, TimelineDelta},
     store::{self, GapWrite},
     time::Timestamp,
 };
@@ -178,6 +180,8 @@ impl Engine {
         let related = relations_outside(&wish.room, &events, turn)?;
         match wish.answer {
             Answer::Outcome(id) => {
+                let mut related = related;
+                related.extend(edited(&wish.room, &events, turn)?);
                 let page = Outcome::History(Page { events, related, reached_start });
                 answer((wish.face, id), Ok(page), turn);
             }
@@ -403,6 +407,32 @@ fn relations_outside(
     let further = after(&outside)?;
     outside.extend(further.into_iter().filter(|it| it.redacts().is_some()));
     Ok(outside)
+}
+
+/// What edits among `events` are about, as far as it is on disk and not among them, and that it was
+/// taken back: whether an edit is valid depends on it.
+pub(super) fn edited(
+    room: &RoomId,
+    events: &[StoredEvent],
+    turn: &Turn<'_>,
+) -> Result<Vec<StoredEvent>, EngineError> {
+    let targets: BTreeSet<&EventId> = events
+        .iter()
+        .filter_map(|stored| match stored.relation() {
+            Some(Relation::Edit(target)) => Some(target),
+            Some(Relation::Reply(_) | Relation::Thread { .. } | Relation::Reaction { .. })
+            | None => None,
+        })
+        .collect();
+    let here: BTreeSet<&EventId> = events.iter().filter_map(StoredEvent::id).collect();
+    let mut context = Vec::new();
+    for target in targets {
+        if !here.contains(target) {
+            context.extend(turn.store.event(room, target)?);
+        }
+        context.extend(turn.store.redaction(room, target)?);
+    }
+    Ok(context)
 }
 
 /// Whether an event is shown only through the one it changes.

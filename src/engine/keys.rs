@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    Audience, Engine, Update,
+    Engine,
     error::EngineError,
     request::{Call, Origin},
     turn::Turn,
@@ -116,12 +116,7 @@ impl Engine {
         self.note_verifications(room, &changed, turn)?;
         let owned: OwnedRoomId = room.to_owned();
         turn.writes.events.extend(changed.iter().map(|stored| (owned.clone(), stored.clone())));
-        for face in self.faces.followers(room) {
-            let delta = TimelineDelta::Events(changed.clone());
-            let update = Update::Timeline { room: owned.clone(), delta, live: true };
-            turn.tell(Audience::One(face), update);
-        }
-        Ok(())
+        self.tell_news(room, &changed, turn)
     }
 
     /// Devices of these users changed: their messages with a red mark are looked at again, so that

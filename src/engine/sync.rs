@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    Audience, Engine, Update, error::EngineError, faces::tell_timeline, room::Gap,
+    Audience, Engine, Update, error::EngineError, faces::tell_timeline, history::edited, room::Gap,
     secrecy::ENCRYPTION, turn::Turn,
 };
 
@@ -209,13 +209,29 @@ impl Engine {
         self.note_unread(room, &stored, turn)?;
         self.note_verifications(room, &stored, turn)?;
         turn.writes.events.extend(stored.iter().map(|event| (owned.clone(), event.clone())));
-        let followers = self.faces.followers(room);
-        if !followers.is_empty() {
+        if !self.faces.followers(room).is_empty() {
             self.ask_for_keys(room, &stored, turn)?;
         }
-        for face in followers {
-            let delta = TimelineDelta::Events(stored.clone());
-            let update = Update::Timeline { room: owned.clone(), delta, live: true };
+        self.tell_news(room, &stored, turn)
+    }
+
+    /// Tells those who follow the room of events. Who holds nothing of the room is told before what
+    /// edits among them are about.
+    pub(super) fn tell_news(
+        &mut self,
+        room: &RoomId,
+        stored: &[StoredEvent],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), EngineError> {
+        for face in self.faces.followers(room) {
+            if self.faces.is_passer_by(face, room) {
+                let context = edited(room, stored, turn)?;
+                if !context.is_empty() {
+                    tell_timeline(face, room, TimelineDelta::Events(context), turn);
+                }
+            }
+            let delta = TimelineDelta::Events(stored.to_vec());
+            let update = Update::Timeline { room: room.to_owned(), delta, live: true };
             turn.tell(Audience::One(face), update);
         }
         Ok(())

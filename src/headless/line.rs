@@ -53,6 +53,9 @@ pub enum What {
         /// The new text as HTML.
         #[serde(skip_serializing_if = "Option::is_none")]
         html: Option<String>,
+        /// Whether it was looked at if it may stand in the place of the message: `false` while that
+        /// is not known here or cannot be read. One that may not is not told.
+        checked: bool,
         /// Whether it came encrypted.
         encrypted: bool,
         /// `none`, `grey` or `red`.
@@ -60,6 +63,9 @@ pub enum What {
         /// Why the shield is not empty.
         #[serde(skip_serializing_if = "Option::is_none")]
         shield_reason: Option<&'static str>,
+        /// Who handed over its key with the history of the room, on whose word alone it is believed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        shared_by: Option<OwnedUserId>,
     },
     /// Somebody reacted.
     Reaction {
@@ -155,6 +161,9 @@ pub struct Message {
     /// Why the shield is not empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shield_reason: Option<&'static str>,
+    /// Who handed over its key with the history of the room, on whose word alone it is believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_by: Option<OwnedUserId>,
     /// The message it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<OwnedEventId>,

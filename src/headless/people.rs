@@ -65,9 +65,10 @@ fn what(what: &What) -> Option<String> {
         What::Undecryptable { sender, reason, .. } => {
             format!("{}: cannot be decrypted ({})", safe(sender.as_str()), safe(reason))
         }
-        What::Edit { sender, relates_to, body, .. } => {
+        What::Edit { sender, relates_to, body, checked, .. } => {
+            let doubt = if *checked { "" } else { " (which is not here, or cannot be read)" };
             format!(
-                "{} edited {}: {}",
+                "{} edited {}{doubt}: {}",
                 safe(sender.as_str()),
                 safe(relates_to.as_str()),
                 set_in(body)

@@ -136,6 +136,7 @@ impl<'o> Tail<'o> {
         let request = Request::History { room: room.clone(), limit, before: None };
         let outcome = errand.ask(request).await?;
         let Outcome::History(page) = outcome else { return Err(unexpected(&outcome).into()) };
+        self.feed.learn(page.related);
         for line in self.feed.lines(&room, &page.events) {
             self.print(&line, errand.rooms())?;
         }
@@ -154,6 +155,10 @@ impl<'o> Tail<'o> {
                 for line in self.feed.lines(&room, &events) {
                     self.print(&line, rooms)?;
                 }
+                Ok(())
+            }
+            Update::Timeline { delta: TimelineDelta::Events(context), live: false, .. } => {
+                self.feed.learn(context);
                 Ok(())
             }
             Update::Rooms(changed) => self.invites(&changed, rooms),

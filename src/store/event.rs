@@ -105,6 +105,15 @@ pub(super) fn relations(
     select(connection, "AND target = ?2 ORDER BY position", [room.as_str(), target.as_str()])
 }
 
+pub(super) fn redaction(
+    connection: &Connection,
+    room: &RoomId,
+    target: &EventId,
+) -> Result<Option<StoredEvent>, StoreError> {
+    let of = "AND target = ?2 AND kind = 'm.room.redaction' ORDER BY position LIMIT 1";
+    Ok(select(connection, of, [room.as_str(), target.as_str()])?.into_iter().next())
+}
+
 pub(super) fn undecrypted(
     connection: &Connection,
     room: &RoomId,

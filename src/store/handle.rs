@@ -173,6 +173,18 @@ impl Store {
         event::relations(&self.connection, room, target)
     }
 
+    /// The first redaction of an event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn redaction(
+        &self,
+        room: &RoomId,
+        target: &EventId,
+    ) -> Result<Option<StoredEvent>, StoreError> {
+        event::redaction(&self.connection, room, target)
+    }
+
     /// The events that wait for this session, oldest first.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ scenario::everywhere! {
 }
 
 scenario::on_both! {
+    an_edit_that_may_not_replace_anything_is_told_by_nobody,
     everything_goes_through_a_gateway_that_is_named,
 }
 
@@ -66,6 +67,43 @@ fn a_tail_begins_with_what_was_missed_or_with_now_or_with_a_backlog(on: On) {
     backlog.find("five", |line| line["body"] == "five .");
     assert_eq!(told(&mut backlog, " ."), ["two .", "three .", "four ."]);
     assert_eq!(backlog.terminate(), Some(0));
+}
+
+fn an_edit_that_may_not_replace_anything_is_told_by_nobody(on: On) {
+    let place = on.shared();
+    let alice = Grotto::log_in(place, "edits");
+    let mallory = rig::register(&place.base, "mallory");
+    let token = rig::log_in(&place.base, &mallory, PASSWORD);
+    let created = alice.json(&["create", "--name", "Plain", "--unencrypted", "--invite", &mallory]);
+    let room = created[0]["room_id"].as_str().unwrap();
+    let call = |method, path: &str, body: &Value| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/{path}");
+        rig::http(&place.base, method, &path, Some(&token), body)
+    };
+    call("POST", "join", &json!({}));
+    let target = send(&alice, &[room, "what alice says"]);
+    // What it is about is on disk, and nothing that this tail was told.
+    let mut tail = tail(&alice, &["--since-start"]);
+    let forged = call(
+        "PUT",
+        "send/m.room.message/forged",
+        &json!({
+            "msgtype": "m.text", "body": "* what mallory says",
+            "m.new_content": { "msgtype": "m.text", "body": "what mallory says" },
+            "m.relates_to": { "rel_type": "m.replace", "event_id": target },
+        }),
+    );
+    assert!(forged["event_id"].is_string(), "{forged}");
+    send(&alice, &[room, "what alice meant", "--edit", &target]);
+    let edit = tail.find("alice's edit", |line| line["type"] == "edit");
+    assert_eq!((&edit["body"], &edit["checked"]), (&json!("what alice meant"), &json!(true)));
+    assert!(tail.unread().iter().all(|line| line["body"] != "what mallory says"));
+    assert_eq!(tail.terminate(), Some(0));
+    let history = alice.json(&["history", room]);
+    assert!(history.iter().all(|line| line["body"] != "what mallory says"), "{history:#?}");
+    assert!(
+        history.iter().any(|line| line["body"] == "what alice meant" && line["edited"] == true)
+    );
 }
 
 fn a_tail_of_one_room_tells_of_no_other(on: On) {

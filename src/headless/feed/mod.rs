@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::line::{File, Line, Message, What};
 use crate::{
     engine::Page,
-    matrix::{EventId, OwnedEventId, OwnedUserId, RoomId},
+    matrix::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId},
     rooms::{
         EventBody, MessageContent, Relation, Shield, ShieldReason, StoredEvent, Timeline,
         TimelineDelta, is_valid_edit, message_content,
@@ -22,6 +22,8 @@ const MEMORY: usize = 16_384;
 pub(super) struct Feed {
     told: HashMap<OwnedEventId, Told>,
     order: VecDeque<OwnedEventId>,
+    /// What the edits that come next may be about.
+    context: Vec<StoredEvent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub(super) fn page(room: &RoomId, page: &Page) -> Vec<Line> {
     let removed: HashSet<&EventId> = all().filter_map(StoredEvent::redacts).collect();
     let mut timeline = Timeline::default();
     timeline.apply(TimelineDelta::Events(all().cloned().collect()));
+    let known = Known::of(all());
     let mut edited = HashSet::new();
     let mut events = Vec::new();
     for stored in &page.events {
@@ -44,7 +47,7 @@ pub(super) fn page(room: &RoomId, page: &Page) -> Vec<Line> {
         edited.extend(edit.map(|_| id.to_owned()));
         events.push(edit.map_or_else(|| stored.clone(), |edit| replaced(stored, edit)));
     }
-    Feed::default().tell(room, &events, &edited)
+    Feed::default().tell(room, &events, (&known, &edited))
 }
 
 /// An event with the content of its edit; what it answers stays.
@@ -65,28 +68,70 @@ fn replaced(original: &StoredEvent, edit: &StoredEvent) -> StoredEvent {
 }
 
 /// Which of `events` have a valid edit among them.
-fn edited(events: &[StoredEvent]) -> HashSet<OwnedEventId> {
-    let known: HashMap<&EventId, &StoredEvent> =
-        events.iter().filter_map(|stored| Some((stored.id()?, stored))).collect();
+fn edited(events: &[StoredEvent], known: &Known<'_>) -> HashSet<OwnedEventId> {
     let targets = events.iter().filter_map(|edit| {
         let Some(Relation::Edit(target)) = edit.relation() else { return None };
-        known.get(target).is_some_and(|it| is_valid_edit(it, edit)).then_some(target)
+        (known.judge(edit, target) == Verdict::Valid).then_some(target)
     });
     targets.map(EventId::to_owned).collect()
+}
+
+/// What edits can be judged by.
+struct Known<'a> {
+    events: HashMap<&'a EventId, &'a StoredEvent>,
+    removed: HashSet<&'a EventId>,
+}
+
+/// Whether an edit may stand in the place of what it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Valid,
+    /// What it names is not here, or cannot be read.
+    Unknown,
+    Invalid,
+}
+
+impl<'a> Known<'a> {
+    fn of(events: impl Iterator<Item = &'a StoredEvent> + Clone) -> Self {
+        let removed = events.clone().filter_map(StoredEvent::redacts).collect();
+        Self { events: events.filter_map(|it| Some((it.id()?, it))).collect(), removed }
+    }
+
+    fn judge(&self, edit: &StoredEvent, target: &EventId) -> Verdict {
+        let Some(original) = self.events.get(target) else {
+            return if self.removed.contains(target) { Verdict::Invalid } else { Verdict::Unknown };
+        };
+        let is_gone = self.removed.contains(target)
+            || original.event.unsigned.redacted_because.is_some()
+            || original.sender() != edit.sender();
+        let unreadable = matches!(original.body, EventBody::Undecryptable(_));
+        match (is_gone, unreadable) {
+            (false, true) => Verdict::Unknown,
+            (false, false) if is_valid_edit(original, edit) => Verdict::Valid,
+            (true, _) | (false, false) => Verdict::Invalid,
+        }
+    }
 }
 
 impl Feed {
     /// The lines for what of `events` was not told yet, in their order; edits are lines of their
     /// own.
     pub(super) fn lines(&mut self, room: &RoomId, events: &[StoredEvent]) -> Vec<Line> {
-        self.tell(room, events, &edited(events))
+        let context = std::mem::take(&mut self.context);
+        let known = Known::of(context.iter().chain(events));
+        self.tell(room, events, (&known, &edited(events, &known)))
+    }
+
+    /// Takes what the edits that are told next are about.
+    pub(super) fn learn(&mut self, context: Vec<StoredEvent>) {
+        self.context = context;
     }
 
     fn tell(
         &mut self,
         room: &RoomId,
         events: &[StoredEvent],
-        edited: &HashSet<OwnedEventId>,
+        (known, edited): (&Known<'_>, &HashSet<OwnedEventId>),
     ) -> Vec<Line> {
         let mut lines = Vec::new();
         for stored in events {
@@ -99,6 +144,13 @@ impl Feed {
             let is_edited = edited.contains(&id);
             self.remember(&id, if can_be_read { Told::Whole } else { Told::Undecryptable });
             let Some(mut what) = what(stored, id, sender) else { continue };
+            if let What::Edit { relates_to, checked, .. } = &mut what {
+                match known.judge(stored, relates_to) {
+                    Verdict::Valid => *checked = true,
+                    Verdict::Unknown => {}
+                    Verdict::Invalid => continue,
+                }
+            }
             if let What::Message(mut message) = what {
                 message.edited = is_edited;
                 let is_late = before.is_some();
@@ -168,9 +220,11 @@ fn said(stored: &StoredEvent, event_id: OwnedEventId, sender: OwnedUserId) -> Op
             sender,
             body: text(new, "body").unwrap_or_default().to_owned(),
             html: html(new),
+            checked: false,
             encrypted,
             shield,
             shield_reason,
+            shared_by: stored.shared_by().map(UserId::to_owned),
         });
     }
     let (reply_to, thread) = match relation {
@@ -189,6 +243,7 @@ fn said(stored: &StoredEvent, event_id: OwnedEventId, sender: OwnedUserId) -> Op
         encrypted,
         shield,
         shield_reason,
+        shared_by: stored.shared_by().map(UserId::to_owned),
         reply_to: reply_to.map(EventId::to_owned),
         thread: thread.map(EventId::to_owned),
         edited: false,

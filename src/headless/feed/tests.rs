@@ -171,3 +171,75 @@ fn malformed_events_lose_only_themselves() {
     assert_eq!(told.len(), 1);
     assert_eq!((&told[0]["kind"], &told[0]["body"]), (&json!("text"), &json!("seen")));
 }
+
+fn edit_of(target: &str, body: &str) -> Value {
+    json!({
+        "msgtype": "m.text", "body": format!("* {body}"),
+        "m.new_content": {"msgtype": "m.text", "body": body},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": target},
+    })
+}
+
+fn by(sender: &str, mut stored: StoredEvent) -> StoredEvent {
+    stored.event.sender = sender.try_into().ok();
+    stored
+}
+
+#[test]
+fn edits_that_the_screen_ignores_are_not_told() {
+    let text = json!({"msgtype": "m.text", "body": "x"});
+    let removed = || event("$r", "m.room.redaction", &json!({"redacts": "$1"}));
+    let good = || decrypted("$2", &edit_of("$1", "y"));
+    let cases: [(&str, Vec<StoredEvent>, StoredEvent); 5] = [
+        ("by another", vec![decrypted("$1", &text)], by("@carol:example.org", good())),
+        (
+            "in clear",
+            vec![decrypted("$1", &text)],
+            event("$2", "m.room.message", &edit_of("$1", "y")),
+        ),
+        ("taken back", vec![decrypted("$1", &text), removed()], good()),
+        ("of an edit", vec![decrypted("$1", &edit_of("$0", "z"))], good()),
+        ("by another, unreadable", vec![undecryptable("$1")], by("@carol:example.org", good())),
+    ];
+    for (what, context, edit) in cases {
+        // Known from the store, and as news in one piece with it.
+        let mut feed = Feed::default();
+        feed.learn(context.clone());
+        assert_eq!(lines(&mut feed, std::slice::from_ref(&edit)), Vec::<Value>::new(), "{what}");
+        let together: Vec<StoredEvent> = context.into_iter().chain([edit]).collect();
+        let told = lines(&mut Feed::default(), &together);
+        assert!(told.iter().all(|line| line["event_id"] != "$2"), "{what}: {told:#?}");
+        let shown =
+            page(&room(), &Page { events: together, related: Vec::new(), reached_start: false });
+        let ids = shown.iter().map(|line| serde_json::to_value(line).unwrap()["event_id"].clone());
+        assert!(ids.into_iter().all(|id| id != "$2"), "{what}");
+    }
+}
+
+#[test]
+fn an_edit_says_whether_it_could_be_checked() {
+    let text = json!({"msgtype": "m.text", "body": "x"});
+    let edit = || [decrypted("$2", &edit_of("$1", "y"))];
+    let mut feed = Feed::default();
+    feed.learn(vec![decrypted("$1", &text)]);
+    assert_eq!(lines(&mut feed, &edit())[0]["checked"], true);
+    assert_eq!(lines(&mut Feed::default(), &edit())[0]["checked"], false);
+    let mut feed = Feed::default();
+    feed.learn(vec![undecryptable("$1")]);
+    assert_eq!(lines(&mut feed, &edit())[0]["checked"], false, "nobody knows what it says");
+    // What was learned for one piece of news says nothing of the next.
+    assert_eq!(lines(&mut feed, &[decrypted("$3", &edit_of("$1", "z"))])[0]["checked"], false);
+}
+
+#[test]
+fn who_handed_over_the_key_of_a_message_is_told_with_it() {
+    let text = json!({"msgtype": "m.text", "body": "x"});
+    let mut shared = [decrypted("$1", &text), decrypted("$2", &edit_of("$1", "y"))];
+    for stored in &mut shared {
+        let EventBody::Decrypted(inner) = &mut stored.body else { panic!("it is") };
+        inner.shared_by = "@ana:example.org".try_into().ok();
+    }
+    let told = lines(&mut Feed::default(), &shared);
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|line| line["shared_by"] == "@ana:example.org"), "{told:#?}");
+}
