@@ -169,7 +169,7 @@ fn a_recovery_key_that_nobody_wrote_down_is_shown_again_after_a_restart(on: On) 
     terminal.type_keys("\x1bs");
     assert_eq!(key_on(&terminal.shows("Your recovery key:")), made);
     terminal.type_keys("y");
-    terminal.shows("a new login reads everything");
+    terminal.shows("all set: your recovery key opens everything");
     let left = terminal.screen().join("\n");
     assert!(!left.contains("recovery key waits"), "{left}");
 }
@@ -180,7 +180,7 @@ fn recovery_is_set_up_renewed_and_used_beside_a_screen_that_holds_the_account(on
     let mut screen = old.open((80, 24));
     screen.shows("Without a recovery key");
     let first = set_up(&old);
-    screen.shows("a new login reads everything");
+    screen.shows("all set: your recovery key opens everything");
     fails(&old.run(&["setup-recovery"]), 1, "--new-key");
     let renewed = old.json(&["setup-recovery", "--new-key"]);
     let key = renewed[0]["recovery_key"].as_str().unwrap();
@@ -193,7 +193,7 @@ fn recovery_is_set_up_renewed_and_used_beside_a_screen_that_holds_the_account(on
     fails(&output, 1, "not the account's");
     fails(&new.run(&["setup-recovery", "--new-key"]), 1, "does not have all");
     assert_eq!(recover(&new, key)["cross_signed"], true);
-    other.shows("this device has the account's keys now");
+    other.shows("all set: your recovery key opens everything");
 }
 
 fn a_recovery_whose_holder_is_killed_is_done_by_who_waits_for_it(on: On) {

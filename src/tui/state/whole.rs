@@ -64,6 +64,8 @@ pub struct State {
     pub(in crate::tui) trust: BTreeMap<OwnedRoomId, RoomTrust>,
     /// Where this device is on its way to the account's keys.
     pub(in crate::tui) recovery: Option<RecoveryState>,
+    /// Whether it lacked keys, or the account a recovery key, when it was told of last.
+    pub(in crate::tui) lacked_keys: bool,
     /// What the server wants to be told before it takes the account's keys.
     pub(in crate::tui) auth: Option<AuthPrompt>,
     /// Something was asked that opens a question of its own, and nothing was written since.
@@ -176,6 +178,7 @@ impl State {
             alarms: VecDeque::new(),
             trust: BTreeMap::new(),
             recovery: None,
+            lacked_keys: false,
             auth: None,
             awaits_question: false,
             backup: BackupState::default(),

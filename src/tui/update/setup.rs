@@ -26,28 +26,34 @@ pub(super) fn open(state: &mut State, effects: &mut Effects) {
     }
 }
 
-/// Takes where the device stands.
+/// Takes where the device stands. Which states were told on the way to the last one is chance: some
+/// last for moments. So what is said at its end is true of the end, however it came.
 pub(super) fn on_state(state: &mut State, recovery: RecoveryState) {
-    let before = state.recovery.as_ref().filter(|before| **before != RecoveryState::Ready);
-    if let Some(before) = before.filter(|_| recovery == RecoveryState::Ready) {
-        let words = match before {
-            // Whoever says at once that they have the key never sees the second.
-            RecoveryState::SettingUp
-            | RecoveryState::KeyToKeep
-            | RecoveryState::OutOfDate
-            | RecoveryState::Saving => "a new login reads everything with your recovery key",
-            RecoveryState::NeedsSetup
-            | RecoveryState::NeedsRecovery { .. }
-            | RecoveryState::Unlocking
-            | RecoveryState::Signing
-            | RecoveryState::ConnectingBackup
-            | RecoveryState::Restoring { .. }
-            | RecoveryState::TakingOver
-            | RecoveryState::Ready => "this device has the account's keys now",
-        };
-        state.say(Tone::Done, words);
+    if recovery == RecoveryState::Ready {
+        if std::mem::take(&mut state.lacked_keys) {
+            state.say(Tone::Done, "all set: your recovery key opens everything on a new login");
+        }
+    } else {
+        state.lacked_keys |= is_lack(&recovery);
     }
     state.recovery = Some(recovery);
+}
+
+/// Whether something is missing that a person would wait for; the others come at every start, or
+/// with every change.
+fn is_lack(recovery: &RecoveryState) -> bool {
+    match recovery {
+        RecoveryState::NeedsSetup
+        | RecoveryState::NeedsRecovery { .. }
+        | RecoveryState::SettingUp
+        | RecoveryState::Unlocking
+        | RecoveryState::Signing
+        | RecoveryState::Restoring { .. }
+        | RecoveryState::TakingOver
+        | RecoveryState::KeyToKeep
+        | RecoveryState::OutOfDate => true,
+        RecoveryState::ConnectingBackup | RecoveryState::Saving | RecoveryState::Ready => false,
+    }
 }
 
 /// The server wants to know who the user is. The prompt opens by itself for whoever just asked for

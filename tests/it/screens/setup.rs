@@ -53,6 +53,33 @@ fn locked_messages_are_said_above_and_a_typed_recovery_key_is_never_shown() {
 }
 
 #[test]
+fn what_is_said_at_the_end_does_not_depend_on_what_was_seen_on_the_way() {
+    use RecoveryState::{
+        ConnectingBackup, KeyToKeep, NeedsSetup, OutOfDate, Ready, Restoring, Saving, SettingUp,
+        Signing, Unlocking,
+    };
+    let needs = || RecoveryState::NeedsRecovery { ways: vec![RecoveryWay::RecoveryKey] };
+    for way in [
+        vec![needs(), Ready],
+        vec![needs(), Unlocking, Signing, ConnectingBackup, Ready],
+        vec![ConnectingBackup, Restoring { done: 1, total: 2 }, Ready],
+        vec![NeedsSetup, SettingUp, Ready],
+        vec![NeedsSetup, SettingUp, ConnectingBackup, KeyToKeep, Saving, Ready],
+        vec![Ready, OutOfDate, Saving, Ready],
+    ] {
+        let mut screen = open_room(80, 18);
+        screen.tell(way.iter().cloned().map(Update::Recovery));
+        let text = screen.text();
+        assert!(text.contains("your recovery key opens everything on a new login"), "{way:?}");
+    }
+    for way in [vec![Ready], vec![ConnectingBackup, Ready], vec![Ready, Saving, Ready]] {
+        let mut screen = open_room(80, 18);
+        screen.tell(way.iter().cloned().map(Update::Recovery));
+        assert!(!screen.text().contains("your recovery key"), "nobody waited: {way:?}");
+    }
+}
+
+#[test]
 fn keys_that_are_saved_are_counted_above_while_there_are_many() {
     let mut screen = open_room(80, 18);
     let saving = |to_upload| {
