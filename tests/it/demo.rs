@@ -102,6 +102,7 @@ fn a_newcomer_chats_with_the_guide_finds_the_group_and_leaves_nothing_behind() {
     let maker = story.lines().find(|row| row.contains("of @guide:demo")).unwrap();
     let device = maker.split("device ").nth(1).unwrap()[..3].to_lowercase();
     newcomer.types("\x1b");
+    newcomer.terminal.hides("fingerprint");
     newcomer.sees("+ react");
     newcomer.types(&format!("i{device}\r"));
     newcomer.sees("10/16");

@@ -224,7 +224,7 @@ fn an_evil_stream_server_is_named_and_dialed_in_growing_pauses() {
 }
 
 fn is_named_and_left(server: &EvilServer, astray: &Grotto, word: &str) {
-    let mut command = astray.command(&["-vv", "--json", "--timeout", "6s", "tail"]);
+    let mut command = astray.command(&["-vv", "--json", "--timeout", "40s", "tail"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     for _ in 0..3 {
@@ -232,14 +232,14 @@ fn is_named_and_left(server: &EvilServer, astray: &Grotto, word: &str) {
     }
     let used = memory(child.id());
     assert!(used < 200 << 10, "{used} KiB");
-    let output = child.wait_with_output().unwrap();
+    let output = rig::finish(child);
     let words = said(&output);
     assert_eq!(code(&output), Some(4), "{words}");
     assert!(words.contains(word), "{word:?} is not in {words:?}");
     assert!(!words.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{words:?}");
     // The pauses are drawn from one, two, four and eight seconds; a hot loop dials thousands.
     let more = server.dials.try_iter().count();
-    assert!(more < 20, "{more} more dials");
+    assert!(more < 60, "{more} more dials");
     no_panic(astray);
 }
 

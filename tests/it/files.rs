@@ -16,7 +16,7 @@ use crate::{
     grotto::Grotto,
     headless::{Scene, fails, play, said},
     homeserver::On,
-    rig::{Lines, Peer, http},
+    rig::{self, Lines, Peer, http},
     scenario,
 };
 
@@ -182,7 +182,7 @@ fn a_file_arrives_once_although_its_program_is_killed(on: On) {
     let sending = command.spawn().unwrap();
     kill(&tail);
     cutter.arm(Cut::None);
-    let output = sending.wait_with_output().unwrap();
+    let output = rig::finish(sending);
     assert!(output.status.success(), "{}", said(&output));
     let sent: Value = serde_json::from_slice(&output.stdout).unwrap();
     let heard = bob.hears("late.bin");
@@ -219,7 +219,7 @@ fn what_cannot_be_sent_or_saved_is_said_in_words(on: On) {
     let taken = alice.run(&["download", room, &event, "--to", text(&path)]);
     fails(&taken, 1, "nothing was overwritten");
     // Nothing of what is larger than the server takes is sent; it stays as a failed message.
-    let token = crate::rig::log_in(&place.base, &alice.user, crate::rig::PASSWORD);
+    let token = rig::log_in(&place.base, &alice.user, rig::PASSWORD);
     let config =
         http(&place.base, "GET", "/_matrix/client/v1/media/config", Some(&token), &Value::Null);
     let limit = config["m.upload.size"].as_u64().unwrap();

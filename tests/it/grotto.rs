@@ -103,21 +103,26 @@ impl Grotto {
     }
 
     /// Runs it to its end.
+    #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        rig::finish(command.spawn().unwrap())
     }
 
     /// Runs it to its end with this on standard input.
+    #[track_caller]
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A program that ends without reading its input is the test's to judge, by its status.
         drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
-        child.wait_with_output().unwrap()
+        rig::finish(child)
     }
 
     /// Runs it with `--json`; it must succeed. Its lines.
+    #[track_caller]
     pub(crate) fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let output = self.run(&[&["--json"], arguments].concat());
         let error = String::from_utf8_lossy(&output.stderr);

@@ -175,7 +175,7 @@ fn commands_at_the_same_moment_all_arrive_once(on: On) {
         })
         .collect();
     for child in children {
-        let output = child.wait_with_output().unwrap();
+        let output = rig::finish(child);
         assert_eq!(code(&output), Some(0), "{}", said(&output));
     }
     for body in &bodies {

@@ -49,7 +49,7 @@ fn a_message_whose_holder_is_killed_before_the_answer_arrives_once(on: On) {
     bob.hears("once");
     kill(&tail);
     cutter.arm(Cut::None);
-    let output = sending.wait_with_output().unwrap();
+    let output = rig::finish(sending);
     assert!(output.status.success(), "{}", said(&output));
     let sent: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(sent["txn"], "job-17");
@@ -69,7 +69,7 @@ fn a_message_whose_fate_stays_open_is_exit_code_4_and_names_its_transaction(on: 
     let sending = command.spawn().unwrap();
     bob.hears("open end");
     kill(&tail);
-    fails(&sending.wait_with_output().unwrap(), 4, "--txn grotto-");
+    fails(&rig::finish(sending), 4, "--txn grotto-");
 }
 
 fn a_signal_while_the_account_changes_hands_is_heard(on: On) {

@@ -61,10 +61,12 @@ fn neither_processes_nor_files_show_a_secret(on: On) {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(PASSWORD.as_bytes()).unwrap();
     // A program that has only just begun has no arguments for a moment.
-    while fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {}
+    while fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it was told the password");
+    }
     shows_no_secret(child.id());
     drop(stdin);
-    let output = child.wait_with_output().unwrap();
+    let output = rig::finish(child);
     assert_eq!(code(&output), Some(0), "{}", said(&output));
     fs::create_dir_all(alice.home.join("xdg_config_home/grotto")).unwrap();
 

@@ -102,7 +102,7 @@ impl Homeserver {
             On::Serve | On::ServeByGateway => serve(port, limits, Stream::Offered),
             On::ServeOverHttp => serve(port, limits, Stream::Kept),
         });
-        lines.find("the homeserver's start", |line| line["ready"] == true);
+        lines.ready("the homeserver's start");
         Self { lines, place: Place::at(format!("http://127.0.0.1:{port}")) }
     }
 
@@ -112,23 +112,20 @@ impl Homeserver {
         let mut command = synapse(port, RateLimits::Raised);
         command.arg("--with").arg(settings.to_string());
         let mut lines = Lines::start(command);
-        lines.find("the homeserver's start", |line| line["ready"] == true);
+        lines.ready("the homeserver's start");
         Self { lines, place: Place::at(format!("http://127.0.0.1:{port}")) }
     }
 
     /// Kills it.
     pub(crate) fn kill(&mut self) {
-        self.ask(&json!({"do": "kill"}));
+        self.lines.tell(&json!({"do": "kill"}));
+        self.lines.find("the homeserver's end", |line| line["stopped"] == true);
     }
 
     /// Starts it again, on the same port with the same data.
     pub(crate) fn start_again(&mut self) {
-        self.ask(&json!({"do": "start"}));
-    }
-
-    fn ask(&mut self, command: &Value) -> Value {
-        self.lines.tell(command);
-        self.lines.find("the homeserver's answer", |_| true)
+        self.lines.tell(&json!({"do": "start"}));
+        self.lines.ready("the homeserver's new start");
     }
 
     /// Leaves it running for the life of this process.
@@ -178,7 +175,7 @@ pub(crate) fn gateway(base: &str) -> Place {
     command.args([GROTTO, "gateway", "--homeserver", base, "--listen", &address]);
     command.env("XDG_STATE_HOME", &home);
     let mut lines = Lines::start(command);
-    lines.find("the gateway's start", |line| line["ready"] == true);
+    lines.ready("the gateway's start");
     lines.keep();
     Place { base: base.to_owned(), stream_url: Some(format!("ws://{address}{STREAM_PATH}")) }
 }

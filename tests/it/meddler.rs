@@ -104,7 +104,8 @@ impl Meddler {
             orders.calls.iter().filter(|call| call.path.contains(part)).count() < count
         };
         let waited = self.shared.1.wait_timeout_while(orders, crate::rig::PATIENCE, short).unwrap();
-        assert!(!waited.1.timed_out(), "no {count} calls of {part}");
+        let paths = || waited.0.calls.iter().map(|call| &call.path).collect::<Vec<_>>();
+        assert!(!waited.1.timed_out(), "no {count} calls of {part} in {:#?}", paths());
     }
 }
 

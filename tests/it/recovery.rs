@@ -1,7 +1,7 @@
 //! Recovery as a person does it: a recovery key is made on one device and opens the account's
 //! messages on the next.
 
-use std::{fs, process::Stdio};
+use std::{fs, process::Stdio, time::Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -215,7 +215,7 @@ fn a_recovery_whose_holder_is_killed_is_done_by_who_waits_for_it(on: On) {
     let holder = Pid::from_raw(i32::try_from(tail.pid()).unwrap()).unwrap();
     kill_process(holder, Signal::KILL).unwrap();
     cutter.arm(Cut::None);
-    let output = recovering.wait_with_output().unwrap();
+    let output = rig::finish(recovering);
     assert!(output.status.success(), "{}", said(&output));
     let recovered: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(recovered["cross_signed"], true, "{recovered}");
@@ -231,8 +231,16 @@ fn a_reset_identity_leaves_the_recovery_key_out_of_date_until_it_is_typed(on: On
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(printed["recovery"]["state"], "out_of_date", "{printed}");
     // A process that just started looks at its identity first.
-    let mut states = (0..100).map(|_| old.json(&["keys", "status"]).remove(0)["recovery"].take());
-    assert!(states.any(|recovery| recovery["state"] == "out_of_date"));
+    let mut tail = old.tail();
+    let give_up = Instant::now() + rig::PATIENCE;
+    loop {
+        let recovery = old.json(&["keys", "status"]).remove(0)["recovery"].take();
+        if recovery["state"] == "out_of_date" {
+            break;
+        }
+        assert!(Instant::now() < give_up, "{recovery}");
+    }
+    assert_eq!(tail.terminate(), Some(0));
     recover(&old, &key);
     let new = second(place, &old);
     assert_eq!(recover(&new, &key)["cross_signed"], true);

@@ -7,9 +7,9 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, Output, Stdio},
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     time::{Duration, Instant},
@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 
 /// How long anything real may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// The same for a terminal: less, so that it can still answer with what is on its screen.
+/// The same for what is made of much: a homeserver's start, a program with all that it waits for.
+pub(crate) const LONG_PATIENCE: Duration = Duration::from_secs(300);
+/// The same as the first for a terminal: less, so that it can still answer with what is on its screen.
 const SCREEN_PATIENCE: Duration = Duration::from_secs(80);
 
 /// The grotto program under test.
@@ -43,9 +45,35 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     path
 }
 
-/// A port of 127.0.0.1 that nobody listens on just now.
+/// A port that nobody listens on, each time another one: below those that the system gives to
+/// connections and to whoever asks for any, so that it stays free while a server starts, or is dead.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 500).unwrap() * 20;
+    (0..1_000)
+        .map(|_| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok())
+        .unwrap()
+}
+
+/// Waits for the end of a program and takes what it writes; kills it when that takes too long.
+///
+/// # Panics
+/// When it did not end by itself in [`LONG_PATIENCE`].
+#[track_caller]
+pub(crate) fn finish(child: Child) -> Output {
+    let pid = rustix::process::Pid::from_child(&child);
+    let (tell, told) = channel();
+    std::thread::spawn(move || tell.send(child.wait_with_output().unwrap()));
+    if let Ok(output) = told.recv_timeout(LONG_PATIENCE) {
+        return output;
+    }
+    // Nobody has asked for its exit status, so that the id is still its own.
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    let output = told.recv_timeout(PATIENCE).expect("a program that was killed ends");
+    let (out, error) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    panic!("it does not end within {LONG_PATIENCE:?}; it wrote:\n{out}\nand said:\n{error}");
 }
 
 /// A program that speaks JSON lines and ends when its input does.
@@ -90,8 +118,27 @@ impl Lines {
     }
 
     /// Waits for its end; its exit code, if it came to one.
+    ///
+    /// # Panics
+    /// When it did not end in [`LONG_PATIENCE`].
+    #[track_caller]
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        self.ends_within(LONG_PATIENCE, "it does not end by itself")
+    }
+
+    #[track_caller]
+    fn ends_within(&mut self, patience: Duration, otherwise: &str) -> Option<i32> {
+        let give_up = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            if give_up < Instant::now() {
+                self.unread();
+                panic!("{otherwise}; unread: {}", self.last());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Nothing more is typed.
@@ -108,8 +155,25 @@ impl Lines {
     ///
     /// # Panics
     /// When none came in [`PATIENCE`], or the program ended.
+    #[track_caller]
     pub(crate) fn find(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let give_up = Instant::now() + PATIENCE;
+        self.find_within(PATIENCE, what, wanted)
+    }
+
+    /// Waits until a server says that it is ready.
+    #[track_caller]
+    pub(crate) fn ready(&mut self, what: &str) {
+        self.find_within(LONG_PATIENCE, what, |line| line["ready"] == true);
+    }
+
+    #[track_caller]
+    fn find_within(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let give_up = Instant::now() + patience;
         if let Some(at) = self.unread.iter().position(&wanted) {
             return self.unread.remove(at);
         }
@@ -118,7 +182,7 @@ impl Lines {
                 Ok(line) if wanted(&line) => return line,
                 Ok(line) => self.unread.push(line),
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("no {what} within {PATIENCE:?}; unread: {}", self.last())
+                    panic!("no {what} within {patience:?}; unread: {}", self.last())
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     panic!("the program ended before {what}; unread: {}", self.last())
@@ -159,16 +223,10 @@ impl Lines {
     ///
     /// # Panics
     /// When it did not end in [`PATIENCE`].
+    #[track_caller]
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         self.ask_to_end();
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => return status.code(),
-                None => assert!(Instant::now() < give_up, "SIGTERM does not end it"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.ends_within(PATIENCE, "SIGTERM does not end it")
     }
 
     fn ask_to_end(&self) {
@@ -312,6 +370,7 @@ impl Peer {
     }
 
     /// Gives a command (see `peer.py`) and waits for its answer.
+    #[track_caller]
     pub(crate) fn ask(&mut self, mut command: Value) -> Value {
         self.next += 1;
         let id = self.next;
@@ -321,12 +380,14 @@ impl Peer {
     }
 
     /// Makes an encrypted room with these invited; gives its id.
+    #[track_caller]
     pub(crate) fn create(&mut self, name: &str, invite: &[&str]) -> String {
         let answer = self.ask(json!({"do": "create", "name": name, "invite": invite}));
         answer["room"].as_str().unwrap_or_else(|| panic!("no room: {answer}")).to_owned()
     }
 
     /// Sends a text; gives its event id.
+    #[track_caller]
     pub(crate) fn say(&mut self, room: &str, body: &str) -> String {
         let content = json!({"msgtype": "m.text", "body": body});
         let answer = self.ask(json!({"do": "send", "room": room, "content": content}));
@@ -334,6 +395,7 @@ impl Peer {
     }
 
     /// Waits until it has decrypted a message with this body.
+    #[track_caller]
     pub(crate) fn hears(&mut self, body: &str) -> Value {
         self.lines.find(&format!("message {body:?} at the peer"), |line| {
             (line["k"] == "decrypted" || line["k"] == "late") && line["content"]["body"] == body
@@ -341,6 +403,7 @@ impl Peer {
     }
 
     /// Waits for a line that `wanted` accepts.
+    #[track_caller]
     pub(crate) fn find(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.lines.find(what, wanted)
     }
@@ -370,23 +433,39 @@ impl Terminal {
     }
 
     /// Gives a command (see `terminal.py`) and waits for its answer.
+    #[track_caller]
     pub(crate) fn ask(&mut self, command: &Value) -> Value {
         self.lines.tell(command);
         self.lines.find("the terminal's answer", |_| true)
     }
 
     /// Types, as a keyboard sends it.
+    #[track_caller]
     pub(crate) fn type_keys(&mut self, text: &str) {
         self.ask(&json!({"do": "type", "text": text}));
     }
 
     /// Waits until `text` is on the screen, and gives the screen.
+    #[track_caller]
     pub(crate) fn shows(&mut self, text: &str) -> Vec<String> {
-        let ms = u64::try_from(SCREEN_PATIENCE.as_millis()).unwrap();
-        let answer = self.ask(&json!({"do": "wait", "text": text, "ms": ms}));
-        let lines = lines_of(&answer);
-        assert_eq!(answer["found"], true, "{text:?} is not on the screen:\n{}", lines.join("\n"));
+        let (found, lines) = self.wait(text, false);
+        assert!(found, "{text:?} is not on the screen:\n{}", lines.join("\n"));
         lines
+    }
+
+    /// Waits until `text` is on the screen no more, and gives the screen.
+    #[track_caller]
+    pub(crate) fn hides(&mut self, text: &str) -> Vec<String> {
+        let (found, lines) = self.wait(text, true);
+        assert!(found, "{text:?} is still on the screen:\n{}", lines.join("\n"));
+        lines
+    }
+
+    #[track_caller]
+    fn wait(&mut self, text: &str, gone: bool) -> (bool, Vec<String>) {
+        let ms = u64::try_from(SCREEN_PATIENCE.as_millis()).unwrap();
+        let answer = self.ask(&json!({"do": "wait", "text": text, "gone": gone, "ms": ms}));
+        (answer["found"] == true, lines_of(&answer))
     }
 
     /// The screen as it is.
@@ -405,10 +484,12 @@ impl Terminal {
     }
 
     /// Waits for the program's end; its exit status.
+    #[track_caller]
     pub(crate) fn exit_status(&mut self) -> i64 {
         let ms = u64::try_from(SCREEN_PATIENCE.as_millis()).unwrap();
         let answer = self.ask(&json!({"do": "exit", "ms": ms}));
-        answer["status"].as_i64().expect("the program did not end")
+        let screen = lines_of(&answer).join("\n");
+        answer["status"].as_i64().unwrap_or_else(|| panic!("it did not end:\n{screen}"))
     }
 }
 

@@ -26,33 +26,71 @@ const LIFE: u64 = 500;
 const ROOMS: usize = 60;
 const V3: &str = "/_matrix/client/v3";
 
-/// Whether the load goes on.
-type Going = Rc<Cell<bool>>;
+/// The load: whether it goes on, and how much of each kind was acknowledged.
+#[derive(Default)]
+struct Load {
+    is_over: Cell<bool>,
+    said: Cell<usize>,
+    sent: Cell<usize>,
+    keys: Cell<usize>,
+    joined: Cell<usize>,
+    files: Cell<usize>,
+}
+
+impl Load {
+    fn goes_on(&self) -> bool {
+        !self.is_over.get()
+    }
+
+    fn end(&self) {
+        self.is_over.set(true);
+    }
+
+    /// Whether what is checked afterwards says anything.
+    fn is_enough(&self) -> bool {
+        let enough = [
+            (&self.said, 300),
+            (&self.sent, 100),
+            (&self.keys, 100),
+            (&self.joined, 5),
+            (&self.files, 5),
+        ];
+        enough.iter().all(|(count, least)| *least < count.get())
+    }
+}
+
+fn count(of: &Cell<usize>, more: usize) {
+    of.set(of.get() + more);
+}
+
+type Going = Rc<Load>;
 
 /// Says numbered texts; each try has the transaction id of the first. Gives event ids by text.
 async fn say(client: Client, room: String, going: Going) -> BTreeMap<String, String> {
     let mut said = BTreeMap::new();
-    while going.get() {
+    while going.goes_on() {
         let body = format!("{} {}", client.user, said.len());
         let path = message_path(&room, &format!("t{}", said.len()));
         let content = json!({"msgtype": "m.text", "body": body});
         let (answer, _) = client.insist(Method::PUT, &path, &content).await;
         said.insert(body, answer.text("event_id"));
+        count(&going.said, 1);
     }
     said
 }
 
 /// Sends numbered messages to a device. Gives how many.
 async fn send_to_device(client: Client, to: Client, going: Going) -> usize {
-    let mut count = 0;
-    while going.get() {
-        let path = format!("{V3}/sendToDevice/m.test/d{count}");
+    let mut number = 0;
+    while going.goes_on() {
+        let path = format!("{V3}/sendToDevice/m.test/d{number}");
         let messages =
-            json!({&to.user: {&to.device: {"text": format!("{} {count}", client.user)}}});
+            json!({&to.user: {&to.device: {"text": format!("{} {number}", client.user)}}});
         client.insist(Method::PUT, &path, &json!({"messages": messages})).await;
-        count += 1;
+        number += 1;
+        count(&going.sent, 1);
     }
-    count
+    number
 }
 
 /// What somebody saw who synced all the time.
@@ -72,7 +110,7 @@ async fn sync(client: Client, going: Going) -> Seen {
     let filter = r#"{"room":{"timeline":{"limit":1000}}}"#;
     let filter: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
     loop {
-        let is_last = !going.get();
+        let is_last = !going.goes_on();
         let timeout = if is_last { 0 } else { 200 };
         let path = format!("{V3}/sync?timeout={timeout}&filter={filter}{since}");
         let (answer, _) = client.insist(Method::GET, &path, &Value::Null).await;
@@ -101,25 +139,26 @@ async fn sync(client: Client, going: Going) -> Seen {
 
 /// Uploads numbered one-time keys, five at a time. Gives how many are there.
 async fn upload_keys(client: Client, going: Going) -> usize {
-    let mut count = 0;
-    while going.get() {
-        let keys: serde_json::Map<String, Value> = (count..count + 5)
+    let mut first = 0;
+    while going.goes_on() {
+        let keys: serde_json::Map<String, Value> = (first..first + 5)
             .map(|number| (format!("curve25519:k{number:06}"), json!(format!("key {number}"))))
             .collect();
         let body = json!({"one_time_keys": keys});
         let (answer, _) = client.insist(Method::POST, &format!("{V3}/keys/upload"), &body).await;
-        count += 5;
+        first += 5;
+        count(&going.keys, 5);
         if answer.body["one_time_key_counts"]["curve25519"].as_u64().unwrap() > 300 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    count
+    first
 }
 
 /// Claims keys of that device. Gives what it got, and how many claims were not answered.
 async fn claim_keys(client: Client, of: Client, going: Going) -> (Vec<String>, usize) {
     let (mut got, mut unanswered) = (Vec::new(), 0);
-    while going.get() {
+    while going.goes_on() {
         let (key, lost) = claim(&client, &of).await;
         unanswered += lost;
         got.extend(key);
@@ -137,7 +176,7 @@ async fn claim(client: &Client, of: &Client) -> (Option<String>, usize) {
 /// Reads what there is, all the time; gives the event of the last receipt.
 async fn send_receipts(client: Client, room: String, going: Going) -> String {
     let mut last = String::new();
-    while going.get() {
+    while going.goes_on() {
         let page = format!("{V3}/rooms/{room}/messages?dir=b&limit=1");
         let (page, _) = client.insist(Method::GET, &page, &Value::Null).await;
         let event = page.body["chunk"][0]["event_id"].as_str().unwrap().to_owned();
@@ -152,11 +191,12 @@ async fn send_receipts(client: Client, room: String, going: Going) -> String {
 async fn join(client: Client, rooms: Vec<String>, going: Going) -> BTreeSet<String> {
     let mut joined = BTreeSet::new();
     for room in rooms {
-        if !going.get() {
+        if !going.goes_on() {
             break;
         }
         client.insist(Method::POST, &format!("{V3}/join/{room}"), &json!({})).await;
         joined.insert(room);
+        count(&going.joined, 1);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     joined
@@ -165,21 +205,24 @@ async fn join(client: Client, rooms: Vec<String>, going: Going) -> BTreeSet<Stri
 /// Uploads files of two pieces; gives addresses and contents.
 async fn upload_files(client: Client, going: Going) -> Vec<(String, String)> {
     let mut files = Vec::new();
-    while going.get() {
+    while going.goes_on() {
         let text = format!("file {} ", files.len()).repeat(30_000);
         let body = Value::String(text.clone());
         let upload = "/_matrix/media/v3/upload?filename=x";
         let (answer, _) = client.insist(Method::POST, upload, &body).await;
         files.push((answer.text("content_uri"), text));
+        count(&going.files, 1);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     files
 }
 
-/// Kills and starts; at the end it runs.
+/// Kills and starts, as often as it takes for a load that says something; at the end it runs.
 async fn kill_again_and_again(mut served: Served, going: Going) -> Served {
     let mut dice = Dice(7);
-    for _ in 0..KILLS {
+    let mut kills = 0;
+    while kills < KILLS || !going.is_enough() {
+        kills += 1;
         tokio::time::sleep(Duration::from_millis(30 + dice.roll(LIFE))).await;
         // Off this thread: the clients go on meanwhile.
         served = tokio::task::spawn_blocking(move || {
@@ -190,7 +233,7 @@ async fn kill_again_and_again(mut served: Served, going: Going) -> Served {
         .await
         .unwrap();
     }
-    going.set(false);
+    going.end();
     served
 }
 
@@ -237,7 +280,7 @@ async fn kill_under_load(served: Served) {
     let base = served.base.clone();
     let people = People::register(&base).await;
     let People { senders, reader, device, room, rooms } = &people;
-    let going: Going = Rc::new(Cell::new(true));
+    let going: Going = Rc::new(Load::default());
     let on = || Rc::clone(&going);
     let killing = spawn_local(kill_again_and_again(served, on()));
     let said: Vec<JoinHandle<_>> =
@@ -247,7 +290,7 @@ async fn kill_under_load(served: Served) {
         .take(2)
         .map(|it| spawn_local(send_to_device(it.clone(), device.clone(), on())))
         .collect();
-    let watching = Rc::new(Cell::new(true));
+    let watching = Rc::new(Load::default());
     let watched = spawn_local(sync(reader.clone(), Rc::clone(&watching)));
     let received = spawn_local(sync(device.clone(), Rc::clone(&watching)));
     let uploaded = spawn_local(upload_keys(device.clone(), on()));
@@ -270,9 +313,8 @@ async fn kill_under_load(served: Served) {
         let count = task.await.unwrap();
         to_device.extend((0..count).map(|number| format!("{} {number}", sender.user)));
     }
-    watching.set(false);
+    watching.end();
     let (watched, received) = (watched.await.unwrap(), received.await.unwrap());
-    assert!(300 < acknowledged.len() && 100 < to_device.len(), "hardly any load");
     check_messages(&people, &acknowledged, &watched).await;
     let received_once: BTreeSet<String> = received.to_device.iter().cloned().collect();
     assert_eq!(received.to_device.len(), received_once.len(), "one came twice");
@@ -340,7 +382,6 @@ async fn check_keys(people: &People, uploaded: usize, mut got: Vec<String>, unan
     let all: BTreeSet<String> = all.collect();
     assert!(once.is_subset(&all), "keys: {:?}", once.difference(&all).next());
     let gone = all.difference(&once).count();
-    assert!(100 < uploaded, "hardly any key was uploaded");
     assert!(gone <= unanswered, "{gone} keys are gone, {unanswered} claims were not answered");
 }
 
@@ -352,11 +393,10 @@ async fn check_rest(people: &People, read: &str, joined: &BTreeSet<String>) {
     let answer = device.get(&format!("{V3}/joined_rooms")).await;
     let rooms: BTreeSet<String> =
         serde_json::from_value(answer.body["joined_rooms"].clone()).unwrap();
-    assert!(5 < joined.len() && rooms == *joined, "rooms: {:?}", first(&rooms, joined));
+    assert!(rooms == *joined, "rooms: {:?}", first(&rooms, joined));
 }
 
 async fn check_files(client: &Client, files: Vec<(String, String)>) {
-    assert!(5 < files.len(), "hardly any file");
     for (address, content) in files {
         let path = address.strip_prefix("mxc://").unwrap();
         let answer = client.get(&format!("/_matrix/client/v1/media/download/{path}")).await;
@@ -421,11 +461,13 @@ fn a_power_cut_loses_nothing_that_was_answered_and_doubles_nothing() {
         let bob = Client::register(&served.base, "bob").await;
         let room = ada.create(&json!({"preset": "public_chat"})).await;
         assert_eq!(bob.post(&format!("{V3}/join/{room}"), &json!({})).await.status, 200);
-        let going: Going = Rc::new(Cell::new(true));
+        let going: Going = Rc::new(Load::default());
         let load = [&ada, &bob]
             .map(|client| spawn_local(say(client.clone(), room.clone(), going.clone())));
         let mut dice = Dice(20_261_122);
-        for _ in 0..POWER_CUTS {
+        let mut cuts = 0;
+        while cuts < POWER_CUTS || going.said.get() <= 2 * POWER_CUTS {
+            cuts += 1;
             tokio::time::sleep(Duration::from_millis(50 + dice.roll(LIFE))).await;
             served.kill();
             let file = |end: &str| folder.join(format!("server.db{end}"));
@@ -433,7 +475,7 @@ fn a_power_cut_loses_nothing_that_was_answered_and_doubles_nothing() {
             faults.lose_what_was_not_synced(&[&whole, &log, &index]);
             served.start_again();
         }
-        going.set(false);
+        going.end();
         let mut said = BTreeMap::new();
         for texts in load {
             said.extend(texts.await.unwrap());
@@ -441,7 +483,6 @@ fn a_power_cut_loses_nothing_that_was_answered_and_doubles_nothing() {
         let there = ada.messages(&room).await;
         let bodies: BTreeSet<&String> = there.iter().map(|(_, _, body)| body).collect();
         assert_eq!(bodies.len(), there.len(), "a message is there twice");
-        assert!(2 * POWER_CUTS < said.len(), "hardly anything was said: {}", said.len());
         for text in said.keys() {
             assert!(bodies.contains(text), "{text} was answered and is gone");
         }

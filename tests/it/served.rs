@@ -122,12 +122,12 @@ impl Drop for Served {
 }
 
 /// A port that nobody listens on, and that the system gives to no connection meanwhile: it is kept
-/// while the server is dead.
+/// while the server is dead. Those of `rig` are above these.
 fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 1_000).unwrap() * 20;
+    let first = u16::try_from(std::process::id() % 500).unwrap() * 20;
     (0..1_000)
-        .map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
         .find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok())
         .unwrap()
 }

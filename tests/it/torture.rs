@@ -175,7 +175,7 @@ fn insist(alice: &Grotto, faults: &Faults, room: &str, txn: &str, body: &str) {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(std::io::Write::write_all(&mut child.stdin.take().unwrap(), body.as_bytes()));
-        let output = child.wait_with_output().unwrap();
+        let output = rig::finish(child);
         if output.status.success() {
             return;
         }

@@ -30,7 +30,7 @@ scenario::on_both! {
 
 /// `grotto verify` under way.
 fn verify(grotto: &Grotto, arguments: &[&str]) -> Lines {
-    Lines::start(grotto.command(&[&["--json", "--timeout", "60", "verify"], arguments].concat()))
+    Lines::start(grotto.command(&[&["--json", "--timeout", "90", "verify"], arguments].concat()))
 }
 
 fn step(lines: &mut Lines, step: &str) -> Value {

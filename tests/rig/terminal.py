@@ -9,8 +9,11 @@ Commands are JSON lines on standard input, each answered by one JSON line:
     "bytes": all that came until S seconds were quiet}
   {"do": "screen"} -> {"lines": […], "cursor": [column, row], "bytes": all bytes so far} (once 0.1 s were quiet) · {"do": "resize", "columns": C, "rows": R} -> {}
   {"do": "wait", "text": "…", "ms": N} -> {"found": bool, "lines": […], "t": when the last bytes came, in seconds,
-    "since_start": the same since the program's start, "bytes": all bytes so far} (until the text is on the screen)
-  {"do": "signal", "name": "SIGKILL"} -> {} · {"do": "pid"} -> {"pid": N} · {"do": "exit", "ms": N} -> {"status": N or null}
+    "since_start": the same since the program's start, "bytes": all bytes so far} (until the text is on the screen, or with
+    "gone": true until it is there no more)
+  {"do": "signal", "name": "SIGKILL"} -> {} · {"do": "pid"} -> {"pid": N}
+  {"do": "exit", "ms": N} -> {"status": N or null, "lines": […]}
+A frame that the program has begun (synchronized output) is looked at when it is whole, as terminals show it.
 The program is killed when standard input closes.
 """
 import fcntl
@@ -28,6 +31,9 @@ import pyte
 import wcwidth
 
 
+BEGIN_FRAME, END_FRAME = b"\x1b[?2026h", b"\x1b[?2026l"
+
+
 def cells(screen, y):
     """The letters of a row: (column, text, style). pyte's own `display` fails where half of a wide letter was overwritten."""
     x = 0
@@ -37,6 +43,10 @@ def cells(screen, y):
         x += 2 if cell.data and wcwidth.wcwidth(cell.data[0]) == 2 else 1
 
 
+def set_size(terminal, columns, rows):
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
 class Terminal:
     def __init__(self, recording, columns, rows, program):
         self.recording = open(recording, "ab", buffering=0)
@@ -44,15 +54,17 @@ class Terminal:
         self.stream = pyte.ByteStream(self.screen)
         self.status = None
         self.started = self.came = time.time()
+        self.drawing, self.rest = False, b""
         self.bytes = 0
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm-256color"
+            # Before the program looks: the other end may be slower than it.
+            set_size(0, columns, rows)
             os.execvp(program[0], program)
-        self.resize(columns, rows)
 
     def resize(self, columns, rows):
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        set_size(self.master, columns, rows)
         self.screen.resize(rows, columns)
 
     def read(self, seconds):
@@ -72,7 +84,16 @@ class Terminal:
         self.bytes += len(data)
         self.recording.write(data)
         self.stream.feed(data)
+        self.note_frames(data)
         return bool(data)
+
+    def note_frames(self, data):
+        """Whether a frame was begun and not ended. What tells so may come in two pieces."""
+        text = self.rest + data
+        begun, ended = text.rfind(BEGIN_FRAME), text.rfind(END_FRAME)
+        if begun != ended:
+            self.drawing = ended < begun
+        self.rest = text[1 - len(BEGIN_FRAME):]
 
     def reap(self, flags):
         if self.status is None:
@@ -84,13 +105,13 @@ class Terminal:
     def lines(self):
         return ["".join(data for _, data, _ in cells(self.screen, y)).rstrip() for y in range(self.screen.lines)]
 
-    def wait(self, text, seconds):
+    def wait(self, text, seconds, gone):
         deadline = time.monotonic() + seconds
         while True:
             # Looked at before the screen: what a program wrote last is read after its end.
             ended = self.reap(os.WNOHANG) is not None or time.monotonic() > deadline
             self.read(0 if ended else 0.05)
-            if any(text in line for line in self.lines()):
+            if (ended or not self.drawing) and any(text in line for line in self.lines()) != gone:
                 return True
             if ended:
                 return False
@@ -115,11 +136,12 @@ class Terminal:
         elif what == "press":
             return self.press(command["text"], command["quiet"])
         elif what == "screen":
-            while self.read(0.1):
+            deadline = time.monotonic() + 60
+            while self.read(0.1) or self.drawing and self.reap(os.WNOHANG) is None and time.monotonic() < deadline:
                 pass
             return {"lines": self.lines(), "cursor": [self.screen.cursor.x, self.screen.cursor.y], "bytes": self.bytes}
         elif what == "wait":
-            found = self.wait(command["text"], command["ms"] / 1000)
+            found = self.wait(command["text"], command["ms"] / 1000, command.get("gone", False))
             return {"found": found, "lines": self.lines(), "t": self.came, "since_start": self.came - self.started,
                     "bytes": self.bytes}
         elif what == "signal":
@@ -130,7 +152,7 @@ class Terminal:
             deadline = time.monotonic() + command["ms"] / 1000
             while self.reap(os.WNOHANG) is None and time.monotonic() < deadline:
                 self.read(0.05)
-            return {"status": self.status}
+            return {"status": self.status, "lines": self.lines()}
         return {}
 
 

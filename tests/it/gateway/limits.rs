@@ -22,7 +22,9 @@ fn limits_are_answered_with_the_code_that_names_them() {
         max_frame_bytes: 20_000,
         max_anonymous_frame_bytes: 1_000,
         max_in_flight: 2,
-
+        ..Limits::default()
+    };
+    let hasty = Limits {
         ping_after: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(600),
         ..Limits::default()
@@ -32,6 +34,7 @@ fn limits_are_answered_with_the_code_that_names_them() {
     let silent_url = format!("http://{}", silent.local_addr().unwrap());
     let service = Service::with(&silent_url, limits.clone(), None);
     let unreachable = Service::with(&nobody, limits, None);
+    let hasty = Service::with(&silent_url, hasty, None);
     run(async {
         let url = service.url();
         for (token, bytes) in [(Some("t"), 20_001), (None, 1_001)] {
@@ -72,7 +75,7 @@ fn limits_are_answered_with_the_code_that_names_them() {
         assert_eq!(close_code(&mut raw).await, CloseCode::Protocol.code());
 
         // Not even the pings of the server are answered while nobody reads.
-        let mut raw = raw_client(&url, Some("t")).await;
+        let mut raw = raw_client(&hasty.url(), Some("t")).await;
         tokio::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(close_code(&mut raw).await, CloseCode::Idle.code());
 
