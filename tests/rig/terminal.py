@@ -59,6 +59,9 @@ class Terminal:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm-256color"
+            # Who runs the tests in the background has them ignored, which is inherited; in a terminal they are not.
+            for name in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+                signal.signal(name, signal.SIG_DFL)
             # Before the program looks: the other end may be slower than it.
             set_size(0, columns, rows)
             os.execvp(program[0], program)

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long Synapse may take to tell rooms of a new name.
-const SETTLING: Duration = Duration::from_secs(5);
+const SETTLING: Duration = Duration::from_secs(15);
 
 /// Synapse, and `grotto serve`.
 pub(super) struct Pair {
