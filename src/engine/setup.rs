@@ -81,9 +81,13 @@ impl Engine {
         let lacks_backup = checked && version.is_none();
         let is_ours = storage.creation != CreationStatus::None || storage.is_open && lacks_backup;
         if storage.exists && !is_ours {
-            let words = "this account has a recovery key already: use it with `grotto recover`, or \
-                         verify this device with another one; `grotto setup-recovery --new-key` \
-                         replaces one that is lost";
+            let words = if self.machine.can_renew_storage(&turn.step)? {
+                "this account has a recovery key already, and this device its keys; `grotto \
+                 setup-recovery --new-key` makes a new one in the place of one that is lost"
+            } else {
+                "this account has a recovery key already: use it with `grotto recover`, or verify \
+                 this device with another one"
+            };
             answer(from, Err(refusal("recovery_exists", words)), turn);
             return Ok(());
         }

@@ -41,6 +41,11 @@ pub(super) enum CallError {
     /// It wants an invitation.
     #[error("the homeserver takes new accounts by invitation only: give one with --invite-file")]
     NoInvite,
+    /// The invitation was not taken.
+    #[error(
+        "the homeserver does not take this invitation: it may have been used, or be too old; ask for another"
+    )]
+    BadInvite,
     /// A body could not be written as JSON.
     #[error("the request cannot be written")]
     Request(#[from] serde_json::Error),
@@ -56,6 +61,7 @@ impl CallError {
             | Self::Malformed(_)
             | Self::Stages
             | Self::NoInvite
+            | Self::BadInvite
             | Self::Request(_) => false,
         }
     }

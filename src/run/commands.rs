@@ -226,10 +226,19 @@ fn work(context: &Context, command: Command) -> Result<Work, Failure> {
         }
         Command::Keys(KeysCommand::Status) => Work::KeyStatus,
         Command::Keys(KeysCommand::Export(arguments)) => {
+            if arguments.file.exists() {
+                let file = arguments.file.display();
+                let words = format!("{file} exists already: choose another name");
+                return Err(Failure::say(Exit::Failed, words));
+            }
             let ask = || secrets::ask_new("Passphrase for the key file: ");
             Work::ExportKeys(key_file(arguments, ask)?)
         }
         Command::Keys(KeysCommand::Import(arguments)) => {
+            if !arguments.file.exists() {
+                let words = format!("there is no file {}", arguments.file.display());
+                return Err(Failure::say(Exit::Failed, words));
+            }
             let ask = || secrets::ask("Passphrase of the key file: ");
             Work::ImportKeys(key_file(arguments, ask)?)
         }

@@ -32,6 +32,10 @@ pub(super) async fn register(
             401 => serde_json::from_str(answer.body.get())?,
             status => return Err(MatrixError::parse(status, answer.body.get().as_bytes()).into()),
         };
+        let tried = proof.as_ref().and_then(|proof| proof.get("type")?.as_str());
+        if tried == Some(TOKEN_STAGE) && open.errcode.is_some() {
+            return Err(CallError::BadInvite);
+        }
         if let Some(errcode) = open.errcode {
             let error = json!({"errcode": errcode, "error": open.error}).to_string();
             return Err(MatrixError::parse(401, error.as_bytes()).into());

@@ -1,6 +1,6 @@
 //! `grotto serve`: the embedded homeserver, and what is done to its data.
 
-use std::{fmt::Write as _, path::Path, time::Duration};
+use std::{fmt::Write as _, net::IpAddr, path::Path, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -58,6 +58,12 @@ struct Serving {
     /// For the first account; on a server that has one, `serve invite` makes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     invite: Option<String>,
+    /// Where the address leads here, in words.
+    #[serde(skip)]
+    place: &'static str,
+    /// The folder, as it was given.
+    #[serde(skip)]
+    data: String,
 }
 
 fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
@@ -82,10 +88,13 @@ fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
     };
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = Listener::bind(listen).await.map_err(failed)?;
-        let listening = listener.local_addr()?.to_string();
-        let url = config.public.url.unwrap_or_else(|| format!("{scheme}://{listening}"));
-        let serving =
-            Serving { name, listening, url, invite: invite.map(|it| it.expose().clone()) };
+        let address = listener.local_addr()?;
+        let place = place(config.public.url.as_deref(), address.ip());
+        let url = config.public.url.unwrap_or_else(|| format!("{scheme}://{address}"));
+        let data = arguments.data.display().to_string();
+        let listening = address.to_string();
+        let invite = invite.map(|it| it.expose().clone());
+        let serving = Serving { name, listening, url, invite, place, data };
         output.show(&serving, |it| Some(words(it))).map_err(failed)?;
         match config.network.metrics {
             None => listener.serve(site, terminated()).await,
@@ -104,17 +113,31 @@ fn serve(arguments: &ServeRunArgs, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// From where the address that is printed leads here: what it does not do is not promised.
+fn place(public: Option<&str>, listening: IpAddr) -> &'static str {
+    if public.is_some() {
+        "on this machine or another"
+    } else if listening.is_loopback() {
+        "on this machine"
+    } else if listening.is_unspecified() {
+        "on this machine (on another, with this one's name in the address)"
+    } else {
+        "on this machine or another"
+    }
+}
+
 /// What a person reads once it listens.
 fn words(serving: &Serving) -> String {
-    let Serving { name, listening, url, invite } = serving;
+    let Serving { name, listening, url, invite, place, data } = serving;
     let mut text = format!("serving {name} on {listening}");
     if let Some(invite) = invite {
         let _written = write!(
             text,
-            "\n\nNobody has an account yet. The first one, on this machine or another:\n\n  \
+            "\n\nNobody has an account yet. The first one, {place}:\n\n  \
              grotto login @you:{name} --homeserver {url} --register\n\n\
              It asks for an invitation, which is: {invite}\n\
-             Each invitation is for one person and holds a week; `grotto serve invite` makes more."
+             Each invitation is for one person and holds a week. More, while this runs or not:\n\n  \
+             grotto serve invite --data '{data}'"
         );
     }
     text

@@ -102,12 +102,15 @@ fn the_first_start_says_how_the_first_person_gets_in() {
         command
     });
     let mut words = Vec::new();
-    while !words.iter().any(|line: &String| line.contains("makes more")) {
+    while !words.iter().any(|line: &String| line.contains("grotto serve invite")) {
         words.push(lines.find("its words", |_| true).as_str().unwrap().to_owned());
     }
     lines.terminate();
     let words = words.join("\n");
     assert!(words.starts_with("serving chat.example on 127.0.0.1:"), "{words}");
+    assert!(words.contains("on this machine:"), "no other one reaches 127.0.0.1: {words}");
+    let more = format!("grotto serve invite --data '{}'", data.display());
+    assert!(words.contains(&more), "{words}");
     let command = words.lines().find(|line| line.contains("grotto login")).unwrap().trim();
     let invite = words.split("which is: ").nth(1).unwrap().split_whitespace().next().unwrap();
 
@@ -120,6 +123,9 @@ fn the_first_start_says_how_the_first_person_gets_in() {
     let you = newcomer("@you:chat.example");
     let output = join_with(&you, &served.place(), invite);
     assert_eq!(code(&output), Some(0), "{}", said(&output));
+    // An invitation is for one.
+    let eve = newcomer("@eve:chat.example");
+    fails(&join_with(&eve, &served.place(), invite), 1, "does not take this invitation");
     drop(served);
 
     // Now that somebody is there, a start invites nobody.

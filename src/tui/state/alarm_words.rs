@@ -90,11 +90,18 @@ pub(in crate::tui) fn what_to_do(alarm: &Alarm, keymap: &Keymap) -> Option<Strin
             "grotto recover, if you reset it; else change the password",
             AnywhereAction::SetUp,
         ),
-        Alarm::IdentityChanged { user, .. } => {
+        Alarm::IdentityChanged { user, state } => {
             let user = SafeText::line(user.as_str());
+            let command = match state {
+                IdentityState::VerificationViolation => format!("grotto verify {user}"),
+                IdentityState::None
+                | IdentityState::Pinned
+                | IdentityState::PinViolation
+                | IdentityState::Verified => format!("grotto trust {user}"),
+            };
             match key(AnywhereAction::Trust) {
-                Some(key) => format!("{key} in a room with {user}, or grotto trust {user}"),
-                None => format!("grotto trust {user}"),
+                Some(key) => format!("{key} in a room with {user}, or {command}"),
+                None => command,
             }
         }
         Alarm::BackupDeleted(_) | Alarm::BackupChanged(_) => "grotto keys status".to_owned(),

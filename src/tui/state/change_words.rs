@@ -80,10 +80,10 @@ fn single(change: &Change<'_>, name: &impl Fn(&UserId) -> SafeText) -> String {
             format!("{who} moved the room elsewhere: {}", quoted(words))
         }
         ChangeKind::VerificationAsked { is_us: true, .. } => {
-            format!("{who} wants to verify you (alt-v)")
+            format!("{who} asked to verify you (alt-v)")
         }
         ChangeKind::VerificationAsked { to, is_us: false } => {
-            format!("{who} wants to verify {}", name(to).truncated(24))
+            format!("{who} asked to verify {}", name(to).truncated(24))
         }
         ChangeKind::Verified { with } => match with {
             Some(user) => format!("verified: {}", name(user).truncated(24)),

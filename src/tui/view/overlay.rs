@@ -52,7 +52,7 @@ pub(super) fn draw(state: &State, canvas: &mut Canvas<'_>) -> Option<Position> {
             Some(line(canvas, inside, &"•".repeat(typed.expose().chars().count())))
         }
         Overlay::Code { code, .. } => {
-            draw_code(canvas, area, code);
+            draw_code(canvas, area, code, &hints::with_key(state, AnywhereAction::Back, "back"));
             None
         }
         Overlay::Question { kind, chosen } => {
@@ -87,7 +87,7 @@ fn switcher(state: &State, canvas: &mut Canvas<'_>, typed: &str, chosen: usize) 
 }
 
 /// A code in the middle of the screen; without a frame, for it needs all rows there are.
-fn draw_code(canvas: &mut Canvas<'_>, area: Rect, code: &str) {
+fn draw_code(canvas: &mut Canvas<'_>, area: Rect, code: &str, back: &str) {
     let bytes = STANDARD.decode(code).ok();
     let room = (usize::from(area.width), usize::from(area.height));
     let picture = bytes.and_then(|bytes| QrPicture::within(&bytes, room).ok());
@@ -99,13 +99,19 @@ fn draw_code(canvas: &mut Canvas<'_>, area: Rect, code: &str) {
             "The code needs a terminal of {width} by {height} characters: make it larger, or go \
              back and compare emoji."
         );
-        let inside = framed(canvas, area, " Code ", (area.width.min(60), 6));
+        let title = format!(" Code ({back}) ");
+        let inside = framed(canvas, area, &title, (area.width.min(60), 6));
         let columns = usize::from(inside.width);
         let rows = wrap::wrap(&[Span::new(words, StyleName::OverlayText)], columns);
         for (row, y) in rows.iter().zip(0_u16..) {
             canvas.row(inside, (0, y), row);
         }
         return;
+    }
+    canvas.clear(area, StyleName::OverlayText);
+    let beside = usize::from(area.width - width) / 2;
+    if wrap::width(back) + 2 <= beside {
+        canvas.text(area, (1, 0), back, StyleName::OverlayText);
     }
     let (x, y) = (area.x + (area.width - width) / 2, area.y + (area.height - height) / 2);
     let inside = Rect { x, y, width, height };

@@ -74,7 +74,7 @@ fn a_request_is_announced_in_the_room_and_opens_with_a_key() {
         let content = json!({"msgtype": "m.key.verification.request", "body": "no client",
             "to": OWN, "from_device": "BOBSPHONE", "methods": ["m.sas.v1"]});
         screen.tell([events([event(1, BOB, "m.room.message", content)]), told(Stage::Invited)]);
-        assert!(screen.text().contains("Bob wants to verify you (alt-v)"));
+        assert!(screen.text().contains("Bob asked to verify you (alt-v)"));
         screen.press("alt-v");
     });
 }
