@@ -490,7 +490,18 @@ impl World {
         kind: &str,
         content: &Value,
     ) {
-        let (user, device) = self.clients[to].name();
+        let to = self.clients[to].name();
+        self.send_olm_to(from, to, kind, content);
+    }
+
+    /// The same to a device that may be nobody's client.
+    pub(in crate::e2ee) fn send_olm_to(
+        &mut self,
+        from: usize,
+        (user, device): DeviceName,
+        kind: &str,
+        content: &Value,
+    ) {
         let now = self.now;
         let device = self.clients[from].step(now, |machine, step| {
             let device = find_device(&user, &device, step).unwrap().unwrap();

@@ -152,24 +152,32 @@ fn a_secret_with_another_iv_or_another_secret_in_its_place_is_not_taken() {
 #[test]
 fn nothing_is_sealed_with_a_key_that_the_server_slipped_in() {
     let (mut world, key) = recoverable();
+    open(&mut world, 1, &key);
+    world.log_in(ALICE, "THIRD");
+    world.settle();
     // Its own description, with a check that everything fits: none.
     let evil = json!({ "algorithm": "m.secret_storage.v1.aes-hmac-sha2",
         "passphrase": { "algorithm": "m.pbkdf2", "salt": "known", "iterations": 10_000 } });
     *data(&mut world, "m.secret_storage.key.evil") = evil;
     data(&mut world, "m.secret_storage.default_key")["key"] = json!("evil");
-    // The first device has all secrets, and someone types a passphrase there.
-    open(&mut world, 0, "my old passphrase");
-    for name in SIGNING {
-        world.at(0, |it, step| it.secret_changed(name, step)).unwrap();
+    // Two devices have all secrets, the maker of the storage and one that read them there (and
+    // does not remember its key), and someone types a passphrase.
+    world.clients[1].restart(world.now);
+    for client in [0, 1] {
+        assert_eq!(secrets(&mut world, client), SIGNING);
+        open(&mut world, client, "my old passphrase");
+        for name in SIGNING {
+            world.at(client, |it, step| it.secret_changed(name, step)).unwrap();
+        }
+        world.settle();
     }
-    world.settle();
     let puts = world.server.served.iter().filter(|(_, request)| request.method == "PUT");
     let (all, evil): (Vec<_>, Vec<_>) =
         puts.partition(|(_, request)| !request.body.contains("evil"));
     assert!(!all.is_empty() && evil.is_empty(), "{evil:?}");
     // The true key opens nothing under that name, and is not told as wrong for it.
-    open(&mut world, 1, &key);
-    assert_eq!(secrets(&mut world, 1), []);
+    open(&mut world, 2, &key);
+    assert_eq!(secrets(&mut world, 2), []);
 }
 
 // T-94, A-40

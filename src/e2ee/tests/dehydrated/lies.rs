@@ -81,6 +81,49 @@ fn an_older_one_of_ours_that_the_server_brings_back_is_not_read() {
     assert!(opens(&mut world));
 }
 
+// The same under the name of the one that waits now.
+#[test]
+fn an_older_one_of_ours_does_not_pass_for_the_one_that_waits() {
+    let (mut world, key) = world();
+    let older = waiting(&world).unwrap();
+    world.pass(WEEK);
+    world.rest();
+    log_out(&mut world);
+    log_in(&mut world);
+    replace(&mut world, |it| it["device_data"] = older["device_data"].clone());
+    type_key(&mut world, &key);
+    world.rest();
+    assert_eq!(pages(&world), 0);
+    assert!(opens(&mut world));
+}
+
+// Where its name is known, and that it went.
+#[test]
+fn one_of_ours_that_went_is_not_read_by_who_knew_it() {
+    let (mut world, key) = world();
+    let older = waiting(&world).unwrap();
+    world.pass(WEEK);
+    world.rest();
+    assert_ne!(waiting(&world).unwrap()["device_id"], older["device_id"]);
+    replace(&mut world, |it| *it = older.clone());
+    type_key(&mut world, &key);
+    world.rest();
+    assert_eq!(pages(&world), 0);
+    assert_ne!(waiting(&world).unwrap()["device_id"], older["device_id"]);
+}
+
+#[test]
+fn one_that_the_user_blocked_is_not_read() {
+    let (mut world, key) = away();
+    let (bob, id) = (user("bob"), waiting_id(&world));
+    assert!(world.at(BOB, |it, step| it.block_device(&bob, &id, step)).unwrap());
+    type_key(&mut world, &key);
+    world.rest();
+    assert_eq!(pages(&world), 0);
+    assert_eq!(sessions(&mut world).len(), 0);
+    assert_ne!(waiting_id(&world), id);
+}
+
 // T-108
 #[test]
 fn two_that_say_so_and_one_that_is_not_signed_are_devices_like_others() {

@@ -1,10 +1,11 @@
 //! Taken over by the next login, whatever becomes of the program and of the pages meanwhile.
 
 use serde_json::{Value, json};
+use vodozemac::megolm::{GroupSession, SessionConfig};
 
 use super::scene::{
-    ALICE, BOB, ROOMS, away, held, opened, opens, pages, rooms, sessions, type_key, user,
-    waiting_id,
+    ALICE, BOB, ROOMS, away, held, log_in, log_out, opened, opens, pages, room, rooms, sessions,
+    type_key, user, waiting_id,
 };
 use crate::e2ee::{
     Notice, OutgoingRequest, RequestFailure,
@@ -168,6 +169,32 @@ fn events_that_are_no_room_keys_change_nothing_and_cost_no_other() {
     // The one that came under another name used its one-time key up, as it would with any device.
     let rooms = rooms(&mut world);
     assert!((ROOMS - 1..=ROOMS).contains(&rooms), "{rooms}");
+}
+
+// What was written for somebody who is there is for nobody here, whatever its content.
+#[test]
+fn of_what_came_encrypted_only_room_keys_are_taken() {
+    let (mut world, key) = away();
+    let to = (user("bob"), waiting_id(&world));
+    drop(std::mem::take(&mut world.server.kept.get_mut(&to).unwrap().inbox));
+    let group = GroupSession::new(SessionConfig::version_1());
+    let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "room_id": room(0),
+        "session_id": group.session_id(), "session_key": group.session_key().to_base64() });
+    for kind in ["m.forwarded_room_key", "m.secret.send", "m.dummy", "m.other"] {
+        world.send_olm_to(ALICE, to.clone(), kind, &content);
+    }
+    type_key(&mut world, &key);
+    world.rest();
+    assert_eq!((pages(&world), sessions(&mut world).len()), (2, 0));
+    // The same as a room key is one.
+    let to = (user("bob"), waiting_id(&world));
+    world.acquaint(ALICE, BOB);
+    world.send_olm_to(ALICE, to, "m.room_key", &content);
+    log_out(&mut world);
+    log_in(&mut world);
+    type_key(&mut world, &key);
+    world.rest();
+    assert_eq!(sessions(&mut world).len(), 1);
 }
 
 // Its private keys are in the store of nobody, and its key leaves only sealed.

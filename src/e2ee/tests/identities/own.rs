@@ -154,6 +154,24 @@ fn our_identity_replaced_by_the_server_is_an_alarm_and_nothing_is_signed_with_it
     }));
 }
 
+// the identity that the server shows as ours has signed whom it likes.
+#[test]
+fn nobody_is_verified_by_an_identity_that_took_the_place_of_ours() {
+    let mut world = pair();
+    let mut theirs = pair();
+    show(&mut theirs, "@bob:x", &set_of(&world, "@bob:x"));
+    look(&mut theirs, ALICE, "@bob:x");
+    theirs.at(ALICE, |it, step| it.acknowledge_identity(&user("@bob:x"), step)).unwrap();
+    assert_eq!(verify(&mut theirs, ALICE, "@bob:x"), Signed::Yes);
+    assert_eq!(state(&mut theirs, ALICE, "@bob:x"), IdentityState::Verified);
+    for of in ["@alice:x", "@bob:x"] {
+        show(&mut world, of, &set_of(&theirs, of));
+        look(&mut world, ALICE, of);
+    }
+    assert_eq!(own(&mut world, ALICE), OwnIdentity::Theirs);
+    assert_eq!(state(&mut world, ALICE, "@bob:x"), IdentityState::Pinned);
+}
+
 #[test]
 fn a_reset_replaces_the_identity_and_gives_up_who_was_verified() {
     let mut world = pair();

@@ -224,6 +224,50 @@ fn events_of_others_other_rooms_and_other_verifications_are_not_heard() {
     assert!(matches!(rig.stage(0), Stage::Compare { .. }));
 }
 
+/// Lets `by` say something to `to` alone, as a device, in the verification of that name.
+fn forge_to_device(rig: &mut Rig, (by, to): (usize, usize), kind: &str, content: &Value) {
+    let request = rig.world.server.served.iter().rev().find(|(from, it)| {
+        *from == rig.world.clients[to].name() && it.path.contains("m.key.verification.request")
+    });
+    let body: Value = serde_json::from_str(&request.unwrap().1.body).unwrap();
+    let (user, device) = rig.world.clients[to].name();
+    let asked = body["messages"][user.as_str()].as_object().unwrap().values().next().unwrap();
+    let mut content = content.clone();
+    content["transaction_id"] = asked["transaction_id"].clone();
+    content["from_device"] = json!(rig.world.clients[by].device);
+    let (kind, to) = (format!("m.key.verification.{kind}"), (user.clone(), device));
+    rig.world.server.put_in_inbox(&to, &kind, &user, content);
+    rig.settle();
+}
+
+// of three devices two verify each other; the third speaks.
+#[test]
+fn a_device_that_was_not_asked_is_not_heard() {
+    let mut rig = Rig::new(&["@alice:x", "@alice:x", "@alice:x"]);
+    let (user, asked) = rig.world.clients[1].name();
+    let now = rig.world.now;
+    rig.world.clients[0]
+        .step(now, |it, step| it.start_verification((&user, Some(&asked)), None, Scan::No, step))
+        .unwrap()
+        .unwrap();
+    rig.settle();
+    let methods = json!({ "methods": ["m.sas.v1"] });
+    forge_to_device(&mut rig, (2, 0), "ready", &methods);
+    assert_eq!(rig.stage(0), Stage::Asked);
+    rig.act(1, Act::Accept { scan: Scan::No });
+    assert!(matches!(rig.stage(0), Stage::Ready { .. }));
+    let view = rig.views[0].last().unwrap().clone();
+    assert_eq!(view.device, Some(asked));
+    let start = json!({ "method": "m.sas.v1", "hashes": ["sha256"],
+        "key_agreement_protocols": ["curve25519-hkdf-sha256"],
+        "message_authentication_codes": ["hkdf-hmac-sha256.v2"],
+        "short_authentication_string": ["emoji", "decimal"] });
+    forge_to_device(&mut rig, (2, 0), "start", &start);
+    assert_eq!(rig.views[0].last().unwrap(), &view);
+    rig.act(0, Act::StartSas);
+    assert!(matches!(rig.stage(1), Stage::Compare { .. }));
+}
+
 //
 #[test]
 fn nothing_is_accepted_or_confirmed_without_the_user() {

@@ -176,6 +176,21 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+//
+#[test]
+fn a_key_that_is_no_mark_of_anything_is_no_reaction() {
+    let mut events = vec![clear(1, BOB, "m.room.message", text("x"))];
+    let keys = ["👍".to_owned(), "x".repeat(256), "x".repeat(257), "x".repeat(60_000), " ".into()];
+    for (n, key) in (2..).zip(&keys) {
+        events.push(clear(n, ALICE, "m.reaction", reaction(key, "$1")));
+    }
+    let timeline = fold(events);
+    let first = timeline.items().next().expect("an item");
+    let ItemKind::Message(message) = first.kind else { panic!("no message") };
+    let shown: Vec<usize> = message.reactions.iter().map(|it| it.key.len()).collect();
+    assert_eq!(shown, [256, 4]);
+}
+
 #[test]
 fn a_flood_at_one_message_stays_cheap_to_take() {
     // Quadratic folding would take minutes here.
