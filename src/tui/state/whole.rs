@@ -32,6 +32,8 @@ use crate::{
 
 /// Most warnings that are shown at once.
 const MOST_ALARM_ROWS: usize = 2;
+/// How long the bell is quiet after it rang.
+const BELL_PAUSE: Duration = Duration::from_secs(3);
 /// Columns before the text of the composer.
 pub(in crate::tui) const PROMPT_COLUMNS: u16 = 2;
 
@@ -87,6 +89,8 @@ pub struct State {
     pub(in crate::tui) downloads: Option<String>,
     pub(in crate::tui) ended: Option<String>,
     pub(in crate::tui) now: Timestamp,
+    /// When the bell rang last.
+    rang: Option<Timestamp>,
     ids: Ids,
 }
 
@@ -193,6 +197,7 @@ impl State {
             recovery_key: options.recovery_key,
             ended: None,
             now: Timestamp::default(),
+            rang: None,
             ids: Ids { seed, next: 0 },
         };
         state.divide();
@@ -286,8 +291,19 @@ impl State {
     }
 
     /// Whether the bell is to ring for what these lines say newly: more unread than before, as far
-    /// as the user wants to hear of it, once the list is not merely being filled.
-    pub(in crate::tui) fn rings_for(&self, summaries: &[RoomSummary]) -> bool {
+    /// as the user wants to hear of it, once the list is not merely being filled. Not again at
+    /// once: whoever writes without end is no alarm clock.
+    pub(in crate::tui) fn rings_for(&mut self, summaries: &[RoomSummary]) -> bool {
+        let rang = self.rang.filter(|rang| *rang <= self.now);
+        let may_ring = rang.is_none_or(|rang| BELL_PAUSE <= self.now.since(rang));
+        let rings = may_ring && self.is_worth_a_ring(summaries);
+        if rings {
+            self.rang = Some(self.now);
+        }
+        rings
+    }
+
+    fn is_worth_a_ring(&self, summaries: &[RoomSummary]) -> bool {
         let is_new = |room: &RoomSummary| {
             let before = self.rooms.get(&room.room_id).map(|known| &known.summary);
             let unread = before.map_or(0, |before| before.unread);

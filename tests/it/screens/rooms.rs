@@ -1,5 +1,7 @@
 //! What is seen of rooms and their messages.
 
+use std::time::Duration;
+
 use grotto::{
     engine::{
         Alarm, BackupSearch, Command, IdentityState, KeyAsked, KeyForwarding, KeyStory, LinkState,
@@ -172,6 +174,9 @@ fn a_message_of_ours_says_where_it_stands() {
     assert!(asked.contains(&Command::Discard("t4".into())), "{asked:?}");
 }
 
+/// How long the bell is quiet after it rang.
+const PAUSE: Duration = Duration::from_secs(3);
+
 #[test]
 fn the_bell_rings_for_mentions_and_direct_chats_once_each() {
     let mut screen = Screen::new(80, 20);
@@ -188,8 +193,20 @@ fn the_bell_rings_for_mentions_and_direct_chats_once_each() {
     group.highlights = 1;
     assert_eq!(rings(&mut screen, &group, &chat), 1, "a mention");
     assert_eq!(rings(&mut screen, &group, &chat), 0, "the same again");
+    screen.now = screen.now.plus(PAUSE);
     chat.unread = 1;
     assert_eq!(rings(&mut screen, &group, &chat), 1, "a direct chat");
+    // somebody who writes without end.
+    let mut heard = 0;
+    for _ in 0..1_000 {
+        chat.unread += 1;
+        screen.now = screen.now.plus(PAUSE / 100);
+        heard += rings(&mut screen, &group, &chat);
+    }
+    assert_eq!(heard, 10);
+    screen.now = Timestamp(screen.now.0 - 3_600_000);
+    chat.unread += 1;
+    assert_eq!(rings(&mut screen, &group, &chat), 1, "a clock that was set back");
 }
 
 #[test]
