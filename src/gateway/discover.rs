@@ -115,6 +115,15 @@ struct Homeserver {
     base_url: String,
 }
 
+/// What a `.well-known` file names: the homeserver, and where its stream is if it says so. `None`
+/// when it leads to no homeserver that may be used.
+pub fn advertised(well_known: &[u8]) -> Option<(Url, Option<String>)> {
+    let found: WellKnown = serde_json::from_slice(well_known).ok()?;
+    let homeserver = base_url(&found.homeserver.base_url)?;
+    let stream = found.stream.and_then(|stream| stream.get("url")?.as_str().map(str::to_owned));
+    Some((homeserver, stream))
+}
+
 #[derive(Deserialize)]
 struct Versions {
     #[serde(rename = "versions")]
@@ -147,10 +156,7 @@ impl Finder {
         let Ok((StatusCode::OK, body)) = self.get(&url).await else {
             return Ok((itself, None));
         };
-        let found: WellKnown = serde_json::from_slice(&body).map_err(|_not_ours| wrong())?;
-        let homeserver = base_url(&found.homeserver.base_url).ok_or_else(wrong)?;
-        let stream = found.stream.and_then(|stream| stream.get("url")?.as_str().map(str::to_owned));
-        Ok((homeserver, stream))
+        advertised(&body).ok_or_else(wrong)
     }
 
     async fn versions(&self, homeserver: &str) -> Result<Versions, DiscoverError> {

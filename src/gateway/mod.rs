@@ -14,7 +14,7 @@ mod pipe;
 mod service;
 
 pub use certificate::CertificateError;
-pub use discover::{DiscoverError, Discovered, discover};
+pub use discover::{DiscoverError, Discovered, advertised, discover};
 pub use handshake::Upgrade;
 pub use homeserver::{BodyStream, Homeserver, Reply};
 pub use http::Http;

@@ -116,7 +116,7 @@ impl OAuth {
         let endpoint = server.device_authorization_endpoint.as_ref().ok_or(what)?;
         let form = form(&[("client_id", &registered.client_id), ("scope", scope)]);
         let answer = self.post(endpoint, FORM, form).await?;
-        DeviceGrant::parse(&answer, server.reach)
+        server.device_grant(&answer)
     }
 
     /// Asks whether somebody has allowed it.

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use url::Url;
 
-use super::error::OAuthError;
+use super::{device::DeviceGrant, error::OAuthError};
 
 /// The addresses of an authorization server, each of them checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Metadata {
     /// The page where people look after their account.
     pub account_management_uri: Option<Url>,
     /// Whether pages and endpoints may lie on this machine.
-    pub(super) reach: Reach,
+    reach: Reach,
 }
 
 /// Where an authorization server may be.
@@ -70,6 +70,14 @@ impl Metadata {
             account_management_uri: raw.account_management_uri.and_then(|uri| reach.url(&uri)),
             reach,
         })
+    }
+
+    /// Reads what the device authorization endpoint answered.
+    ///
+    /// # Errors
+    /// When a part is missing, cannot be shown or leads elsewhere.
+    pub fn device_grant(&self, answer: &[u8]) -> Result<DeviceGrant, OAuthError> {
+        DeviceGrant::parse(answer, self.reach)
     }
 
     /// Whether a login by a code is offered.

@@ -35,7 +35,10 @@ struct Raw {
 
 impl Tokens {
     /// Reads a good answer of a token endpoint.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, OAuthError> {
+    ///
+    /// # Errors
+    /// When it has no token, or one that no header can hold.
+    pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
         let raw: Raw =
             serde_json::from_slice(body).map_err(|_other| OAuthError::Malformed("access_token"))?;
         if !raw.token_type.eq_ignore_ascii_case("bearer") {
