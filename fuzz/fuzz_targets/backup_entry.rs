@@ -1,4 +1,4 @@
-//! Feeds the target of this name, see `tests/it/fuzz.rs`.
+//! Feeds the target of this name, see `tests/it/fuzz`.
 
 #![no_main]
 

@@ -206,6 +206,55 @@ fn the_tests_and_documents_that_are_named_are_there() {
     assert!(missing.is_empty(), "\n{}\n", missing.join("\n"));
 }
 
+/// The scenarios of complement-crypto have tests of the same names; where tests are named, the one
+/// above looks whether they are there.
+#[test]
+fn every_scenario_has_a_test_of_its_name() {
+    let rows = rows_of("scenarios.md", "# The scenarios", "A second process");
+    let scenarios: Vec<_> = rows.iter().filter(|row| row[0].starts_with("Test")).collect();
+    assert_eq!(scenarios.len(), 39);
+    for row in scenarios {
+        let name = row[0].rsplit('/').next().map(snake_case);
+        let test = row[1].trim_matches('`').rsplit("::").next();
+        assert_eq!(test, name.as_deref(), "{row:?}");
+    }
+}
+
+/// The threat model has a row for each attack of the checklist, and each row names a test.
+#[test]
+fn every_attack_has_a_row_that_names_its_tests() {
+    let rows = rows_of("threat-model.md", "one by one", "## Defences");
+    let mut numbers = Vec::new();
+    for row in rows.iter().filter(|row| row[0].starts_with("A-")) {
+        let named = row[0].split([' ', ',']).filter_map(|word| word.strip_prefix("A-"));
+        numbers.extend(named.map(|number| number.parse::<u32>().unwrap()));
+        assert!(row[1].split('`').skip(1).step_by(2).any(is_path), "{row:?}");
+    }
+    assert_eq!(numbers, (1..=51).collect::<Vec<_>>());
+}
+
+/// The cells of the tables in a part of a document.
+fn rows_of(doc: &str, from: &str, to: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(doc);
+    let text = fs::read_to_string(path).unwrap();
+    let part = text.split_once(from).unwrap().1.split_once(to).unwrap().0;
+    let rows = part.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'));
+    rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// `TestNSEReceive` as `test_nse_receive`.
+fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let begins = |at: usize| {
+        let next = letters.get(at + 1).is_some_and(|it| it.is_lowercase());
+        let is_after = |it: &char| it.is_lowercase() || it.is_uppercase() && next;
+        0 < at && letters[at].is_uppercase() && is_after(&letters[at - 1])
+    };
+    let parts = (0..letters.len())
+        .flat_map(|at| begins(at).then_some('_').into_iter().chain(letters[at].to_lowercase()));
+    parts.collect()
+}
+
 /// Whether it looks like `module::test`.
 fn is_path(code: &str) -> bool {
     let is_ours = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':';

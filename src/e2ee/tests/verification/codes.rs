@@ -128,7 +128,7 @@ fn what_is_no_code_is_no_end_of_the_verification() {
 // The seeds of the fuzzing of codes: whatever is scanned, nobody is verified by it.
 #[test]
 fn no_scanned_bytes_verify_anybody_but_those_that_were_shown() {
-    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz/qr");
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz/scanned_code");
     for seed in std::fs::read_dir(seeds).unwrap() {
         let bytes = std::fs::read(seed.unwrap().path()).unwrap();
         let mut rig = Rig::couple();
