@@ -32,15 +32,13 @@ pub(in crate::tui) fn bar(recovery: &RecoveryState) -> Option<String> {
 
 /// What to say above the screen while the server wants to know who the user is.
 pub(super) fn auth_bar(prompt: &AuthPrompt) -> String {
-    let what = if prompt.takes_password || prompt.page.is_none() {
-        "The server asks for your password before it takes your keys"
-    } else {
-        "The server asks who you are before it takes your keys"
+    let is_password = prompt.takes_password || prompt.page.is_none();
+    let words = match (is_password, &prompt.refused) {
+        (true, None) => "The server asks for your password before it takes your keys",
+        (true, Some(_)) => "The server refused the password, and asks for it again",
+        (false, _) => "The server asks who you are before it takes your keys",
     };
-    match prompt.refused {
-        Some(_) => format!("{what}: it refused the last answer"),
-        None => what.to_owned(),
-    }
+    words.to_owned()
 }
 
 /// Fewer keys than these are saved before anybody has read that they are.

@@ -162,6 +162,7 @@ fn who_asked_for_something_and_writes_on_is_not_interrupted_by_what_comes_of_it(
     assert!(answers(&mut screen, "pw"));
     // Who just typed it sees at once that it was wrong.
     screen.tell([Update::AuthOver, password_wanted(Some("wrong password"))]);
+    assert!(screen.text().contains("The server refused the password, and asks for it again"));
     assert!(screen.text().contains("Password of this account (wrong password)"));
     screen.press("'pw2' enter");
     assert!(answers(&mut screen, "pw2"));
