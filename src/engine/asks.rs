@@ -37,7 +37,7 @@ impl Engine {
             Request::Leave { room } => self.ask_leave(from, room),
             Request::Invite { room, user } => self.invite(from, (room, user), turn)?,
             Request::Rooms => self.list_rooms(from, turn),
-            Request::Find { name } => self.find(from, &name, turn),
+            Request::Find { name } => self.find(from, &name, turn)?,
             Request::History { room, limit, before } => {
                 self.on_history_request(from, room, (limit, before), turn)?;
             }
@@ -120,18 +120,21 @@ impl Engine {
     }
 
     /// The room of an alias, which the server knows, or the direct chat with a user.
-    fn find(&mut self, from: Asker, name: &str, turn: &mut Turn<'_>) {
+    fn find(&mut self, from: Asker, name: &str, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if name.starts_with('#') {
             self.ask(from, Asked::Find, Call::get(&["directory", "room", name]));
-            return;
+            return Ok(());
         }
-        let user = OwnedUserId::try_from(name).ok();
-        let found = user.and_then(|user| self.rooms.direct_chat(&user));
+        let found = match OwnedUserId::try_from(name) {
+            Ok(user) => self.direct_chat(&user, turn)?,
+            Err(_) => None,
+        };
         let result = found.map(|room_id| Outcome::Room { room_id }).ok_or_else(|| {
             let words = "there is no direct chat with this user; make one with: grotto create --dm";
             refusal("unknown_room", format!("{words} --invite {name}"))
         });
         answer(from, result, turn);
+        Ok(())
     }
 
     /// Whether a room has an event that somebody wants to answer.

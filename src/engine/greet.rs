@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    matrix::{Event, Membership, OwnedRoomId, OwnedUserId, RoomId},
+    matrix::{Event, Membership, OwnedRoomId, OwnedUserId, RoomId, UserId},
     store::Origin,
 };
 
@@ -116,6 +116,32 @@ impl Engine {
             self.rooms.touch(&room, turn.store)?.record.direct = users;
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// The direct chat with a user that was used last. It is none where the user is not: `m.direct`
+    /// is what the server says, people leave, and whoever else is there would read what is meant
+    /// for them.
+    pub(super) fn direct_chat(
+        &mut self,
+        user: &UserId,
+        turn: &Turn<'_>,
+    ) -> Result<Option<OwnedRoomId>, EngineError> {
+        for room in self.rooms.named_direct(user) {
+            let heroes =
+                self.rooms.line(&room).and_then(|(_, record)| record.heroes.heroes.as_ref());
+            let is_hero = heroes.is_some_and(|heroes| heroes.iter().any(|hero| hero == user));
+            let is_there = match self.rooms.state(&room, turn.store)?.membership(user) {
+                Some(state) => state.is_active(),
+                // Not told yet, as servers do with members that nobody asked for.
+                None => is_hero,
+            };
+            if is_there {
+                return Ok(Some(room));
+            }
+        }
+        Ok(None)
     }
 }
 

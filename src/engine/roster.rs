@@ -149,14 +149,15 @@ impl Rooms {
         })
     }
 
-    /// The direct chat with a user that was used last.
-    pub(super) fn direct_chat(&self, user: &UserId) -> Option<OwnedRoomId> {
-        let chats = self.lines.values().filter(|(summary, record)| {
+    /// The joined rooms that `m.direct` names for a user, the one that was used last first.
+    pub(super) fn named_direct(&self, user: &UserId) -> Vec<OwnedRoomId> {
+        let named = self.lines.values().filter(|(summary, record)| {
             summary.membership == Membership::Join
                 && record.direct.iter().any(|other| other == user)
         });
-        let latest = chats.max_by_key(|(summary, _)| summary.last_activity);
-        latest.map(|(summary, _)| summary.room_id.clone())
+        let mut named: Vec<&RoomSummary> = named.map(|(summary, _)| summary).collect();
+        named.sort_by_key(|summary| std::cmp::Reverse(summary.last_activity));
+        named.into_iter().map(|summary| summary.room_id.clone()).collect()
     }
 
     /// Keeps `m.direct`; gives the known rooms for which it says something new, and what.

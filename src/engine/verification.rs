@@ -38,7 +38,7 @@ impl Engine {
         let room = if user == self.me || device.is_some() {
             None
         } else {
-            let Some(room) = self.rooms.direct_chat(&user) else {
+            let Some(room) = self.direct_chat(&user, turn)? else {
                 let error = why_not(&VerificationError::NoRoom(user));
                 answer(from, Err(error), turn);
                 return Ok(());

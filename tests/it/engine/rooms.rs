@@ -353,3 +353,27 @@ fn a_direct_chat_that_is_accepted_is_named_as_one_though_the_program_dies_meanwh
         assert!(!bench.frames.iter().any(asks), "it is done once");
     }
 }
+
+#[test]
+fn a_direct_chat_is_none_where_the_user_is_not() {
+    let (mut bench, room) = Bench::in_clear_room();
+    let direct = json!({ "type": "m.direct", "content": { "@b:hs": [room] } });
+    bench.update(&json!({ "account_data": { "events": [direct] } }));
+    let found = |bench: &mut Bench| {
+        bench.updates.clear();
+        bench.request(Request::Find { name: "@b:hs".to_owned() });
+        let outcome = bench.updates.iter().find_map(|update| match update {
+            Update::Outcome { result, .. } => Some(result.is_ok()),
+            _ => None,
+        });
+        outcome.unwrap()
+    };
+    assert!(!found(&mut bench), "they never came");
+    for (membership, is_there) in
+        [("invite", true), ("join", true), ("leave", false), ("join", true), ("ban", false)]
+    {
+        let member = state("m.room.member", "@b:hs", json!({ "membership": membership }));
+        bench.sync(&room, &[member]);
+        assert_eq!(found(&mut bench), is_there, "{membership}");
+    }
+}
