@@ -155,8 +155,12 @@ fn judge<'a>(
     let Some(claim) = others.find(|claim| is_senders(&claim.sender)) else {
         let standing = standing(cached, core, (room, id), step)?;
         let record = &cached.record;
-        let verdict = trust::verdict(record.source, (&record.sender, standing), envelope.sender);
-        return Ok((Cow::Borrowed(id), verdict));
+        let sender = envelope.sender;
+        let verdict = trust::verdict(record.source, (&record.sender, standing), sender);
+        // Somebody else may have handed over as theirs what a copy says is the sender's.
+        let is_named = verdict == Verdict::Mismatched && trust::is_named(record, sender, step)?;
+        let shield = Shield::Grey(ShieldReason::AuthenticityNotGuaranteed);
+        return Ok((Cow::Borrowed(id), if is_named { Verdict::Show(shield) } else { verdict }));
     };
     let raised = trust::raise((&claim.creator, &mut claim.sender), step)?;
     let (standing, vouched) =

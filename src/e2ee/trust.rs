@@ -20,7 +20,10 @@ use super::{
     devices::find_device,
     identity::Identity,
     lookup::Table,
-    megolm::{Source, inbound::Creator},
+    megolm::{
+        Source,
+        inbound::{Creator, InboundSession},
+    },
     step::Step,
     types::{Shield, ShieldReason},
 };
@@ -141,6 +144,19 @@ pub(super) fn standing(
 fn owns(device: &Device, creator: &Creator) -> bool {
     device.curve25519.to_base64() == creator.curve25519
         && device.ed25519.to_base64() == creator.ed25519
+}
+
+/// Whether a device of `user` is named as the maker of a session by a copy that proves nothing.
+pub(super) fn is_named(
+    record: &InboundSession,
+    user: &UserId,
+    step: &Step<'_>,
+) -> Result<bool, MachineError> {
+    if record.named().next().is_none() {
+        return Ok(false);
+    }
+    let devices = step.scan::<Device>(Table::Device, Some(user.as_str()))?;
+    Ok(devices.iter().any(|(_, device)| record.named().any(|creator| owns(device, creator))))
 }
 
 /// What to do with a decrypted event.

@@ -33,6 +33,8 @@ const SESSION_ID_BYTES: usize = 43;
 
 /// Most devices that are remembered to have called one session theirs.
 const MAX_CLAIMS: usize = 16;
+/// Most makers beside those that are remembered because copies name them.
+const MAX_NAMED: usize = 4;
 
 /// The keys of the device that made a session; proved if the source is, else claimed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +44,8 @@ pub(in crate::e2ee) struct Creator {
 }
 
 /// Another device that says it made a session. Whoever holds a session key can send it on as if it
-/// were theirs, so the first to say so must not keep the maker's messages from being read.
+/// were theirs, so the first to say so must not keep the maker's messages from being read. Or one
+/// of whom a copy says so that proves nothing: its sender is unknown.
 #[derive(Serialize, Deserialize)]
 pub(in crate::e2ee) struct Claim {
     pub(in crate::e2ee) creator: Creator,
@@ -203,6 +206,25 @@ impl InboundSession {
             self.others.push(Claim { creator, sender });
         }
         fits
+    }
+}
+
+impl InboundSession {
+    /// Notes whom a copy names as the maker that proves nothing; whether that is news.
+    pub(super) fn add_named(&mut self, creator: &Creator) -> bool {
+        let is_known = self.others.iter().any(|claim| claim.creator == *creator);
+        let fits = !is_known && self.named().count() < MAX_NAMED;
+        if fits {
+            let sender = SenderData::Unknown { claimed: None };
+            self.others.push(Claim { creator: creator.clone(), sender });
+        }
+        fits
+    }
+
+    /// Makers that copies name which prove nothing.
+    pub(in crate::e2ee) fn named(&self) -> impl Iterator<Item = &Creator> {
+        let is_named = |it: &&Claim| matches!(it.sender, SenderData::Unknown { claimed: None });
+        self.others.iter().filter(is_named).map(|claim| &claim.creator)
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn merge(old: &mut InboundSession, mut new: InboundSession) -> Merged
         SessionOrdering::Equal | SessionOrdering::Worse => {}
     }
     let sender_before = old.sender.clone();
-    let mut claimed = false;
+    let mut claimed = name_maker(old, &new);
     if old.source < new.source {
         old.shared_history = new.shared_history;
         old.creator = new.creator;
@@ -67,7 +67,7 @@ pub(super) fn merge(old: &mut InboundSession, mut new: InboundSession) -> Merged
     } else if old.source == new.source {
         old.shared_history &= new.shared_history;
         if old.creator != new.creator {
-            claimed = old.source == Source::Olm && old.add_claim(new.creator, new.sender);
+            claimed |= old.source == Source::Olm && old.add_claim(new.creator, new.sender);
         } else if matches!(old.sender, SenderData::Unknown { .. }) {
             old.sender = new.sender;
         }
@@ -77,6 +77,21 @@ pub(super) fn merge(old: &mut InboundSession, mut new: InboundSession) -> Merged
         Merged::Kept
     } else {
         Merged::Improved
+    }
+}
+
+/// Of two copies one proves who handed it over; the other, which we kept ourselves, names somebody
+/// else as the maker. Any member can hand a key over as theirs: the maker's messages must not be
+/// lost by that.
+fn name_maker(old: &mut InboundSession, new: &InboundSession) -> bool {
+    let counts = |it: &InboundSession| !matches!(it.source, Source::Own | Source::Bundle);
+    if !counts(old) || !counts(new) || old.creator == new.creator {
+        return false;
+    }
+    match (old.source.is_proof(), new.source.is_proof()) {
+        (true, false) => old.add_named(&new.creator),
+        (false, true) => old.add_named(&old.creator.clone()),
+        (true, true) | (false, false) => false,
     }
 }
 

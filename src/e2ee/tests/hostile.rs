@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vodozemac::{
     Curve25519PublicKey,
-    megolm::{GroupSession, MegolmMessage, SessionConfig, SessionKey},
+    megolm::{GroupSession, InboundGroupSession, MegolmMessage, SessionConfig, SessionKey},
     olm::OlmMessage,
 };
 
@@ -16,8 +16,9 @@ use crate::{
         Decryption, Table, UndecryptableReason as Reason,
         core::OlmSender,
         device::{Device, Listing, LocalTrust},
+        exported::ExportedSession,
         failures::Failures,
-        megolm::{MEGOLM_V1, inbound::receive_room_key},
+        megolm::{MEGOLM_V1, Source, inbound::receive_room_key},
     },
     matrix::{Event, RoomId, UserId, ed25519_from_base64},
     time::Timestamp,
@@ -86,6 +87,49 @@ fn whoever_passes_a_key_on_first_does_not_hide_the_messages_of_its_maker() {
     );
     let other = say(&mut group, ROOM, "more");
     assert_eq!(read(&mut bob, (ROOM, "$3", "@c:x"), &other), Err(Reason::MismatchedSender));
+}
+
+#[test]
+fn what_the_backup_opens_stays_readable_though_a_member_calls_its_key_theirs() {
+    let room = RoomId::parse(ROOM).unwrap();
+    for thief_is_first in [false, true] {
+        let mut world = World::new(&["@alice:x", "@bob:x"]);
+        world.acquaint(0, 1);
+        let maker = &world.clients[1].machine.core.account;
+        let (curve25519, ed25519) = (maker.curve25519().to_base64(), maker.ed25519().to_base64());
+        let mut group = GroupSession::new(SessionConfig::version_1());
+        let known = InboundGroupSession::new(&group.session_key(), SessionConfig::version_1());
+        let copy = json!({
+            "algorithm": MEGOLM_V1, "sender_key": curve25519,
+            "sender_claimed_keys": { "ed25519": ed25519 },
+            "session_key": known.export_at_first_known_index(),
+        });
+        let copy: ExportedSession = serde_json::from_value(copy).unwrap();
+        let alice = &mut world.clients[0];
+        let thief = claimant("@mallory:x", 9);
+        if thief_is_first {
+            hand_over(alice, &thief, ROOM, &group);
+        }
+        let named = (&*room, &*group.session_id());
+        alice.step(NOW, |it, step| it.import_session(named, copy, Source::Backup, step)).unwrap();
+        if !thief_is_first {
+            hand_over(alice, &thief, ROOM, &group);
+        }
+        alice.restart(NOW);
+        let content = say(&mut group, ROOM, "hello");
+        assert_eq!(read(alice, (ROOM, "$1", "@bob:x"), &content), Ok("hello".into()));
+        assert_eq!(
+            read(alice, (ROOM, "$2", "@bob:x"), &content),
+            Err(Reason::DuplicateIndex),
+            "a replay stays one"
+        );
+        let other = say(&mut group, ROOM, "more");
+        assert_eq!(
+            read(alice, (ROOM, "$3", "@carol:x"), &other),
+            Err(Reason::MismatchedSender),
+            "nobody else is believed to have said it"
+        );
+    }
 }
 
 #[test]
@@ -216,7 +260,7 @@ proptest! {
         let _parsed = vodozemac::Ed25519Signature::from_base64(&text).is_ok();
         let _parsed = MegolmMessage::from_base64(&text).is_ok();
         if let Ok(key) = SessionKey::from_base64(&text) {
-            drop(vodozemac::megolm::InboundGroupSession::new(&key, SessionConfig::version_1()));
+            drop(InboundGroupSession::new(&key, SessionConfig::version_1()));
         }
         let _parsed = serde_json::from_value::<SessionKey>(json!(text)).is_ok();
         let bytes = vodozemac::base64_decode(&text).unwrap_or_else(|_| text.into_bytes());
@@ -236,7 +280,7 @@ proptest! {
         let mut group = GroupSession::new(SessionConfig::version_1());
         let key = group.session_key();
         let mut inbound =
-            vodozemac::megolm::InboundGroupSession::new(&key, SessionConfig::version_1());
+            InboundGroupSession::new(&key, SessionConfig::version_1());
         let message = group.encrypt("text");
         let mut bytes = message.to_bytes();
         let at = at % bytes.len();
