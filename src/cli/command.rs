@@ -245,8 +245,9 @@ pub struct InviteArgs {
     group(ArgGroup::new("markup").args(["markdown", "plain", "react"])),
     after_long_help = "\
 The message is on disk before it is sent; should the wait end early (exit code 4), it is still \
-sent by the next grotto that runs, once. A file is read when it is uploaded: leave it where it is \
-until then.
+sent by the next grotto that runs, once, unless standard error says that nothing was kept: the \
+server was not reached at all then. A file is read when it is uploaded: leave it where it is until \
+then.
 
 With --json: {event_id, txn, room_id}.
 

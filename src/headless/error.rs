@@ -30,6 +30,15 @@ pub enum HeadlessError {
         /// Why the link is down, if it is.
         reason: Option<String>,
     },
+    /// The server was not reached, so that it is not known who may read the message: it was not kept.
+    #[error("not sent, and nothing was kept: no answer from the homeserver within {}{}; repeat the \
+             command when it can be reached", seconds(*.after), because(.reason.as_deref()))]
+    NotBegun {
+        /// How long it was waited for.
+        after: Duration,
+        /// Why the link is down, if it is.
+        reason: Option<String>,
+    },
     /// The message is on disk, the server's answer did not come in time.
     #[error("not sent within {}{}; the message is queued and will be sent, once, by the next \
              grotto that runs; to wait for it, repeat the command with --txn {txn}",
@@ -113,7 +122,10 @@ impl HeadlessError {
     /// Whether the server could not be reached in time (exit code 4).
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::Queued { .. } | Self::Unsure { .. } => true,
+            Self::Timeout { .. }
+            | Self::NotBegun { .. }
+            | Self::Queued { .. }
+            | Self::Unsure { .. } => true,
             Self::Refused(error) => ["timeout", "unreachable"].contains(&error.code.as_str()),
             Self::Room(_)
             | Self::Ended(_)
@@ -143,7 +155,8 @@ impl HeadlessError {
 }
 
 fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
+    let tenths = (duration.as_secs_f64() * 10.0).round() / 10.0;
+    format!("{tenths} s")
 }
 
 fn because(reason: Option<&str>) -> String {
@@ -171,6 +184,9 @@ mod tests {
         let (after, txn) = (Duration::from_secs(2), OwnedTransactionId::from("job-17"));
         let unsure = HeadlessError::Unsure { after, txn: txn.clone() };
         let queued = HeadlessError::Queued { after, reason: None, txn };
+        let lost = HeadlessError::NotBegun { after, reason: None };
+        assert!(lost.is_unreachable());
+        assert!(lost.to_string().contains("nothing was kept"), "{lost}");
         for error in [unsure, queued] {
             assert!(error.is_unreachable());
             assert!(error.to_string().contains("--txn job-17"), "{error}");

@@ -64,7 +64,7 @@ pub async fn send(
     options: SendOptions,
 ) -> Result<(), HeadlessError> {
     let event = event(&options.what)?;
-    errand.ready().await?;
+    errand.ready().await.map_err(not_begun)?;
     let room = resolve(errand, &options.room).await?;
     check_targets(errand, &room, &options.what).await?;
     let txn = options.txn;
@@ -79,6 +79,15 @@ pub async fn send(
     };
     let sent = Sent { event_id, txn, room_id: room };
     output.show(&sent, |sent| Some(safe(sent.event_id.as_str())))
+}
+
+/// Nothing is kept of a message before it is known who is in its room.
+fn not_begun(error: HeadlessError) -> HeadlessError {
+    if let HeadlessError::Timeout { after, reason } = error {
+        HeadlessError::NotBegun { after, reason }
+    } else {
+        error
+    }
 }
 
 /// A mistyped event id would be sent for good: what a message is about must be in the room.
