@@ -131,6 +131,7 @@ impl Machine {
             Purpose::KeysUpload(purpose) => self.receive_keys_upload(*purpose, answer, step),
             Purpose::KeysQuery(purpose) => {
                 self.core.receive_query(id, purpose, answer, step)?;
+                self.note_gone_devices(step)?;
                 self.verifications_progressed(step)
             }
             Purpose::KeysClaim(purpose) => self.core.receive_claim(purpose, answer, step),

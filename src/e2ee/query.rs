@@ -139,9 +139,11 @@ impl Core {
         for (place, mut device) in gone.into_iter().enumerate() {
             if MAX_GONE <= place && !device.is_blocked() {
                 self.tracker.note_change();
+                self.tracker.note_gone(&device.user);
                 step.delete(Table::Device, device.user.as_str(), device.device_id.as_str());
             } else if !device.is_deleted() {
                 device.listing = Listing::Deleted;
+                self.tracker.note_gone(&device.user);
                 self.put_device(&device, step)?;
             }
         }

@@ -122,6 +122,8 @@ pub(super) struct Tracker {
     strangers: BTreeSet<OwnedUserId>,
     /// When users were last looked up because of their messages.
     suspected: BTreeMap<OwnedUserId, Timestamp>,
+    /// Users of whom a list just came that lacks a device.
+    bereft: BTreeSet<OwnedUserId>,
     changes: u64,
 }
 
@@ -148,6 +150,7 @@ impl Tracker {
             wanted: BTreeMap::new(),
             strangers: BTreeSet::new(),
             suspected: BTreeMap::new(),
+            bereft: BTreeSet::new(),
             changes: 0,
         })
     }
@@ -165,6 +168,16 @@ impl Tracker {
     /// Notes that a device or an identity changed.
     pub(super) fn note_change(&mut self) {
         self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Notes that a device of `user` is gone.
+    pub(super) fn note_gone(&mut self, user: &UserId) {
+        self.bereft.insert(user.to_owned());
+    }
+
+    /// The users noted so since the last call.
+    pub(super) fn take_bereft(&mut self) -> BTreeSet<OwnedUserId> {
+        std::mem::take(&mut self.bereft)
     }
 
     /// Whether a list was ever received for `user`.

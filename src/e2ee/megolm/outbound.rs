@@ -3,7 +3,10 @@
 //! # Spec
 //! Megolm, "Lifecycle of a session"; End-to-End Encryption, `m.megolm.v1.aes-sha2`.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 use vodozemac::megolm::{GroupSession, InboundGroupSession, SessionConfig};
@@ -13,7 +16,7 @@ use super::{
     inbound::{self, Creator, InboundSession},
     merge::Source,
     pickled,
-    share::Offers,
+    share::{Offers, targets},
 };
 use crate::{
     e2ee::{
@@ -39,6 +42,9 @@ pub(in crate::e2ee) struct OutboundSession {
     /// It encrypts nothing more.
     #[serde(default)]
     pub(in crate::e2ee) ended: bool,
+    /// Users of whom a device went while it lived.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(in crate::e2ee) bereft: BTreeSet<OwnedUserId>,
     /// The signed session key of index 0, for devices that were entitled to it and lost it.
     pub(in crate::e2ee) first_key: Zeroizing<String>,
 }
@@ -87,7 +93,7 @@ pub(in crate::e2ee) enum RotationCause {
     Visibility,
     /// A user who has the key is not a recipient any more.
     UserGone,
-    /// A device that has the key was deleted, blocked or has other keys now.
+    /// A device that has the key, or may have it, was deleted, was blocked or has other keys now.
     DeviceGone,
 }
 
@@ -97,7 +103,8 @@ impl OutboundSession {
         let session = GroupSession::new(SessionConfig::version_1());
         let first_key = Zeroizing::new(session.session_key().to_base64());
         let shared_history = is_shared(visibility);
-        Self { session, created_at: now, shared_history, ended: false, first_key }
+        let bereft = BTreeSet::new();
+        Self { session, created_at: now, shared_history, ended: false, bereft, first_key }
     }
 
     /// Why the session must be replaced before the next message, going by itself alone. Who has
@@ -141,6 +148,14 @@ impl Outbound {
             claiming: false,
             retry_at: None,
         }
+    }
+
+    /// Whether a device that is gone may read on: any device of a recipient may have the key from
+    /// another one of its user, by their backup, though we never sent it to that device.
+    pub(in crate::e2ee) fn lost_device(&self, to: &Recipients) -> Option<RotationCause> {
+        let bereft = &self.record.bereft;
+        let any = !bereft.is_empty() && targets(to).any(|user| bereft.contains(user));
+        any.then_some(RotationCause::DeviceGone)
     }
 
     /// Reads the session of `room` with all that belongs to it.
@@ -222,6 +237,26 @@ impl Machine {
         outbound.prepared = None;
         outbound.retry_at = None;
         outbound.write(room, step)
+    }
+
+    /// Notes in every session in use that devices went, if a list that just came lacks some.
+    pub(in crate::e2ee) fn note_gone_devices(
+        &mut self,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        let bereft = self.core.tracker.take_bereft();
+        if bereft.is_empty() {
+            return Ok(());
+        }
+        for (key, _) in step.scan::<serde::de::IgnoredAny>(Table::OutboundGroupSession, None)? {
+            let Ok(room) = OwnedRoomId::try_from(key.0) else { continue };
+            let Some(outbound) = self.outbound(&room, step)? else { continue };
+            if !outbound.record.ended && !bereft.is_subset(&outbound.record.bereft) {
+                outbound.record.bereft.extend(bereft.iter().cloned());
+                outbound.write(&room, step)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the sessions of all rooms: what happened in them was not seen.

@@ -134,7 +134,8 @@ impl Machine {
             Some(outbound) => outbound
                 .record
                 .worn_out(rotation, visibility, step.now())
-                .or_else(|| outbound.offers.stray_holder(&devices)),
+                .or_else(|| outbound.offers.stray_holder(&devices))
+                .or_else(|| outbound.lost_device(to)),
             None => None,
         };
         if cause.is_some() || self.outbound(room, step)?.is_none() {

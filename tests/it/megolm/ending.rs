@@ -107,6 +107,57 @@ fn a_session_ends_when_a_device_logs_out() {
     }));
 }
 
+/// A device logs out, and all hear of it.
+fn log_out(world: &mut World, device: usize) {
+    world.server.remove_device(&world.clients[device]);
+    let user = world.clients[device].user.clone();
+    world.announce(&user);
+}
+
+// T-42: its user's other device got the key, and may have put it into the backup
+#[test]
+fn a_session_ends_when_a_device_logs_out_that_was_never_sent_the_key() {
+    let (mut world, to) = pair();
+    let phone = world.add("@bob:x", "PHONE");
+    let (user, device) = (world.clients[phone].user.clone(), world.clients[phone].device.clone());
+    let now = world.now;
+    world.clients[ALICE]
+        .step(now, |machine, step| machine.block_device(&user, &device, step))
+        .unwrap();
+    assert!(rotates(&mut world, &to.clone(), |world| {
+        log_out(world, phone);
+        world.clients[ALICE].restart(now);
+        to
+    }));
+}
+
+// T-42
+#[test]
+fn a_session_ends_when_a_device_came_and_went_since_the_last_message() {
+    let (mut world, to) = pair();
+    assert!(rotates(&mut world, &to.clone(), |world| {
+        let phone = world.add("@bob:x", "PHONE");
+        log_out(world, phone);
+        to
+    }));
+}
+
+// T-42
+#[test]
+fn a_session_goes_on_when_a_device_logs_out_of_somebody_who_is_not_in_the_room() {
+    let (mut world, to) = pair();
+    let carol = world.add("@carol:x", "CAROL");
+    let room = std::mem::replace(&mut world.room, "!other:x".try_into().unwrap());
+    world.encrypt_room();
+    let everybody = world.everybody();
+    world.say(ALICE, &everybody, "hello, carol");
+    world.room = room;
+    assert!(!rotates(&mut world, &to.clone(), |world| {
+        log_out(world, carol);
+        to
+    }));
+}
+
 // T-43
 #[test]
 fn a_session_ends_when_a_device_is_blocked_which_then_reads_nothing_and_is_told_once() {
