@@ -6,6 +6,7 @@
 //!      ▲                                     │ ▲                                │
 //!      └─────────────── left ────────────────┴─┼──────── changed, 24 h ─────────┘
 //! ```
+//! Who is unwatched and has a marked message is *wanted*: asked for once, then unwatched again.
 //!
 //! Each invalidation takes the next number of one counter; a query remembers the counter at its
 //! making, and clears nobody who was invalidated later. One generation of queries is under way
@@ -84,6 +85,18 @@ enum List {
     Stale,
     /// Changes are not announced to us; to be asked for when needed.
     Unwatched,
+    /// Not announced either, and to be asked for once: a message of theirs is marked.
+    Wanted,
+}
+
+impl List {
+    /// Whether it is kept current.
+    const fn is_watched(self) -> bool {
+        match self {
+            Self::Current | Self::Stale => true,
+            Self::Unwatched | Self::Wanted => false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,6 +135,8 @@ pub(super) struct Tracker {
     strangers: BTreeSet<OwnedUserId>,
     /// When users were last looked up because of their messages.
     suspected: BTreeMap<OwnedUserId, Timestamp>,
+    /// Users who are [`List::Wanted`].
+    departed: BTreeSet<OwnedUserId>,
     /// Users of whom a list just came that lacks a device.
     bereft: BTreeSet<OwnedUserId>,
     changes: u64,
@@ -136,6 +151,8 @@ impl Tracker {
                 users.insert(id, user);
             }
         }
+        let departed = users.iter().filter(|(_, user)| user.list == List::Wanted);
+        let departed = departed.map(|(user, _)| OwnedUserId::clone(user)).collect();
         let under_way = request::records(step)?
             .into_iter()
             .filter(|record| matches!(record.purpose, Purpose::KeysQuery(_)))
@@ -150,6 +167,7 @@ impl Tracker {
             wanted: BTreeMap::new(),
             strangers: BTreeSet::new(),
             suspected: BTreeMap::new(),
+            departed,
             bereft: BTreeSet::new(),
             changes: 0,
         })
@@ -157,7 +175,7 @@ impl Tracker {
 
     /// How many users are tracked.
     pub(super) fn len(&self) -> usize {
-        self.users.values().filter(|user| user.list != List::Unwatched).count()
+        self.users.values().filter(|user| user.list.is_watched()).count()
     }
 
     /// Changes with every list, device or identity that changed or was called into question.
@@ -186,21 +204,41 @@ impl Tracker {
     }
 
     fn invalidate(&mut self, user: &UserId, step: &mut Step<'_>) -> Result<(), MachineError> {
-        self.invalidation += 1;
         self.note_change();
+        self.departed.remove(user);
+        self.call_for(user, List::Stale, step)
+    }
+
+    /// The list of a user that nobody keeps current is to be asked for once. That is on disk: a
+    /// crash must not leave a mark that nothing looks at again.
+    fn want_once(&mut self, user: &UserId, step: &mut Step<'_>) -> Result<(), MachineError> {
+        if MAX_STRANGERS <= self.departed.len() && !self.departed.contains(user) {
+            return Ok(());
+        }
+        self.departed.insert(user.to_owned());
+        self.call_for(user, List::Wanted, step)
+    }
+
+    fn call_for(
+        &mut self,
+        user: &UserId,
+        list: List,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        self.invalidation += 1;
         let tracked = self.users.entry(user.to_owned()).or_insert(TrackedUser {
             list: List::Stale,
             invalidation: 0,
             answered: None,
             devices: 0,
         });
-        tracked.list = List::Stale;
+        tracked.list = list;
         tracked.invalidation = self.invalidation;
         step.put(Table::TrackedUser, user.as_str(), "", tracked)
     }
 
     fn is_watched(&self, user: &UserId) -> bool {
-        self.users.get(user).is_some_and(|tracked| tracked.list != List::Unwatched)
+        self.users.get(user).is_some_and(|tracked| tracked.list.is_watched())
     }
 
     /// Whether nothing called the list of `user` into question since it came.
@@ -221,19 +259,31 @@ impl Tracker {
         let Some(tracked) = self.users.get_mut(user) else { return Ok(()) };
         tracked.answered = Some(step.now());
         tracked.devices = devices;
-        if tracked.list == List::Stale && tracked.invalidation <= asked {
-            tracked.list = List::Current;
-            self.wanted.remove(user);
+        if tracked.invalidation <= asked {
+            match tracked.list {
+                List::Stale => {
+                    tracked.list = List::Current;
+                    self.wanted.remove(user);
+                }
+                List::Wanted => {
+                    tracked.list = List::Unwatched;
+                    self.departed.remove(user);
+                }
+                List::Current | List::Unwatched => {}
+            }
         }
         step.put(Table::TrackedUser, user.as_str(), "", tracked)
     }
 
     /// Whom to ask about now.
     fn due(&self, now: Timestamp) -> Vec<OwnedUserId> {
-        let is_stale = |tracked: &TrackedUser| tracked.list == List::Stale;
-        let stale =
-            self.users.iter().filter(|(_, tracked)| is_stale(tracked)).map(|(user, _)| user);
-        stale
+        let is_due = |user: &UserId, tracked: &TrackedUser| match tracked.list {
+            List::Stale => true,
+            List::Wanted => !self.was_looked_up(user, now),
+            List::Current | List::Unwatched => false,
+        };
+        let due = self.users.iter().filter(|(user, tracked)| is_due(user, tracked));
+        due.map(|(user, _)| user)
             .chain(&self.strangers)
             .filter(|user| !self.is_paused(user, now))
             .take(USERS_PER_QUERY * QUERIES)
@@ -247,16 +297,28 @@ impl Tracker {
 
     /// Whether `user` may be looked up because of a message; if so, not again for a while.
     fn may_suspect(&mut self, user: &UserId, now: Timestamp) -> bool {
-        let is_fresh = |at: &Timestamp| now.since(*at) < SUSPECT_AGAIN;
         if MAX_SUSPECTED <= self.suspected.len() {
-            self.suspected.retain(|_, at| is_fresh(at));
+            self.suspected.retain(|_, at| now.since(*at) < SUSPECT_AGAIN);
         }
-        let may =
-            self.suspected.len() < MAX_SUSPECTED && !self.suspected.get(user).is_some_and(is_fresh);
+        let may = self.suspected.len() < MAX_SUSPECTED && !self.was_looked_up(user, now);
         if may {
             self.suspected.insert(user.to_owned(), now);
         }
         may
+    }
+
+    /// Whether `user` was looked up because of a message, a moment ago.
+    fn was_looked_up(&self, user: &UserId, now: Timestamp) -> bool {
+        self.suspected.get(user).is_some_and(|at| now.since(*at) < SUSPECT_AGAIN)
+    }
+
+    /// Users are being asked for: those that are wanted, not again for a while.
+    fn note_looks(&mut self, users: &[OwnedUserId], now: Timestamp) {
+        for user in users {
+            if self.departed.contains(user) {
+                self.may_suspect(user, now);
+            }
+        }
     }
 
     /// A link came up: time without one does not count as waiting.
@@ -264,10 +326,12 @@ impl Tracker {
         self.wanted.clear();
     }
 
-    /// When to look again at users whose server did not answer.
+    /// When to look again at users whose server did not answer, or who are wanted.
     pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let looked_up = self.departed.iter().filter_map(|user| self.suspected.get(user));
+        let looks = looked_up.map(|at| at.plus(SUSPECT_AGAIN));
         let ends = [self.servers.next_end(now), self.outage.next_end(now)];
-        ends.into_iter().flatten().min()
+        ends.into_iter().flatten().chain(looks.filter(|at| now < *at)).min()
     }
 }
 
@@ -301,7 +365,7 @@ impl Core {
             let is_sound = self.tracker.users.get(user).is_some_and(|tracked| match tracked.list {
                 List::Current => !tracked.is_worn(now),
                 List::Stale => true,
-                List::Unwatched => false,
+                List::Unwatched | List::Wanted => false,
             });
             if !is_sound {
                 self.tracker.invalidate(user, step)?;
@@ -341,7 +405,9 @@ impl Core {
         // is tracked again by `refresh`.
         for user in lists.left.iter().filter(|user| **user != self.user) {
             if let Some(tracked) = self.tracker.users.get_mut(user) {
-                tracked.list = List::Unwatched;
+                if tracked.list.is_watched() {
+                    tracked.list = List::Unwatched;
+                }
                 self.tracker.changes = self.tracker.changes.wrapping_add(1);
                 step.put(Table::TrackedUser, user.as_str(), "", tracked)?;
                 // What changed before they went is announced no more: marks are looked at again.
@@ -371,7 +437,7 @@ impl Core {
     }
 
     /// Somebody spoke from a device that does not pass for theirs, and changes of their devices are
-    /// not announced to us, or not any more: they are looked up now and then.
+    /// not announced to us, or not any more: they are looked up, now and then.
     pub(super) fn look_up_departed(
         &mut self,
         user: &UserId,
@@ -380,7 +446,7 @@ impl Core {
         if self.tracker.is_watched(user) {
             return Ok(());
         }
-        self.suspect(user, step)?;
+        self.tracker.want_once(user, step)?;
         self.query(step)
     }
 
@@ -406,7 +472,9 @@ impl Core {
         }
         let own_device =
             if self.account.is_on_server() { OwnDevice::Expected } else { OwnDevice::NotYet };
-        for users in self.tracker.due(now).chunks(USERS_PER_QUERY) {
+        let due = self.tracker.due(now);
+        self.tracker.note_looks(&due, now);
+        for users in due.chunks(USERS_PER_QUERY) {
             let body = QueryBody {
                 device_keys: users.iter().map(|user| (user, &[][..])).collect(),
                 timeout: 10_000,

@@ -86,6 +86,71 @@ fn a_key_that_comes_while_lists_cannot_be_had_opens_its_message_marked_until_the
     assert_eq!(shield(&mut world, &event), Ok(Shield::Red(ShieldReason::UnsignedDevice)));
 }
 
+/// A message of somebody whose device no list names, who then leaves; we look them up while the
+/// server does not know the device either, then it does.
+fn departed() -> (World, Event) {
+    let mut world = World::new(&["@alice:x"]);
+    let forger = Forger::new("@bob:far");
+    let user = forger.user.clone();
+    world.clients[0].step(world.now, |it, step| it.core.track([&*user], step)).unwrap();
+    world.settle();
+    let mut group = GroupSession::new(SessionConfig::version_1());
+    let key = GroupSession::from_pickle(group.pickle());
+    let event = event(&forger, &mut group, world.now);
+    send_key(&mut world, &forger, &key);
+    world.pass(Duration::from_secs(61));
+    world.settle();
+    // That they have this device is told to those alone who share a room with them.
+    world.clients[0].take_notices();
+    let lists = DeviceLists { changed: Vec::new(), left: vec![user.clone()] };
+    let sync = CryptoSync {
+        to_device: &[],
+        device_lists: &lists,
+        key_counts: KeyCounts::Changed(None),
+        unused_fallback_keys: None,
+        is_initial: false,
+    };
+    world.clients[0].step(world.now, |it, step| it.receive_sync(sync, step)).unwrap();
+    let changed = Notice::DevicesChanged(vec![user.clone()]);
+    assert!(world.clients[0].take_notices().contains(&changed), "marks are looked at once more");
+    let unknown = Ok(Shield::Red(ShieldReason::UnknownDevice));
+    assert_eq!(shield(&mut world, &event), unknown);
+    world.settle();
+    assert_eq!(shield(&mut world, &event), unknown);
+    let keys = forger.device_keys(|_| {});
+    world.server.device_keys.entry(user).or_default().insert(forger.device.as_str().into(), keys);
+    (world, event)
+}
+
+fn queries(world: &World) -> usize {
+    world.server.served.iter().filter(|(_, it)| it.path.contains("keys/query")).count()
+}
+
+#[test]
+fn somebody_who_left_is_looked_up_again_a_minute_after_a_look_that_showed_too_little() {
+    let (mut world, event) = departed();
+    let before = queries(&world);
+    world.settle();
+    assert_eq!(queries(&world), before, "not each message causes a look");
+    world.pass(Duration::from_secs(61));
+    world.settle();
+    assert_eq!(queries(&world), before + 1);
+    assert_eq!(shield(&mut world, &event), Ok(Shield::Red(ShieldReason::UnsignedDevice)));
+}
+
+#[test]
+fn a_look_at_somebody_who_left_is_not_forgotten_when_the_program_ends() {
+    let (mut world, event) = departed();
+    world.clients[0].restart(world.now);
+    world.pass(Duration::from_secs(61));
+    world.settle();
+    assert_eq!(shield(&mut world, &event), Ok(Shield::Red(ShieldReason::UnsignedDevice)));
+    let before = queries(&world);
+    world.pass(Duration::from_secs(3_600));
+    world.settle();
+    assert!(queries(&world) <= before + 1, "an unsigned device is not looked at for ever");
+}
+
 #[test]
 fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_announced() {
     let mut world = World::new(&["@alice:x"]);
