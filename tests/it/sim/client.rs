@@ -280,7 +280,8 @@ impl Client {
         let made = seal::made(step.writes());
         let held = self.store.commit(step).expect("memory has space");
         for message in made {
-            self.seals.push(Seal::new(&self.store, message, mood.place));
+            let when = (mood.place, self.now(mood));
+            self.seals.push(Seal::new(&self.store, message, when));
         }
         held
     }

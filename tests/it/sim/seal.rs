@@ -8,6 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use grotto::{
     e2ee::{Lookup, Table},
     store::{OutboxState, OutboxWrite, Store, Writes},
+    time::Timestamp,
 };
 use serde_json::Value;
 use vodozemac::megolm::{InboundGroupSession, InboundGroupSessionPickle, MegolmMessage};
@@ -26,12 +27,16 @@ pub(super) struct Seal {
     pub(super) known: u64,
     /// How far the stream was.
     pub(super) place: u64,
+    /// What the clock of its device showed.
+    pub(super) at: Timestamp,
     /// Devices that its device knew and might write to.
     pub(super) listed: BTreeSet<DeviceKey>,
     /// Those of them that their owners had signed, as far as its device knew.
     pub(super) signed: BTreeSet<DeviceKey>,
     /// Devices that its device knew to be gone, or had blocked.
     pub(super) barred: BTreeSet<DeviceKey>,
+    /// Those of them that it knew to be gone.
+    pub(super) gone: BTreeSet<DeviceKey>,
 }
 
 /// Every room key that a device ever had, by room and session.
@@ -75,12 +80,19 @@ pub(super) fn made(writes: &Writes) -> Vec<(String, String)> {
 
 impl Seal {
     /// Looks around after the commit that made the message `txn`.
-    pub(super) fn new(store: &Store, (txn, content): (String, String), place: u64) -> Self {
+    pub(super) fn new(
+        store: &Store,
+        (txn, content): (String, String),
+        (place, at): (u64, Timestamp),
+    ) -> Self {
         let content: Value = serde_json::from_str(&content).expect("JSON");
         let ciphertext = content["ciphertext"].as_str().expect("a ciphertext").to_owned();
         let row = store.outbox_row(&txn).expect("readable").expect("it was just written");
-        let (barred, listed) = devices(store).into_iter().partition(|(_, barred)| *barred);
-        let names = |devices: Vec<(DeviceKey, bool)>| devices.into_iter().map(|it| it.0).collect();
+        let all = devices(store);
+        let names = |is: fn(&Seen) -> bool| {
+            let named = all.iter().filter(|(_, seen)| is(seen));
+            named.map(|(key, _)| key.clone()).collect()
+        };
         Self {
             room: row.room.to_string(),
             txn,
@@ -88,9 +100,11 @@ impl Seal {
             ciphertext,
             known: known(store),
             place,
-            listed: names(listed),
-            signed: signed(store),
-            barred: names(barred),
+            at,
+            listed: names(|seen| !seen.gone && !seen.blocked),
+            signed: names(|seen| seen.signed),
+            barred: names(|seen| seen.gone || seen.blocked),
+            gone: names(|seen| seen.gone),
         }
     }
 }
@@ -101,24 +115,26 @@ pub(super) fn known(store: &Store) -> u64 {
     position.map_or(0, |it| it.0[1..].parse().expect("our position"))
 }
 
-/// The devices in a store that carry a signature beside their own.
-fn signed(store: &Store) -> BTreeSet<DeviceKey> {
-    let records = store.scan(Table::Device, None).expect("readable");
-    let signed = records.into_iter().filter(|(key, bytes)| {
-        let record: Value = serde_json::from_slice(bytes).expect("records are JSON");
-        let signatures = record["raw"]["signatures"][&key.0].as_object();
-        signatures.is_some_and(|signatures| 1 < signatures.len())
-    });
-    signed.map(|(key, _)| (key.0, key.1)).collect()
+/// How a device stands in a store.
+struct Seen {
+    /// It carries a signature beside its own.
+    signed: bool,
+    blocked: bool,
+    gone: bool,
 }
 
-/// The devices in a store, and whether they must get nothing.
-fn devices(store: &Store) -> Vec<(DeviceKey, bool)> {
+/// The devices in a store.
+fn devices(store: &Store) -> Vec<(DeviceKey, Seen)> {
     let records = store.scan(Table::Device, None).expect("readable");
     let all = records.into_iter().map(|(key, bytes)| {
         let record: Value = serde_json::from_slice(&bytes).expect("records are JSON");
-        let barred = record["trust"] == "blocked" || record["listing"] == "deleted";
-        ((key.0, key.1), barred)
+        let signatures = record["raw"]["signatures"][&key.0].as_object();
+        let seen = Seen {
+            signed: signatures.is_some_and(|signatures| 1 < signatures.len()),
+            blocked: record["trust"] == "blocked",
+            gone: record["listing"] == "deleted",
+        };
+        ((key.0, key.1), seen)
     });
     all.collect()
 }

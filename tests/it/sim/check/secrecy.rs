@@ -1,7 +1,9 @@
 //! Who can read what: the checks on ciphertexts. They ask vodozemac, with every key that a device ever
 //! wrote down, not the program.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use grotto::time::Timestamp;
 
 use crate::sim::{
     client::Client,
@@ -15,6 +17,7 @@ pub(super) fn all(seed: u64, world: &World) {
             only_members_can_read(seed, world, sender, seal);
         }
         a_departure_ends_every_session(seed, world, sender);
+        a_week_ends_every_session(seed, sender);
     }
     no_index_was_used_twice(seed, world);
     no_session_was_used_for_too_long(seed, world);
@@ -22,19 +25,22 @@ pub(super) fn all(seed: u64, world: &World) {
 
 /// Whoever was in the room (or invited) at no moment between what the sender knew and when the
 /// message was encrypted holds no key of it; nor does a device that the sender knew to be gone, or
-/// had blocked.
+/// had blocked. That a device is gone ends every session of a room of its user: it may have the
+/// key of one that it was never sent, from the backup of its user or with shared history. A device
+/// that came and went unseen by the sender may have it so, and nobody can know.
 fn only_members_can_read(seed: u64, world: &World, sender: &Client, seal: &Seal) {
     let calm = world.calm_since <= seal.known;
     for reader in world.clients.iter().filter(|it| it.caller != sender.caller) {
         let key = reader.caller.key();
-        let gone = calm && !world.server.devices.contains_key(&key);
+        let mut others = world.clients.iter().filter(|it| it.caller != reader.caller);
+        let others = others.any(|it| it.caller.user == key.0);
+        let is_gone = calm && !world.server.devices.contains_key(&key);
         let out = !was_active(world, &seal.room, &key.0, (seal.known, seal.place));
         // Others of the same user may have it from the backup, and history may be shared.
-        let backed_up = reader.owner.has_keys() && {
-            let mut others = world.clients.iter().filter(|it| it.caller != reader.caller);
-            others.any(|it| it.caller.user == key.0)
-        };
-        let out = out && !has_shared_history(world, &seal.room, &key.0, seal);
+        let backed_up = reader.owner.has_keys() && others;
+        let shared = has_shared_history(world, &seal.room, &key.0, seal);
+        let out = out && !shared;
+        let gone = seal.gone.contains(&key) || (is_gone && !others && !shared);
         let barred = seal.barred.contains(&key) && !backed_up;
         if out || gone || barred || is_never_signed(world, reader) {
             assert!(
@@ -81,6 +87,17 @@ fn a_departure_ends_every_session(seed: u64, world: &World, sender: &Client) {
             "seed {seed}: {:?} went on with a session after the departure at {missed:?}: {seal:?}",
             sender.caller,
         );
+    }
+}
+
+/// No room here asks for another age. (Clocks are set by some hours at most.)
+fn a_week_ends_every_session(seed: u64, sender: &Client) {
+    const MOST: Duration = Duration::from_secs((7 * 24 + 12) * 3_600);
+    let mut first: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for seal in &sender.seals {
+        let first = *first.entry(&seal.session).or_insert(seal.at);
+        let age = seal.at.since(first);
+        assert!(age < MOST, "seed {seed}: {:?}: after {age:?}: {seal:?}", sender.caller);
     }
 }
 

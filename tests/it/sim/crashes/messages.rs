@@ -7,6 +7,7 @@ use super::{Story, survives};
 use crate::sim::{
     client::Client,
     incident::Incident,
+    person::Act,
     queue::Event,
     rng::Rng,
     schedule::{FOUNDER, calm, found_rooms, has_keys},
@@ -115,6 +116,65 @@ impl Scenario for LeavesAndComes {
         });
         changes.collect()
     }
+}
+
+/// TestCanDecryptMessagesAfterInviteButBeforeJoin, TestDelayedInviteResponse: Alice writes as soon as
+/// she has invited
+struct WrittenToWhenInvited;
+impl Scenario for WrittenToWhenInvited {
+    fn happens(rooms: &[String]) -> Vec<(u64, Event)> {
+        let room = &rooms[0];
+        let act = |client, act| Event::Act { client, room: room.clone(), act };
+        let text = "do you read this?".to_owned();
+        vec![
+            (1_000, act(1, Act::Leave)),
+            (5_000, act(0, Act::Invite(BOB.to_owned()))),
+            (5_010, Event::Type { client: 0, room: room.clone(), text }),
+            (12_000, act(1, Act::Join)),
+        ]
+    }
+}
+
+/// TestFailedDeviceKeyDownloadRetries, TestFailedKeysClaimRetries, TestClientRetriesSendToDevice,
+/// TestFailedOneTimeKeyUploadRetries: the server is away while a new device must be looked up,
+/// written to and given keys
+struct ServerAway;
+impl Scenario for ServerAway {
+    fn happens(rooms: &[String]) -> Vec<(u64, Event)> {
+        let device = (BOB.to_owned(), "N1".to_owned());
+        let new = Incident::NewDevice(device, rooms[..1].to_vec());
+        let events = [(2_000, new), (3_500, Incident::RestartServer(3_000))];
+        events.map(|(pause, incident)| (pause, Event::Incident(incident))).into()
+    }
+}
+
+/// TestRoomKeyIsCycledAfterEnoughTime, and when who may read what was before changes
+struct Ages;
+impl Scenario for Ages {
+    fn happens(rooms: &[String]) -> Vec<(u64, Event)> {
+        let events = [
+            (2_000, Incident::Visibility(rooms[0].clone(), "joined")),
+            (6_000, Incident::Sleep(8 * 24 * 3_600_000)),
+        ];
+        events.map(|(pause, incident)| (pause, Event::Incident(incident))).into()
+    }
+}
+
+#[test]
+fn whoever_is_written_to_when_invited_survives_a_death_of_either_side_at_any_point() {
+    for victim in [0, 1] {
+        survives::<Talk<WrittenToWhenInvited>>(victim, 5);
+    }
+}
+
+#[test]
+fn a_server_that_is_away_survives_a_death_of_who_writes_at_any_point() {
+    survives::<Talk<ServerAway>>(0, 5);
+}
+
+#[test]
+fn a_session_that_ages_survives_a_death_of_who_writes_at_any_point() {
+    survives::<Talk<Ages>>(0, 5);
 }
 
 #[test]
