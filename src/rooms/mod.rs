@@ -15,7 +15,7 @@ pub use compose::{Form, Markup, Target, Typed, compose_reaction};
 pub use media_type::{SNIFFED_BYTES, media_type};
 pub use receipt::Receipts;
 pub use state::{
-    ClearRoom, Direct, Member, MemberState, PowerLevels, RoomState, direct_rooms, newest_successor,
+    ClearRoom, Direct, Member, MemberState, RoomState, direct_rooms, newest_successor,
 };
 pub use summary::{RoomKind, RoomSummary};
 pub use timeline::{

@@ -1,12 +1,11 @@
 //! What a room is now: its members, name, rules and encryption, folded from state events.
 //!
 //! [`room_state`] takes the events, [`members`] keeps the people and what they are called,
-//! [`name`] calculates the room's name, [`power`] answers who may do what, [`skeleton`] tells
-//! which names look alike, [`upgrade`] follows a room to its successors.
+//! [`name`] calculates the room's name, [`skeleton`] tells which names look alike, [`upgrade`] follows
+//! a room to its successors.
 
 mod members;
 mod name;
-mod power;
 mod room_state;
 mod skeleton;
 mod upgrade;
@@ -15,6 +14,5 @@ mod upgrade;
 mod tests;
 
 pub use members::{Member, MemberState};
-pub use power::PowerLevels;
 pub use room_state::{ClearRoom, Direct, RoomState, direct_rooms};
 pub use upgrade::newest_successor;

@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::{
     members::{Member, MemberState, Members},
     name::visible,
-    power::PowerLevels,
 };
 use crate::{
     e2ee::{HistoryVisibility, Recipients},
@@ -30,7 +29,6 @@ pub struct RoomState {
     direct: Direct,
     is_encrypted: bool,
     history_visibility: HistoryVisibility,
-    power: PowerLevels,
     predecessor: Option<OwnedRoomId>,
     successor: Option<OwnedRoomId>,
     has_all_members: bool,
@@ -69,7 +67,6 @@ impl RoomState {
             direct: Direct::No,
             is_encrypted: false,
             history_visibility: HistoryVisibility::default(),
-            power: PowerLevels::default(),
             predecessor: None,
             successor: None,
             has_all_members: false,
@@ -90,7 +87,6 @@ impl RoomState {
             ("m.room.history_visibility", "") => {
                 self.history_visibility = history_visibility(event);
             }
-            ("m.room.power_levels", "") => self.power.apply(&event.content),
             ("m.room.tombstone", "") => {
                 self.successor = room_of(event.content.get("replacement_room"));
             }
@@ -111,7 +107,6 @@ impl RoomState {
         let space = event.content_str("type") == Some("m.space");
         self.created = Some(if space { Created::Space } else { Created::Room });
         self.predecessor = room_of(event.content.get("predecessor").and_then(|p| p.get("room_id")));
-        self.power.apply_create(event);
     }
 
     /// Takes `summary` of a sync answer; fields it leaves out stay.
@@ -230,11 +225,6 @@ impl RoomState {
     /// `m.room.topic`.
     pub fn topic(&self) -> Option<&str> {
         self.topic.as_deref()
-    }
-
-    /// Who may do what.
-    pub fn power(&self) -> &PowerLevels {
-        &self.power
     }
 
     /// The room that replaced this one, says its tombstone; see [`super::newest_successor`].
