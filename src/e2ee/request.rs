@@ -264,6 +264,19 @@ impl Requests {
         self.queue(request, purpose, step)
     }
 
+    /// Reads (`GET`, without a body) or writes (`PUT`) global account data, see [`Requests::call`].
+    pub(super) fn account_data(
+        &mut self,
+        (method, user, kind): (&'static str, &UserId, &str),
+        body: String,
+        purpose: Purpose,
+        step: &mut Step<'_>,
+    ) -> Result<RequestId, MachineError> {
+        let path = &["user", user.as_str(), "account_data", kind];
+        let call = Call { kind: RequestKind::AccountData, method, path, query: Vec::new(), body };
+        self.call(call, purpose, step)
+    }
+
     /// Stores a `POST` without a query, see [`Requests::call`].
     pub(super) fn post(
         &mut self,

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     e2ee::{
         Machine, MachineError, RequestKind, Table,
+        core::Core,
         cross_signing::SecretName,
         request::{Call, Purpose},
         step::{Step, encode_text},
@@ -34,16 +35,10 @@ impl Machine {
             return Ok(());
         }
         self.backup.creating = true;
-        let user = self.core.user.clone();
-        let call = Call {
-            kind: RequestKind::AccountData,
-            method: "GET",
-            path: &["user", user.as_str(), "account_data", PREFERENCE],
-            query: Vec::new(),
-            body: String::new(),
-        };
+        let Core { requests, user, .. } = &mut self.core;
         let purpose = Purpose::Backup(BackupPurpose::Preference);
-        self.core.requests.call(call, purpose, step).map(drop)
+        let read = ("GET", user.as_ref(), PREFERENCE);
+        requests.account_data(read, String::new(), purpose, step).map(drop)
     }
 
     /// Makes a new backup, whatever the account says.
@@ -53,15 +48,10 @@ impl Machine {
     pub fn create_backup_anyway(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
         self.backup.creating = true;
         let key = PkDecryption::new();
-        let mut auth_data = CanonicalObject::new();
-        let public_key = CanonicalValue::String(key.public_key().to_base64());
-        auth_data.insert("public_key".to_owned(), public_key);
-        self.sign_with_master(&mut auth_data, step)?;
+        let body = self.signed_backup(key.public_key().to_base64(), step)?;
         // Kept before it is used: an answer that is lost must not leave a backup without a key.
         self.backup.record.creating = Some(Seed::of(&key));
         self.backup.save(step)?;
-        let auth_data = CanonicalText(&auth_data).to_string();
-        let body = format!(r#"{{"algorithm":"{ALGORITHM}","auth_data":{auth_data}}}"#);
         let at = (RequestKind::BackupWrite, &["room_keys", "version"][..]);
         self.core.requests.post(at, body, Purpose::Backup(BackupPurpose::Create), step).map(drop)
     }
@@ -74,18 +64,24 @@ impl Machine {
         let Some(Name { version, public_key }) = self.backup.readable().cloned() else {
             return Ok(());
         };
-        let mut auth_data = CanonicalObject::new();
-        auth_data.insert("public_key".to_owned(), CanonicalValue::String(public_key));
-        self.sign_with_master(&mut auth_data, step)?;
-        let auth_data = CanonicalText(&auth_data).to_string();
+        let body = self.signed_backup(public_key, step)?;
         let call = Call {
             kind: RequestKind::BackupWrite,
             method: "PUT",
             path: &["room_keys", "version", &version],
             query: Vec::new(),
-            body: format!(r#"{{"algorithm":"{ALGORITHM}","auth_data":{auth_data}}}"#),
+            body,
         };
         self.core.requests.call(call, Purpose::Backup(BackupPurpose::Sign), step).map(drop)
+    }
+
+    /// What the server is told of a backup with this public key.
+    fn signed_backup(&self, public_key: String, step: &Step<'_>) -> Result<String, MachineError> {
+        let mut auth_data = CanonicalObject::new();
+        auth_data.insert("public_key".to_owned(), CanonicalValue::String(public_key));
+        self.sign_with_master(&mut auth_data, step)?;
+        let auth_data = CanonicalText(&auth_data).to_string();
+        Ok(format!(r#"{{"algorithm":"{ALGORITHM}","auth_data":{auth_data}}}"#))
     }
 
     pub(super) fn on_preference(
@@ -145,14 +141,10 @@ impl Machine {
     }
 
     fn enable_backup(&mut self, step: &mut Step<'_>) -> Result<(), MachineError> {
-        let user = self.core.user.clone();
-        let call = Call {
-            kind: RequestKind::AccountData,
-            method: "PUT",
-            path: &["user", user.as_str(), "account_data", PREFERENCE],
-            query: Vec::new(),
-            body: encode_text(Table::Request, &json!({ "enabled": true }))?,
-        };
-        self.core.requests.call(call, Purpose::Backup(BackupPurpose::Enable), step).map(drop)
+        let Core { requests, user, .. } = &mut self.core;
+        let purpose = Purpose::Backup(BackupPurpose::Enable);
+        let write = ("PUT", user.as_ref(), PREFERENCE);
+        let body = encode_text(Table::Request, &json!({ "enabled": true }))?;
+        requests.account_data(write, body, purpose, step).map(drop)
     }
 }

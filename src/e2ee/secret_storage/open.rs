@@ -12,11 +12,11 @@ use super::{
 use crate::{
     e2ee::{
         Machine, MachineError,
-        core::Freshness,
+        core::{Core, Freshness},
         cross_signing::{Imported, SecretName},
         held_secrets::read_secret,
         recovery_key::{self, BadRecoveryKey},
-        request::{Call, Purpose, RequestId, RequestKind},
+        request::{Purpose, RequestId},
         step::Step,
         types::Notice,
     },
@@ -176,15 +176,8 @@ impl Machine {
     }
 
     fn read(&mut self, kind: &str, step: &mut Step<'_>) -> Result<RequestId, MachineError> {
-        let user = self.core.user.clone();
-        let call = Call {
-            kind: RequestKind::AccountData,
-            method: "GET",
-            path: &["user", user.as_str(), "account_data", kind],
-            query: Vec::new(),
-            body: String::new(),
-        };
-        self.core.requests.call(call, Purpose::StorageRead, step)
+        let Core { requests, user, .. } = &mut self.core;
+        requests.account_data(("GET", user, kind), String::new(), Purpose::StorageRead, step)
     }
 
     /// Takes the answer to a read; one that no attempt waits for means nothing.

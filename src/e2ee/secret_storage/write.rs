@@ -21,9 +21,10 @@ use super::{
 use crate::{
     e2ee::{
         Machine, MachineError,
+        core::Core,
         cross_signing::SecretName,
         held_secrets::write_secret,
-        request::{Call, Purpose, RequestId, RequestKind},
+        request::{Purpose, RequestId},
         step::Step,
         types::Notice,
     },
@@ -199,15 +200,10 @@ impl Machine {
         purpose: WritePurpose,
         step: &mut Step<'_>,
     ) -> Result<(), MachineError> {
-        let user = self.core.user.clone();
-        let call = Call {
-            kind: RequestKind::AccountData,
-            method,
-            path: &["user", user.as_str(), "account_data", kind],
-            query: Vec::new(),
-            body: body.map(Value::to_string).unwrap_or_default(),
-        };
-        let id = self.core.requests.call(call, Purpose::StorageWrite(purpose), step)?;
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let Core { requests, user, .. } = &mut self.core;
+        let purpose = Purpose::StorageWrite(purpose);
+        let id = requests.account_data((method, user, kind), body, purpose, step)?;
         self.storage.writing = Some(id);
         Ok(())
     }
