@@ -97,10 +97,20 @@ impl Bench {
         Self::on(store)
     }
 
+    /// Comes up and catches up.
     fn connect(&mut self) {
+        self.dial();
+        self.update(&json!({}));
+    }
+
+    /// Comes up, and knows nothing yet.
+    fn dial(&mut self) {
         self.input(Input::Tick);
         self.input(Input::LinkUp);
-        self.update(&json!({}));
+    }
+
+    fn lose_link(&mut self) {
+        self.input(Input::LinkLost { reason: "cut".to_owned(), draw: 0.0 });
     }
 
     fn input(&mut self, input: Input) -> Outgoing {

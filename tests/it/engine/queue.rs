@@ -74,7 +74,7 @@ fn a_resent_line_keeps_its_transaction_id_and_its_bytes() {
     let (mut bench, room) = Bench::in_clear_room();
     bench.send(&room, "one");
     let first = bench.sends();
-    bench.input(Input::LinkLost { reason: "cut".to_owned(), draw: 0.0 });
+    bench.lose_link();
     bench.connect();
     let again = bench.sends();
     let text = |it: &RequestFrame| (it.path.clone(), it.body.as_ref().unwrap().get().to_owned());
@@ -84,7 +84,7 @@ fn a_resent_line_keeps_its_transaction_id_and_its_bytes() {
 #[test]
 fn a_line_typed_before_a_crash_leaves_after_it() {
     let (mut bench, room) = Bench::in_clear_room();
-    bench.input(Input::LinkLost { reason: "cut".to_owned(), draw: 0.0 });
+    bench.lose_link();
     bench.send(&room, "one");
     let mut bench = bench.restart();
     bench.connect();
@@ -95,10 +95,9 @@ fn a_line_typed_before_a_crash_leaves_after_it() {
 fn the_remote_echo_ends_a_message_whose_answer_was_lost() {
     let (mut bench, room) = Bench::in_clear_room();
     bench.send(&room, "one");
-    bench.input(Input::LinkLost { reason: "cut".to_owned(), draw: 0.0 });
+    bench.lose_link();
     bench.sends();
-    bench.input(Input::Tick);
-    bench.input(Input::LinkUp);
+    bench.dial();
     let echo = json!({
         "type": "m.room.message", "sender": ME, "event_id": "$one", "origin_server_ts": 2,
         "content": { "msgtype": "m.text", "body": "one" }, "unsigned": { "transaction_id": "one" },
@@ -148,14 +147,13 @@ fn an_event_of_another_sender_or_room_does_not_pass_for_our_message() {
 fn a_line_queued_in_clear_is_not_sent_so_once_the_room_is_encrypted() {
     let (mut bench, room) = Bench::in_clear_room();
     bench.send(&room, "one");
-    bench.input(Input::LinkLost { reason: "cut".to_owned(), draw: 0.0 });
+    bench.lose_link();
     bench.sends();
-    bench.input(Input::Tick);
-    bench.input(Input::LinkUp);
+    bench.dial();
     assert!(bench.sends().is_empty(), "nothing leaves before we know what happened meanwhile");
     let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
     bench.sync(&room, &[state("m.room.encryption", "", encryption)]);
-    bench.input(Input::LinkLost { reason: "cut".to_owned(), draw: 0.0 });
+    bench.lose_link();
     bench.sends();
     bench.connect();
     let kinds: Vec<String> = bench.sends().into_iter().map(|it| it.path).collect();
