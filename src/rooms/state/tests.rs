@@ -179,7 +179,7 @@ fn an_invite_tells_who_invites_and_whether_it_is_a_direct_chat() {
     };
     room.fill(&mut summary);
     assert_eq!((summary.name.as_str(), summary.kind), ("Ada", RoomKind::Dm));
-    assert_eq!(summary.inviter.as_deref(), Some("Ada"));
+    assert_eq!(summary.inviter.as_deref(), Some("Ada (@admin:x)"));
     assert_eq!((summary.unread, summary.members), (3, 1));
     assert!(summary.encrypted, "what was seen encrypted stays so");
     assert_eq!(summary.topic.as_deref(), Some("tea"));
