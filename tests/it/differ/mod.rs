@@ -10,7 +10,7 @@ mod compare;
 mod generate;
 mod page;
 mod pair;
-mod random;
+pub(crate) mod random;
 mod report;
 
 use std::time::Instant;

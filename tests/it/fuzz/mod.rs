@@ -11,6 +11,8 @@ mod machine;
 mod peer;
 mod plain;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use grotto::time::Timestamp;
 
@@ -64,49 +66,4 @@ pub(crate) fn run(name: &str, data: &[u8]) {
 
 fn text(data: &[u8]) -> Option<&str> {
     std::str::from_utf8(data).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::BTreeSet, fs, path::Path};
-
-    use super::{TARGETS, run};
-
-    fn root() -> &'static Path {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-    }
-
-    fn names_in(dir: &Path) -> BTreeSet<String> {
-        let files = fs::read_dir(dir).unwrap();
-        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn every_seed_is_read_without_a_panic() {
-        for (name, _) in TARGETS {
-            let seeds = root().join("tests/data/fuzz").join(name);
-            let files = names_in(&seeds);
-            for file in &files {
-                run(name, &fs::read(seeds.join(file)).unwrap());
-            }
-            assert!(2 < files.len(), "{name} has hardly any seeds");
-        }
-    }
-
-    #[test]
-    fn every_target_has_seeds_and_a_program_and_nothing_else_has() {
-        let targets: BTreeSet<String> = TARGETS.iter().map(|(it, _)| (*it).to_owned()).collect();
-        assert_eq!(targets.len(), TARGETS.len());
-        assert_eq!(names_in(&root().join("tests/data/fuzz")), targets);
-        let programs: BTreeSet<String> = targets.iter().map(|it| format!("{it}.rs")).collect();
-        assert_eq!(names_in(&root().join("fuzz/fuzz_targets")), programs);
-        let manifest = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
-        for target in &targets {
-            let path = format!("path = \"fuzz_targets/{target}.rs\"");
-            assert_eq!(manifest.matches(&path).count(), 1, "{target}");
-            let program = root().join(format!("fuzz/fuzz_targets/{target}.rs"));
-            let program = fs::read_to_string(program).unwrap();
-            assert!(program.contains(&format!("run(\"{target}\", data)")), "{target}");
-        }
-    }
 }
