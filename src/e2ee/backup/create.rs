@@ -126,7 +126,7 @@ impl Machine {
             return self.backup.save(step);
         };
         let name = Name { version, public_key: seed.public_key() };
-        self.backup.record.pinned = Some(Pinned { name, trust: Trust::Key });
+        self.backup.record.pin(Some(Pinned { name, trust: Trust::Key }));
         self.backup.record.seed = Some(seed);
         self.backup.checked = true;
         // What was asked before it was made may be answered with the one before it.

@@ -1,5 +1,7 @@
 //! What is kept of the backup: which one it is, its private key, how far we are with it.
 
+use std::collections::BTreeSet;
+
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -17,6 +19,9 @@ pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_encode_padding(false)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// Most backups that are remembered to have been left.
+const MAX_LEFT: usize = 64;
 
 /// The record of the table `Backup`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,6 +42,10 @@ pub(super) struct Record {
     /// How far that marking went, while it is under way: the last room and session.
     #[serde(default)]
     pub(super) marking: Option<(String, String)>,
+    /// Public keys of backups that were trusted and left for others. Whatever signed them may sign
+    /// still, but others may know their private keys: a server must not bring them back.
+    #[serde(default)]
+    left: BTreeSet<String>,
 }
 
 /// Which backup: its number and its key.
@@ -77,6 +86,23 @@ impl Record {
     pub(super) fn trusted(&self) -> Option<&Name> {
         let pinned = self.pinned.as_ref()?;
         (pinned.trust != Trust::None).then_some(&pinned.name)
+    }
+}
+
+impl Record {
+    /// What the server has is this now. The one that was trusted before is left once another one is.
+    pub(super) fn pin(&mut self, new: Option<Pinned>) {
+        self.pinned = new;
+        let Some(name) = self.trusted().cloned() else { return };
+        self.left.remove(&name.public_key);
+        let has_room = self.left.len() < MAX_LEFT;
+        let before = self.marked_for.as_ref().map(|before| before.public_key.clone());
+        self.left.extend(before.filter(|before| has_room && *before != name.public_key));
+    }
+
+    /// Whether the backup with this public key was left for another.
+    pub(super) fn was_left(&self, public_key: &str) -> bool {
+        self.left.contains(public_key)
     }
 }
 

@@ -119,8 +119,8 @@ impl Machine {
     fn connect_backup(&mut self, seed: Seed, step: &mut Step<'_>) -> Result<(), MachineError> {
         let backup = &mut self.backup;
         backup.record.seed = Some(seed);
-        if let Some(pinned) = &mut backup.record.pinned {
-            pinned.trust = Trust::Key;
+        if let Some(Pinned { name, .. }) = backup.record.pinned.clone() {
+            backup.record.pin(Some(Pinned { name, trust: Trust::Key }));
         }
         backup.problem = None;
         backup.save(step)?;
@@ -215,6 +215,9 @@ impl Machine {
         if seed.is_some_and(|seed| seed.public_key() == name.public_key) {
             return Ok(Trust::Key);
         }
+        if self.backup.record.was_left(&name.public_key) {
+            return Ok(Trust::None);
+        }
         let signed = SignedJson::parse(auth_data.get()).ok();
         match signed {
             Some(json) if self.verify_signed_by_own_master_or_device(&json, step)? => {
@@ -233,7 +236,7 @@ impl Machine {
             }
             return Ok(());
         }
-        self.backup.record.pinned.clone_from(&new);
+        self.backup.record.pin(new.clone());
         self.backup.save(step)?;
         let Some(new) = new else { return self.resume_restore(step) };
         self.backup.problem = self.backup.misgiving();

@@ -111,6 +111,37 @@ fn a_backup_that_is_replaced_by_a_strange_one_gets_nothing_more_and_is_told() {
     assert_eq!(world.backup().keys.len(), 2);
 }
 
+#[test]
+fn a_backup_that_was_left_for_another_gets_nothing_when_the_server_brings_it_back() {
+    let mut world = World::new(&[ME]);
+    world.at(0, Machine::bootstrap_cross_signing).unwrap();
+    world.settle();
+    world.at(0, Machine::create_backup).unwrap();
+    world.settle();
+    world.import(0, &sessions(1));
+    world.rest();
+    // Somebody may know the key of the first one, which our identity signed all the same. It is gone
+    // for a while before there is another.
+    world.backup().deleted = true;
+    world.clients[0].restart(world.now);
+    world.rest();
+    assert_eq!(world.state(0).version, None);
+    world.backup().deleted = false;
+    world.at(0, Machine::create_backup_anyway).unwrap();
+    world.rest();
+    world.clients[0].take_alarms();
+    let newest = world.server.backups.get_mut(&me()).unwrap().pop().unwrap();
+    world.clients[0].restart(world.now);
+    world.import(0, &sessions(1));
+    world.rest();
+    assert_eq!(world.clients[0].take_alarms(), [Alarm::BackupChanged("1".to_owned())]);
+    assert_eq!(world.backup().keys.len(), 1, "what it had before");
+    world.server.backups.get_mut(&me()).unwrap().push(newest);
+    world.clients[0].restart(world.now);
+    world.rest();
+    assert_eq!(world.backup().keys.len(), 2);
+}
+
 // T-98: the number is the same, the key is another.
 #[test]
 fn a_backup_of_the_same_number_with_another_key_is_another_backup() {
