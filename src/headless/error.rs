@@ -32,7 +32,8 @@ pub enum HeadlessError {
     },
     /// The server was not reached, so that it is not known who may read the message: it was not kept.
     #[error("not sent, and nothing was kept: no answer from the homeserver within {}{}; repeat the \
-             command when it can be reached", seconds(*.after), because(.reason.as_deref()))]
+             command when it can be reached, or give it longer with --timeout",
+            seconds(*.after), because(.reason.as_deref()))]
     NotBegun {
         /// How long it was waited for.
         after: Duration,
