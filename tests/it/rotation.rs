@@ -243,6 +243,8 @@ impl Room {
                 self.world.server.remove_device(&gone);
                 self.world.announce(&gone.user);
                 self.phone = None;
+                // Sent the key or not, it may have it from his other device.
+                self.end();
             }
             (Some(_), true) | (None, false) => {}
         }
