@@ -233,7 +233,13 @@ fn receive_member(
             Err(_) => Ok(()),
         },
         Some("knock") => Ok(()),
-        _ => machine.end_session(room, step),
+        _ => {
+            // Who came and went while we were away is in no list of the server's.
+            if let Ok(user) = OwnedUserId::try_from(user) {
+                machine.core.unwatch(&user, step)?;
+            }
+            machine.end_session(room, step)
+        }
     }
 }
 

@@ -401,19 +401,31 @@ impl Core {
                 self.tracker.invalidate(user, step)?;
             }
         }
-        // Servers say `left` around a rejoin too. It costs one query: whoever is still written to
-        // is tracked again by `refresh`.
-        for user in lists.left.iter().filter(|user| **user != self.user) {
-            if let Some(tracked) = self.tracker.users.get_mut(user) {
-                if tracked.list.is_watched() {
-                    tracked.list = List::Unwatched;
-                }
-                self.tracker.changes = self.tracker.changes.wrapping_add(1);
-                step.put(Table::TrackedUser, user.as_str(), "", tracked)?;
-                // What changed before they went is announced no more: marks are looked at again.
-                step.tell(Notice::DevicesChanged(vec![user.clone()]));
-            }
+        for user in &lists.left {
+            self.unwatch(user, step)?;
         }
+        Ok(())
+    }
+
+    /// Somebody is in a room with us no more, so that changes of their devices may not be announced.
+    /// Servers say so around a rejoin too, and of who is in another room we may hear on. It costs
+    /// one query: whoever is still written to is tracked again by [`Core::refresh`].
+    pub(super) fn unwatch(
+        &mut self,
+        user: &UserId,
+        step: &mut Step<'_>,
+    ) -> Result<(), MachineError> {
+        if *user == *self.user {
+            return Ok(());
+        }
+        let Some(tracked) = self.tracker.users.get_mut(user) else { return Ok(()) };
+        if tracked.list.is_watched() {
+            tracked.list = List::Unwatched;
+        }
+        self.tracker.changes = self.tracker.changes.wrapping_add(1);
+        step.put(Table::TrackedUser, user.as_str(), "", tracked)?;
+        // What changed before they went is announced no more: marks are looked at again.
+        step.tell(Notice::DevicesChanged(vec![user.to_owned()]));
         Ok(())
     }
 

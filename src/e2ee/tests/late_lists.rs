@@ -8,8 +8,11 @@ use vodozemac::megolm::{GroupSession, SessionConfig};
 
 use super::{forger::Forger, harness::World};
 use crate::{
-    e2ee::{CryptoSync, Decryption, Notice, Shield, ShieldReason, UndecryptableReason as Reason},
-    matrix::{DeviceLists, Event, KeyCounts, RoomId},
+    e2ee::{
+        CryptoSync, Decryption, Machine, MachineError, Notice, Shield, ShieldReason, Step,
+        UndecryptableReason as Reason,
+    },
+    matrix::{DeviceLists, Event, KeyCounts, RoomId, UserId},
     time::Timestamp,
 };
 
@@ -151,8 +154,11 @@ fn a_look_at_somebody_who_left_is_not_forgotten_when_the_program_ends() {
     assert!(queries(&world) <= before + 1, "an unsigned device is not looked at for ever");
 }
 
-#[test]
-fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_announced() {
+/// Somebody's device is known for unsigned by the time that they are gone, and nothing else is
+/// announced.
+fn is_looked_at_again(
+    leave: impl Fn(&mut Machine, &UserId, &mut Step<'_>) -> Result<(), MachineError>,
+) {
     let mut world = World::new(&["@alice:x"]);
     let forger = Forger::new("@bob:far");
     let user = forger.user.clone();
@@ -166,17 +172,9 @@ fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_
     assert_eq!(shield(&mut world, &event), unknown);
     world.pass(Duration::from_secs(61));
     world.settle();
-    // They leave; that they have this device is told to those alone who share a room with them.
+    // That they have this device is told to those alone who share a room with them.
     world.clients[0].take_notices();
-    let lists = DeviceLists { changed: Vec::new(), left: vec![user.clone()] };
-    let sync = CryptoSync {
-        to_device: &[],
-        device_lists: &lists,
-        key_counts: KeyCounts::Changed(None),
-        unused_fallback_keys: None,
-        is_initial: false,
-    };
-    world.at(0, |it, step| it.receive_sync(sync, step)).unwrap();
+    world.at(0, |it, step| leave(it, &user, step)).unwrap();
     let changed = Notice::DevicesChanged(vec![user.clone()]);
     assert!(world.clients[0].take_notices().contains(&changed), "marks are looked at once more");
     let keys = forger.device_keys(|_| {});
@@ -185,4 +183,32 @@ fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_
     world.settle();
     assert!(world.clients[0].take_notices().contains(&changed));
     assert_eq!(shield(&mut world, &event), Ok(Shield::Red(ShieldReason::UnsignedDevice)));
+}
+
+#[test]
+fn the_mark_of_somebody_who_left_is_looked_at_again_though_nothing_of_theirs_is_announced() {
+    is_looked_at_again(|machine, user, step| {
+        let lists = DeviceLists { changed: Vec::new(), left: vec![user.to_owned()] };
+        let sync = CryptoSync {
+            to_device: &[],
+            device_lists: &lists,
+            key_counts: KeyCounts::Changed(None),
+            unused_fallback_keys: None,
+            is_initial: false,
+        };
+        machine.receive_sync(sync, step)
+    });
+}
+
+// Schedule 26 of the simulator: they were invited, came and were put out while we were away.
+#[test]
+fn the_mark_of_somebody_who_left_is_looked_at_again_though_only_the_room_tells_that_they_did() {
+    is_looked_at_again(|machine, user, step| {
+        let left = json!({
+            "type": "m.room.member", "state_key": user, "sender": user, "event_id": "$2",
+            "content": { "membership": "leave" },
+        });
+        let left = Event::parse(&left.to_string()).unwrap();
+        machine.receive_state(&RoomId::parse(ROOM).unwrap(), &left, step)
+    });
 }
