@@ -1,9 +1,11 @@
 //! What a peer on matrix-sdk-crypto can do besides messages: identities, verification, secret storage, backup, key files,
 //! attachments, history and dehydrated devices. The commands are described in `tests/interop/src`.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use crate::rig::{Peer, Stack};
+use crate::rig::{PATIENCE, Peer, Stack};
 
 /// One verification as a peer sees it.
 #[derive(Clone, Debug)]
@@ -65,6 +67,18 @@ impl Peer {
     /// What it thinks of a user, freshly asked of the server.
     pub(crate) fn opinion_of(&mut self, user: &str) -> Value {
         self.order(json!({"do": "user", "user": user}))
+    }
+
+    /// Waits until a user is verified for it: a dialogue is done a moment before its signature.
+    pub(crate) fn comes_to_verify(&mut self, user: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let opinion = self.opinion_of(user);
+            if opinion["verified"] == true {
+                return;
+            }
+            assert!(Instant::now() < until, "{user} is not verified: {opinion}");
+        }
     }
 
     /// What it thinks of one device of a user.

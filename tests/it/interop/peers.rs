@@ -37,8 +37,8 @@ fn peers_verify_each_other_in_a_room(on: On) {
     bob.confirms(&accepted);
     alice.reaches(&asked, "done");
     bob.reaches(&accepted, "done");
-    assert_eq!(alice.opinion_of(&bob.user)["verified"], true);
-    assert_eq!(bob.opinion_of(&alice.user)["verified"], true);
+    alice.comes_to_verify(&bob.user);
+    bob.comes_to_verify(&alice.user);
 }
 
 fn a_new_device_is_verified_by_a_code_and_given_the_secrets(on: On) {
